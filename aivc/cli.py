@@ -1,0 +1,165 @@
+"""The command line: `aivc serve`, `demo`, `simulator`, `check`.
+
+Commands import what they run only when they run it, so that `aivc check` and `--help` stay quick.
+Exit status: 0 fine, 1 failed while running, 2 wrong usage or configuration, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import trio
+
+from aivc import __version__, logs
+from aivc.config.effective import effective_table
+from aivc.config.loading import ConfigError, Loaded, load
+from aivc.config.rules import parse_host_port
+from aivc.config.settings import LogSettings
+
+FAILED = 1
+UNUSABLE = 2  # exit status, the same that click uses for wrong usage
+INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+
+T = TypeVar("T")
+log = logging.getLogger("aivc.cli")
+
+
+def host_port(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, int]:
+    """`HOST:PORT`, an IPv6 address in brackets."""
+    try:
+        return parse_host_port(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+config_option = click.option(
+    "--config",
+    "config",
+    metavar="FILE",
+    help="TOML file with settings. Without it the one that the variable CONFIG_FILE names; without both, none.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="aivc", message="%(prog)s %(version)s")
+def main() -> None:
+    """AI voice connector: answers SIP calls and joins the caller's audio to a Realtime voice model.
+
+    Settings come from a TOML file and from environment variables, see `aivc check`.
+    """
+
+
+@main.command()
+@config_option
+@click.option("--simulator", is_flag=True, help="Talk to a local stand-in for OpenAI: no key, no network.")
+def serve(config: str | None, simulator: bool) -> None:
+    """Answer calls until told to stop.
+
+    SIGTERM and Ctrl-C let running calls end first, for at most service.drain_seconds seconds (30 by default).
+    """
+    loaded = loaded_or_exit(config, simulator=simulator)
+    logs.configure(loaded.settings.log, sys.stderr)
+    for warning in loaded.warnings:
+        logs.event(log, "config.warning", level=logging.WARNING, text=warning)
+    from aivc.demo.simulator import run_service_with_simulator
+    from aivc.nursery.service import run_service
+
+    run(partial(run_service_with_simulator if simulator else run_service, loaded.settings))
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("aivc-demo"),
+    show_default=True,
+    help="Folder for the recording, the transcript and the timeline.",
+)
+@click.option("--listen", is_flag=True, help="Keep the service up for your own softphone, until Ctrl-C.")
+@click.option(
+    "--sip-port", type=click.IntRange(1, 65535), help="UDP port to listen on with --listen; else any free one."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show the log, too.")
+def demo(out: Path, listen: bool, sip_port: int | None, verbose: bool) -> None:
+    """Make one whole call on this machine: a caller, the service and a simulated model.
+
+    Needs no key, no network and no telephone.
+    """
+    logs.configure(LogSettings(level="info" if verbose else "warning"), sys.stderr)
+    from aivc.demo.run import run_demo
+
+    sys.exit(run(partial(run_demo, out=out, listen=listen, sip_port=sip_port)))
+
+
+@main.command()
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=host_port,
+    default="127.0.0.1:8765",
+    show_default=True,
+    help="Address to listen on; port 0 is any free one.",
+)
+def simulator(listen: tuple[str, int]) -> None:
+    """Run the simulated Realtime server by itself, until Ctrl-C.
+
+    Point a service at it with OPENAI_URL=ws://HOST:PORT/v1/realtime; it asks for no key.
+    """
+    logs.configure(LogSettings(), sys.stderr)
+    from aivc.demo.simulator import run_simulator
+
+    host, port = listen
+    run(partial(run_simulator, host, port))
+
+
+@main.command()
+@config_option
+@click.option("--simulator", is_flag=True, help="Check for `serve --simulator`, which needs no key.")
+def check(config: str | None, simulator: bool) -> None:
+    """Show every setting, its value and where that comes from; then what looks wrong.
+
+    The source is `default`, `file`, or `environment` and the variable. Secrets are masked. With errors they are all
+    printed, one a line, and the exit status is 2.
+    """
+    loaded = loaded_or_exit(config, simulator=simulator)
+    click.echo(logs.redacted(effective_table(loaded)))
+
+
+def loaded_or_exit(config: str | None, *, simulator: bool) -> Loaded:
+    """The settings, or all that is wrong with them on standard error and exit status 2."""
+    try:
+        return load(config, os.environ, simulator=simulator)
+    except ConfigError as error:
+        for line in error.errors:
+            click.echo(logs.redacted(line), err=True)
+        sys.exit(UNUSABLE)
+
+
+def run(task: Callable[[], Awaitable[T]]) -> T:
+    """Run the task to its end. Ctrl-C is exit status 130; what the system refuses (a port in use) is one line and 1."""
+    from aivc.realtime.tools import ToolFileError
+
+    status = FAILED
+    try:
+        return trio.run(task)
+    except* ToolFileError as refused:
+        status = UNUSABLE
+        click.echo(f"aivc: {logs.redacted(str(first_leaf(refused)))}", err=True)
+    except* KeyboardInterrupt:
+        status = INTERRUPTED  # SystemExit raised in here would be wrapped in a group
+    except* OSError as refused:
+        logs.event(log, "traceback", level=logging.DEBUG, exc_info=refused)
+        click.echo(f"aivc: {logs.redacted(str(first_leaf(refused)))}", err=True)
+    sys.exit(status)
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """The first exception in a group of groups that is none itself."""
+    return first_leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,105 @@
+"""Rules for values that are more than their type: addresses, URLs, URIs, header text. Each raises ValueError only."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from urllib.parse import urlsplit
+
+SCHEMES = ("ws", "wss", "http", "https")  # http(s) is what many compatible servers print as their base URL
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """The text in TOML's quotes, on one line, cut when it is long: for error messages."""
+    return json.dumps(text if len(text) <= length else text[:length] + "...")
+
+
+def ip_address(text: str) -> None:
+    """An IPv4 or IPv6 address without brackets, port or zone."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{shortened(text)} is not an IP address") from None
+
+
+def advertised_ip(text: str) -> None:
+    """An address that a peer can send to: not 0.0.0.0, not multicast."""
+    ip_address(text)
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{shortened(text)} cannot be advertised: nobody can send to it")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """IP address and port of `udp:HOST:PORT`; an IPv6 HOST stands in brackets, port 0 = any free one.
+
+    Raises:
+        ValueError: the text is something else, or HOST is not an IP address.
+    """
+    transport, _, rest = text.partition(":")
+    if transport != "udp" or ":" not in rest:
+        raise ValueError(f"{shortened(text)} is not of the form udp:HOST:PORT")
+    host, port = parse_host_port(rest)
+    ip_address(host)
+    return host, port
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """Take `HOST:PORT` apart; an IPv6 HOST stands in brackets, port 0 = any free one. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{shortened(text)} is not of the form HOST:PORT")
+    return bare_host(host), parse_port(port)
+
+
+def bare_host(host: str) -> str:
+    """The host without the brackets that an IPv6 address must have before a port."""
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1]
+    if ":" in host:
+        raise ValueError(f"write the IPv6 address in brackets: [{host[:60]}]")
+    return host
+
+
+def parse_port(text: str) -> int:
+    """A port number from 0 to 65535, or ValueError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
+        raise ValueError(f"{shortened(text)} is not a port number from 0 to 65535")
+    return int(text)
+
+
+def realtime_url(text: str) -> None:
+    """Where a Realtime server listens: ws, wss, http or https, with a host."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise ValueError(f"{shortened(text)} is not a URL like wss://HOST/v1/realtime")
+    if parts.username is not None or parts.fragment:
+        raise ValueError("a name, password or fragment has no place in this URL")
+
+
+def sip_uri(text: str) -> None:
+    """A sip, sips or tel URI as it goes into Refer-To and Referred-By (RFC 3515, RFC 3892)."""
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme.lower() not in ("sip", "sips", "tel") or not rest:
+        raise ValueError(f"{shortened(text)} is not a URI like sip:support@example.com or tel:+15551234567")
+    if any(not char.isprintable() or char in ' <>"' for char in text):
+        raise ValueError(f"{shortened(text)} has a space, quote, angle bracket or control character")
+
+
+def header_value(text: str) -> None:
+    """Text for an HTTP header, here a secret: so the message never shows it."""
+    if any(not 0x21 <= ord(char) <= 0x7E for char in text):
+        raise ValueError("has a space, line end or other character that a key never has")
+
+
+def is_openai_host(url: str) -> bool:
+    """Whether the URL leads to OpenAI itself, where names of models and the need of a key are known."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    return host == "openai.com" or host.endswith(".openai.com")

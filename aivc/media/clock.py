@@ -1,0 +1,253 @@
+"""Who waits for the network and for the next 20 ms: two tasks a call, or one heartbeat for all calls.
+
+Both kinds give a call the same two tasks, RTP-in and RTP-out, which live and die in the call's nursery.
+`TaskClock` is plain trio: right for a few calls, for fake clocks and virtual networks. `Heartbeat` does the same for
+hundreds of calls at about a quarter of the CPU: one wake-up every 5 ms sends what is due and polls every RTP socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import socket as stdlib
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from aivc.media.g711 import FRAME_SECONDS
+from aivc.media.stream import RtpStream
+
+SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
+TICK: Final = FRAME_SECONDS / SLOTS  # seconds
+LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
+
+
+class MediaClock(Protocol):
+    """Runs the media of calls; neither method returns: cancel the task to stop it."""
+
+    async def receive(self, stream: RtpStream) -> None:
+        """The RTP-in task of one call."""
+
+    async def send(self, stream: RtpStream) -> None:
+        """The RTP-out task of one call."""
+
+
+@attrs.define
+class TaskClock:
+    """Each stream waits for itself."""
+
+    async def receive(self, stream: RtpStream) -> None:
+        while True:
+            try:
+                datagram, source = await stream.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
+            except OSError:  # an ICMP error for something that we sent: the next datagram may be fine
+                stream.counters.receive_errors += 1
+            else:
+                stream.received(datagram, source[:2], trio.current_time())
+
+    async def send(self, stream: RtpStream) -> None:
+        while True:
+            await trio.sleep_until(stream.due)
+            packet = stream.outgoing(trio.current_time())
+            if packet is not None:
+                try:
+                    await stream.socket.sendto(packet, stream.remote)
+                except OSError:
+                    stream.counters.send_errors += 1
+
+
+@attrs.define(eq=False)
+class Line:
+    """One stream in the heartbeat's care; an error of its own ends its own call."""
+
+    stream: RtpStream
+    socket: stdlib.socket
+    failed: trio.Event = attrs.field(factory=trio.Event)
+    error: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.failed.set()
+
+    async def wait_failed(self) -> None:
+        await self.failed.wait()
+        assert self.error is not None
+        raise self.error
+
+
+@attrs.define(eq=False)
+class Heartbeat:
+    """One wake-up every 5 ms for all calls of the process; none while there is no call. Use `open_heartbeat()`."""
+
+    _epoll: select.epoll
+    _lines: dict[int, Line] = attrs.field(factory=dict)  # by descriptor
+    _slots: tuple[list[Line], ...] = attrs.field(factory=lambda: tuple([] for _ in range(SLOTS)))
+    _wanted: trio.Event = attrs.field(factory=trio.Event)
+    _origin: float = 0.0  # of the ticks, seconds on trio's clock
+    _ticks: int = 0
+
+    async def receive(self, stream: RtpStream) -> None:
+        with twin_socket(stream.socket) as sock:
+            line = Line(stream, sock)
+            self._lines[sock.fileno()] = line
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self._wanted.set()
+            try:
+                await line.wait_failed()
+            finally:
+                self._epoll.unregister(sock.fileno())
+                del self._lines[sock.fileno()]
+
+    async def send(self, stream: RtpStream) -> None:
+        with twin_socket(stream.socket) as sock:
+            line = Line(stream, sock)
+            slot = min(range(SLOTS), key=lambda n: len(self._slots[n]))
+            self._slots[slot].append(line)
+            stream.pacer.due = self._next_tick(slot)
+            self._wanted.set()
+            try:
+                await line.wait_failed()
+            finally:
+                self._slots[slot].remove(line)
+
+    async def run(self) -> None:
+        """Beat for ever; cancel to stop."""
+        while True:
+            await self._wanted.wait()
+            self._origin, self._ticks = trio.current_time(), 0
+            for slot, lines in enumerate(self._slots):
+                for line in lines:
+                    line.stream.pacer.due = self._next_tick(slot)
+            with open_timer(TICK) as timer:
+                while self._lines or any(self._slots):
+                    await self._beat(timer)
+            self._wanted = trio.Event()
+
+    async def _beat(self, timer: Timer) -> None:
+        missed = await timer.wait()
+        now = trio.current_time()
+        for tick in range(self._ticks + max(1, missed - SLOTS + 1), self._ticks + missed + 1):
+            for line in self._slots[tick % SLOTS]:
+                send_due(line, now)
+        self._ticks += missed
+        for descriptor, _ in self._epoll.poll(0):
+            receive_one(self._lines[descriptor], now)
+
+    def _next_tick(self, slot: int) -> float:
+        return self._origin + (self._ticks + 1 + (slot - self._ticks - 1) % SLOTS) * TICK
+
+
+def send_due(line: Line, now: float) -> None:
+    """Send every frame of one stream that is due: one, or a few after a short stall."""
+    stream = line.stream
+    try:
+        while stream.due <= now + TICK / 2:
+            packet = stream.outgoing(now)
+            if packet is not None:
+                line.socket.sendto(packet, stream.remote)
+    except OSError:  # a full socket buffer or an unreachable peer loses this packet, as a network would
+        stream.counters.send_errors += 1
+    except Exception as error:
+        line.fail(error)
+
+
+def receive_one(line: Line, now: float) -> None:
+    """Take one datagram. The poll is level-triggered and four times as fast as a phone: more come next time."""
+    try:
+        datagram, source = line.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
+        line.stream.received(datagram, source[:2], now)
+    except OSError:
+        line.stream.counters.receive_errors += 1
+    except Exception as error:
+        line.fail(error)
+
+
+@contextlib.contextmanager
+def twin_socket(sock: trio.socket.SocketType) -> Iterator[stdlib.socket]:
+    """The same descriptor as a non-blocking standard socket, without trio's checkpoints; it stays open afterwards."""
+    twin = stdlib.socket(fileno=sock.fileno())
+    twin.setblocking(False)
+    try:
+        yield twin
+    finally:
+        twin.detach()
+
+
+@contextlib.asynccontextmanager
+async def open_heartbeat() -> AsyncIterator[MediaClock]:
+    """A heartbeat for all calls of this process; plain tasks where the system has no epoll."""
+    if not hasattr(select, "epoll"):
+        yield TaskClock()
+        return
+    with select.epoll() as epoll:
+        async with trio.open_nursery() as nursery:
+            heartbeat = Heartbeat(epoll)
+            nursery.start_soon(heartbeat.run)
+            yield heartbeat
+            nursery.cancel_scope.cancel()
+
+
+class Timer(Protocol):
+    async def wait(self) -> int:
+        """Wait for the next tick; the number of ticks since the last wait, at least 1."""
+
+
+@attrs.define
+class SleepTimer:
+    """Ticks by trio's own timeouts, which are rounded up to a whole millisecond."""
+
+    interval: float  # seconds
+    next_tick: float  # seconds
+
+    async def wait(self) -> int:
+        await trio.sleep_until(self.next_tick)
+        ticks = 1 + int((trio.current_time() - self.next_tick) / self.interval)
+        self.next_tick += ticks * self.interval
+        return ticks
+
+
+@attrs.define
+class TimerFd:
+    """Ticks by Linux's timerfd: at 300 calls it brought the p99 pacing error from 0.7 to 0.2 ms."""
+
+    descriptor: int
+
+    async def wait(self) -> int:
+        while True:
+            await trio.lowlevel.wait_readable(self.descriptor)
+            with contextlib.suppress(BlockingIOError):
+                return int(struct.unpack("Q", os.read(self.descriptor, 8))[0])
+
+
+@contextlib.contextmanager
+def open_timer(interval: float) -> Iterator[Timer]:
+    """A timer that ticks every `interval` seconds from now on."""
+    try:
+        descriptor = open_timerfd(interval)
+    except (OSError, AttributeError):
+        yield SleepTimer(interval, trio.current_time() + interval)
+        return
+    try:
+        yield TimerFd(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_timerfd(interval: float) -> int:
+    """timerfd_create(2) through the C library; Python has it from 3.13 on. Raises OSError or AttributeError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "timerfd_create")
+    nanoseconds = round(interval * 1e9)
+    its = struct.pack("llll", 0, nanoseconds, 0, nanoseconds)  # struct itimerspec: interval, first expiry
+    if libc.timerfd_settime(descriptor, 0, its, None) < 0:
+        os.close(descriptor)
+        raise OSError(ctypes.get_errno(), "timerfd_settime")
+    return descriptor

@@ -1,0 +1,146 @@
+"""Audio waiting to be spoken, and the ledger of what the caller was really sent of each item.
+
+Plain synchronous state: barge-in cuts and measures it in one step, between two checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import attrs
+
+from aivc.media.g711 import FRAME_OCTETS, OCTETS_PER_MS
+
+# Models speak faster than real time: this is the longest answer that may wait here. It also bounds a hostile server.
+CAPACITY_SECONDS: Final = 120
+CAPACITY_OCTETS: Final = CAPACITY_SECONDS * 1000 * OCTETS_PER_MS
+
+
+@attrs.define
+class ItemPlayout:
+    """The ledger line of one conversation item."""
+
+    item_id: str
+    response_id: str
+    received_octets: int = 0
+    heard_octets: int = 0  # handed to the socket
+    ended: bool = False  # no more audio will come
+    began_at: float | None = None  # when its first frame left, seconds
+
+    @property
+    def received_ms(self) -> int:
+        return self.received_octets // OCTETS_PER_MS
+
+    @property
+    def heard_ms(self) -> int:
+        """Milliseconds that the caller was sent, floored: what `audio_end_ms` of a truncation says."""
+        return self.heard_octets // OCTETS_PER_MS
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing of it left to say."""
+        return self.ended and self.heard_octets == self.received_octets
+
+
+@attrs.define
+class Chunk:
+    """A run of octets of one item; `start` moves on as frames are cut from it."""
+
+    item: ItemPlayout
+    octets: bytes
+    start: int = 0
+
+
+@attrs.define
+class Playout:
+    """The queue between the model's bursts and the pacer's even frames.
+
+    Args:
+      silence: the octet that fills the end of the last frame, 0xFF (PCMU) or 0xD5 (PCMA).
+    """
+
+    silence: int
+    waiting_octets: int = 0
+    refused_octets: int = 0  # beyond the capacity
+    began: list[ItemPlayout] = attrs.field(factory=list)  # items whose first frame left; whoever measures takes them
+    _chunks: deque[Chunk] = attrs.field(factory=deque)
+    _items: dict[str, ItemPlayout] = attrs.field(factory=dict)  # those that are not complete, in order
+
+    def push(self, response_id: str, item_id: str, audio: bytes) -> bool:
+        """Queue audio of an item; False when it does not fit in, and nothing of it is queued."""
+        if self.waiting_octets + len(audio) > CAPACITY_OCTETS:
+            self.refused_octets += len(audio)
+            return False
+        item = self._items.get(item_id)
+        if item is None:
+            item = self._items[item_id] = ItemPlayout(item_id, response_id)
+        item.received_octets += len(audio)
+        self.waiting_octets += len(audio)
+        if audio:
+            self._chunks.append(Chunk(item, audio))
+        return True
+
+    def end_item(self, item_id: str) -> None:
+        """The model has sent all audio of this item."""
+        item = self._items.get(item_id)
+        if item is not None:
+            item.ended = True
+            self._forget_if_complete(item)
+
+    def pop_frame(self, now: float) -> bytes | None:
+        """The next 20 ms to send, or None when there is nothing to say.
+
+        A frame that is not full waits for the rest of its item, or for the next item; the last one of all is filled
+        up with silence.
+        """
+        if not self._chunks:
+            return None
+        chunk = self._chunks[0]
+        end = chunk.start + FRAME_OCTETS
+        if end < len(chunk.octets) and chunk.start:  # by far the most frequent case
+            frame = chunk.octets[chunk.start : end]
+            chunk.start = end
+            chunk.item.heard_octets += FRAME_OCTETS
+            self.waiting_octets -= FRAME_OCTETS
+            return frame
+        return self._gather(now)
+
+    def cut(self) -> list[ItemPlayout]:
+        """Drop everything that was not sent; return the ledger of every item that is not complete, oldest first."""
+        cut = list(self._items.values())
+        self._chunks.clear()
+        self._items.clear()
+        self.waiting_octets = 0
+        return cut
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything received so far was sent."""
+        return not self._chunks
+
+    def _gather(self, now: float) -> bytes | None:
+        if self.waiting_octets < FRAME_OCTETS and not self._chunks[-1].item.ended:
+            return None
+        frame = b""
+        while self._chunks and len(frame) < FRAME_OCTETS:
+            frame += self._take(self._chunks[0], FRAME_OCTETS - len(frame), now)
+        return frame.ljust(FRAME_OCTETS, bytes([self.silence]))
+
+    def _take(self, chunk: Chunk, wanted: int, now: float) -> bytes:
+        octets = chunk.octets[chunk.start : chunk.start + wanted]
+        chunk.start += len(octets)
+        item = chunk.item
+        if not item.heard_octets:
+            item.began_at = now
+            self.began.append(item)
+        item.heard_octets += len(octets)
+        self.waiting_octets -= len(octets)
+        if chunk.start == len(chunk.octets):
+            self._chunks.popleft()
+            self._forget_if_complete(item)
+        return octets
+
+    def _forget_if_complete(self, item: ItemPlayout) -> None:
+        if item.complete:
+            self._items.pop(item.item_id, None)

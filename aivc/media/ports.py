@@ -1,0 +1,102 @@
+"""RTP ports: even ones from the configured range, each with a rest between two calls.
+
+A freed port is kept in quarantine so that a phone that has not noticed the end cannot speak into the next call.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket as stdlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from aivc.config.settings import Address, RtpSettings
+
+ATTEMPTS: Final = 200  # ports tried for one call before it is refused: others may own ports of our range
+
+
+class NoPortFree(OSError):
+    """Every RTP port tried is in use or in quarantine."""
+
+
+@attrs.define
+class PortPool:
+    """The RTP ports of one process.
+
+    Args:
+      settings: range, bind address and quarantine.
+      random: where in the range to begin, so that a restarted process does not meet its old peers.
+    """
+
+    settings: RtpSettings
+    random: random.Random = attrs.field(factory=random.SystemRandom)
+    _in_use: set[int] = attrs.field(init=False, factory=set)
+    _free_at: dict[int, float] = attrs.field(init=False, factory=dict)  # port -> end of quarantine, oldest first
+    _next: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._next = self.random.randrange(len(self._even_ports))
+
+    @asynccontextmanager
+    async def open_socket(self) -> AsyncIterator[trio.socket.SocketType]:
+        """A bound UDP socket, closed at the end of the block and its port put in quarantine.
+
+        Raises NoPortFree.
+        """
+        sock, port = await self._bind()
+        self._in_use.add(port)
+        try:
+            yield sock
+        finally:
+            sock.close()
+            self._in_use.discard(port)
+            self._free_at[port] = trio.current_time() + self.settings.quarantine_seconds
+
+    @property
+    def in_use(self) -> int:
+        return len(self._in_use)
+
+    @property
+    def _even_ports(self) -> range:
+        # RFC 3550 section 11: RTP on the even port, which leaves the odd one above to RTCP
+        return range(self.settings.min_port + self.settings.min_port % 2, self.settings.max_port + 1, 2)
+
+    async def _bind(self) -> tuple[trio.socket.SocketType, int]:
+        for port in self._candidates():
+            family = stdlib.AF_INET6 if ":" in self.settings.bind_ip else stdlib.AF_INET
+            sock = trio.socket.socket(family, stdlib.SOCK_DGRAM)
+            try:
+                await sock.bind((self.settings.bind_ip, port))
+            except OSError as error:
+                sock.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return sock, port
+        raise NoPortFree(
+            f"no RTP port is free between {self.settings.min_port} and {self.settings.max_port}: {self.in_use} in use, "
+            f"{len(self._free_at)} in quarantine; widen rtp.min_port and rtp.max_port"
+        )
+
+    def _candidates(self) -> Iterator[int]:
+        ports, now = self._even_ports, trio.current_time()
+        while self._free_at and next(iter(self._free_at.values())) <= now:
+            del self._free_at[next(iter(self._free_at))]
+        for _ in range(min(ATTEMPTS, len(ports))):
+            port = ports[self._next]
+            self._next = (self._next + 1) % len(ports)
+            if port not in self._in_use and port not in self._free_at:
+                yield port
+
+
+async def local_ip_towards(remote: Address) -> str:
+    """The IP address of ours from which datagrams to `remote` leave; nothing is sent."""
+    family = stdlib.AF_INET6 if ":" in remote[0] else stdlib.AF_INET
+    with trio.socket.socket(family, stdlib.SOCK_DGRAM) as sock:
+        await sock.connect((remote[0], remote[1] or 9))
+        return str(sock.getsockname()[0])

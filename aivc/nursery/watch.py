@@ -1,0 +1,75 @@
+"""The tasks of a call that only wait for a reason to end it, or for the moment to act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from aivc.config.settings import Settings
+from aivc.media.g711 import FRAME_SECONDS
+from aivc.media.stream import RtpStream
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.performer import Performer
+from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, HungUp, LegEvent, MediaChanged
+
+
+async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], stream: Callable[[], RtpStream | None]) -> None:
+    """What the peer does with its dialog."""
+    async for event in events:
+        match event:
+            case HungUp():
+                raise CallOver(Ending.CALLER_HUNG_UP)
+            case Cancelled():
+                raise CallOver(Ending.CALLER_CANCELLED)
+            case AckMissing(contact=contact):
+                raise CallOver(Ending.ACK_MISSING, f"our Contact {contact} was unreachable for the caller")
+            case MediaChanged(agreement=agreement):
+                change_media(stream(), agreement)
+    raise CallOver(Ending.INTERNAL_ERROR, "the front end closed the leg's events")
+
+
+def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
+    """Follow a re-INVITE: another address, hold, or resume."""
+    if stream is not None:
+        stream.latch.move(agreement.remote)
+        stream.may_send = agreement.may_send
+
+
+async def watch_drain(draining: trio.Event) -> None:
+    await draining.wait()
+    raise CallOver(Ending.DRAINED)
+
+
+async def watch_limits(stream: RtpStream, settings: Settings) -> None:
+    """Maximum duration, and a caller whose RTP has stopped coming (0 seconds: never)."""
+    last_moment = trio.current_time() + settings.service.max_call_seconds
+    patience = settings.rtp.timeout_seconds or float("inf")
+    while True:
+        await trio.sleep_until(min(last_moment, stream.last_received + patience))
+        now = trio.current_time()
+        if now >= last_moment:
+            raise CallOver(Ending.MAX_DURATION, f"service.max_call_seconds = {settings.service.max_call_seconds:g}")
+        if now >= stream.last_received + patience:
+            raise CallOver(Ending.MEDIA_TIMEOUT, f"nothing came for {patience:g} s (rtp.timeout_seconds)")
+
+
+async def watch_deadlines(performer: Performer) -> None:
+    """The conversation's own timers."""
+    while True:
+        with trio.move_on_at(performer.conversation.deadline):
+            await performer.deadline_moved.wait()
+        now = trio.current_time()
+        if performer.conversation.deadline <= now:
+            performer.perform(performer.conversation.expire(now))
+
+
+async def hang_up_after_farewell(farewell: trio.Event, performer: Performer, seconds: float) -> None:
+    """The model wants to hang up: let its last words be heard, but wait no longer than `seconds`."""
+    await farewell.wait()
+    with trio.move_on_after(seconds):
+        # The playout has no event to wait for: what runs 50 times a second and call stays flat.
+        while performer.conversation.responses.active_id or not performer.playout.drained:  # noqa: ASYNC110
+            await trio.sleep(FRAME_SECONDS)
+        await trio.sleep(FRAME_SECONDS)  # the last frame is on its way, not yet heard
+    raise CallOver(Ending.MODEL_HUNG_UP)

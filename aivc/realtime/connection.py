@@ -1,0 +1,359 @@
+"""The WebSocket to the model: opened, configured, kept alive, closed within bounds.
+
+trio-websocket does the upgrade, ping and pong, closing and receiving; the audio of the caller is framed by hand and
+written to the same stream. Its reader task lives in the nursery that the caller gives, inside a task of ours that owns
+the stream: a refused upgrade or a broken reader becomes an error here and never an exception in that nursery. Let that
+nursery be outside the one of the call, so that the reader is still alive for the closing handshake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import socket as stdlib_socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn, TypeVar, cast
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from aivc.config.settings import OpenAISettings
+from aivc.realtime.dialects import Dialect, ProtocolViolation
+from aivc.realtime.errors import is_retryable
+from aivc.realtime.events import (
+    Codec,
+    ConfigureSession,
+    ErrorEvent,
+    SessionCreated,
+    SessionUpdated,
+    ToolSchema,
+)
+from aivc.realtime.framing import append_frame
+from aivc.realtime.refusals import RealtimeClosed, RealtimeRefused, printable, refused_by_close, refused_by_http
+from aivc.realtime.stream import TLS_RECORD, ByteStream, SocketByteStream
+from aivc.realtime.target import Target, target
+
+__all__ = ["RealtimeClosed", "RealtimeRefused", "RealtimeSocket", "configure", "open_realtime", "wrap_realtime"]
+
+Event = TypeVar("Event", SessionCreated, SessionUpdated)
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE = 16 * 1024 * 1024  # octets: session.created repeats prompt and tools, a delta may be hundreds of kilobytes
+MESSAGE_QUEUE = 64  # messages: while it is full the reader answers no ping
+POOLED_KEYS = 1024  # mask keys drawn at once: a system call for each frame costs as much as the frame
+ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
+AWAITED: dict[type, str] = {SessionCreated: "session.created", SessionUpdated: "session.updated"}
+CONFIGURE_EVENT = "configure"  # event id of our session.update
+
+
+@attrs.define
+class MaskKeys:
+    """Unpredictable mask keys (RFC 6455 section 5.3), drawn from the system in large pieces."""
+
+    _pool: bytes = b""
+    _next: int = 0
+
+    def take(self) -> bytes:
+        if self._next >= len(self._pool):
+            self._pool, self._next = os.urandom(4 * POOLED_KEYS), 0
+        key = self._pool[self._next : self._next + 4]
+        self._next += 4
+        return key
+
+
+@attrs.define(eq=False)
+class RealtimeSocket:
+    """One open WebSocket. One task may receive; any number may send."""
+
+    websocket: WebSocketConnection = attrs.field(repr=False)
+    stream: ByteStream = attrs.field(repr=False)
+    connect_deadline: float = math.inf  # until when session.created must be here
+    _mask_keys: MaskKeys = attrs.field(factory=MaskKeys, init=False, repr=False)
+
+    async def receive(self) -> str:
+        """Return the next message; what came before a close is still returned before the close is reported.
+
+        Raises:
+            RealtimeClosed: the connection is over.
+            ProtocolViolation: a binary message, which the API does not have; the connection is still good.
+        """
+        try:
+            message = await self.websocket.get_message()
+        except ConnectionClosed as error:
+            raise closed(error) from None
+        if isinstance(message, bytes):
+            raise ProtocolViolation(f"a binary message of {len(message)} octets")
+        return message
+
+    async def send(self, text: str) -> None:
+        """Send one message.
+
+        Raises:
+            RealtimeClosed: the connection is over.
+        """
+        try:
+            await self.websocket.send_message(text)
+        except ConnectionClosed as error:
+            raise closed(error) from None
+
+    async def append_audio(self, audio: bytes) -> None:
+        """Append the caller's audio, in the session's format, to the server's input buffer.
+
+        Returns without a checkpoint while the peer reads as fast as we write; waits for it otherwise, so at most one
+        append is ever behind.
+
+        Raises:
+            RealtimeClosed: the connection is over, or closing: nothing may follow a close frame.
+        """
+        self._check_open()
+        try:
+            if self.stream.backlog_octets:
+                await self.stream.wait_flushed()
+                self._check_open()
+            self.stream.write_nowait(append_frame(audio, self._mask_keys.take()))
+            if self.stream.backlog_octets:
+                await self.stream.wait_flushed()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._check_open()
+            raise RealtimeClosed(ABNORMAL, "the connection is gone") from None
+
+    async def keep_alive(self, ping_seconds: float, pong_seconds: float) -> NoReturn:
+        """Ping for ever: a half-open connection is otherwise noticed by nothing but the caller.
+
+        Raises:
+            RealtimeClosed: the connection is over, or a pong did not come within `pong_seconds`.
+        """
+        while True:
+            await trio.sleep(ping_seconds)
+            with trio.move_on_after(pong_seconds):
+                try:
+                    await self.websocket.ping()
+                    continue
+                except ConnectionClosed as error:
+                    raise closed(error) from None
+            self._check_open()
+            raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
+
+    async def close(self, seconds: float) -> bool:
+        """Close politely even when cancelled, never for longer than `seconds`; say whether the peer answered."""
+        with trio.move_on_after(seconds, shield=True) as grace:
+            await self.websocket.aclose()
+        # Not `cancelled_caught`: called while an exception is in flight, trio-websocket's aclose() swallows the
+        # Cancelled of our own scope.
+        answered = not grace.cancel_called
+        await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
+        return answered
+
+    def _check_open(self) -> None:
+        if (reason := self.websocket.closed) is not None:
+            raise RealtimeClosed(reason.code, reason.reason or "")
+
+
+def closed(error: ConnectionClosed) -> RealtimeClosed:
+    if error.reason is None:
+        return RealtimeClosed(ABNORMAL, "")
+    return RealtimeClosed(error.reason.code, error.reason.reason or "")
+
+
+async def open_realtime(
+    nursery: trio.Nursery, settings: OpenAISettings, *, ssl_context: ssl.SSLContext | None = None
+) -> RealtimeSocket:
+    """Connect to the endpoint of these settings; takes at most `openai.connect_seconds`.
+
+    Args:
+        nursery: holds the reader; cancel it, or close the socket, to end it. The connection is closed with it.
+        ssl_context: make one for the whole process, it takes 20 ms; None makes a default one when TLS is needed.
+
+    Raises:
+        RealtimeRefused: no such host, no connection, bad certificate, upgrade refused, too slow; or settings that no
+            connection can be made with.
+    """
+    try:
+        place = target(settings)
+    except ValueError as error:
+        raise RealtimeRefused("bad_target", str(error)) from None
+    deadline = trio.current_time() + settings.connect_seconds
+    try:
+        with trio.fail_at(deadline):
+            stream = await connect(place, ssl_context)
+    except trio.TooSlowError:
+        raise RealtimeRefused("timeout", f"no connection to {place.authority}", retryable=True) from None
+    except ssl.SSLError as error:
+        cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
+        raise RealtimeRefused("tls", f"TLS with {place.authority} failed: {cause}") from None
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise RealtimeRefused("unreachable", f"{place.authority}: {cause}", retryable=True) from None
+    return await wrap_realtime(
+        nursery, stream, place.authority, place.resource, place.headers, connect_deadline=deadline
+    )
+
+
+async def connect(place: Target, ssl_context: ssl.SSLContext | None) -> SocketByteStream:
+    """Connect over TCP, trying every address of the host (RFC 8305), and over TLS when the target asks for it."""
+    tcp = await trio.open_tcp_stream(place.host, place.port)
+    sock = stdlib_socket.socket(fileno=tcp.socket.detach())
+    sock.setblocking(False)
+    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)  # an append must not wait for an ACK
+    if place.tls:
+        context = ssl_context or ssl.create_default_context()
+        sock = context.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False)
+    stream = SocketByteStream(sock)
+    try:
+        await stream.handshake()
+    except BaseException:
+        await close_now(stream)
+        raise
+    return stream
+
+
+async def wrap_realtime(
+    nursery: trio.Nursery,
+    stream: ByteStream,
+    host: str,
+    resource: str,
+    headers: Sequence[tuple[str, str]],
+    *,
+    connect_deadline: float = math.inf,
+) -> RealtimeSocket:
+    """Upgrade a connected stream, which is owned from now on and closed whatever happens.
+
+    Args:
+        host: the Host header, with the port where it is not the scheme's own.
+        resource: path and query.
+        connect_deadline: trio time by which the upgrade, and later session.created, must be done.
+
+    Raises:
+        RealtimeRefused: the server refused the upgrade, hung up, spoke no WebSocket or took too long.
+    """
+    encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+
+    async def upgrade(reader: trio.Nursery) -> WebSocketConnection:
+        return await wrap_client_stream(
+            reader,
+            cast("trio.SocketStream", stream),  # typed narrowly, takes any stream
+            host,
+            resource,
+            extra_headers=encoded,
+            message_queue_size=MESSAGE_QUEUE,
+            max_message_size=MAX_MESSAGE,
+            receive_buffer_size=TLS_RECORD,
+        )
+
+    try:
+        with trio.fail_at(connect_deadline):
+            websocket: WebSocketConnection = await nursery.start(hold_open, stream, upgrade)
+    except trio.TooSlowError:
+        raise RealtimeRefused("timeout", f"no WebSocket upgrade by {host}", retryable=True) from None
+    except ConnectionRejected as error:
+        key = dict(headers).get("Authorization", "").removeprefix("Bearer ")
+        raise refused_by_http(error.status_code, error.body, key) from None
+    return RealtimeSocket(websocket, stream, connect_deadline)
+
+
+async def hold_open(
+    stream: ByteStream,
+    upgrade: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
+    task_status: trio.TaskStatus[WebSocketConnection],
+) -> None:
+    """Keep trio-websocket's reader running until the connection is over, and close the stream after it.
+
+    The reader raises a refused upgrade in its own nursery; and when the server just hangs up it ends, and leaves the
+    task that waits for the upgrade waiting for ever. So each of the two has a nursery here.
+    """
+    opened = False
+    failure: Exception | None = None
+
+    async def wait_upgraded(reader: trio.Nursery, reading: trio.Event) -> None:
+        nonlocal opened
+        reading.set()  # `upgrade` starts the reader before its first checkpoint
+        websocket = await upgrade(reader)
+        opened = True
+        task_status.started(websocket)
+
+    try:
+        async with trio.open_nursery() as upgrading:
+            async with trio.open_nursery() as reader:
+                reading = trio.Event()
+                upgrading.start_soon(wait_upgraded, reader, reading)
+                await reading.wait()
+            upgrading.cancel_scope.cancel()
+    except* Exception as group:
+        failure = leaf(group)
+    finally:
+        await close_now(stream)
+    if opened and failure is not None:  # without its text: an HTTP library may quote a header
+        logger.warning("the WebSocket reader failed: %s", type(failure).__name__)
+    elif isinstance(failure, ConnectionRejected):
+        raise failure
+    elif failure is not None:
+        raise RealtimeRefused("not_websocket", f"the upgrade failed: {type(failure).__name__}")
+    elif not opened:
+        raise RealtimeRefused("connection_lost", "the server hung up instead of upgrading", retryable=True)
+
+
+def leaf(error: Exception) -> Exception:
+    """Return the first exception inside nested groups."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def close_now(stream: ByteStream) -> None:
+    """Close the socket and wait for nobody, also in a cancelled task."""
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        await stream.aclose()
+
+
+async def configure(
+    socket: RealtimeSocket, dialect: Dialect, settings: OpenAISettings, codec: Codec, tools: Sequence[ToolSchema]
+) -> SessionUpdated:
+    """Wait for `session.created`, configure the session, and return what the server made of it.
+
+    No audio may go either way before: until then the server takes G.711 for 24 kHz PCM. `session.created` has what is
+    left of `openai.connect_seconds`, the answer to the update `openai.configure_seconds`.
+
+    Raises:
+        RealtimeRefused: key, model or configuration refused, no answer in time, hung up, or other formats echoed.
+    """
+    try:
+        deadline = min(socket.connect_deadline, trio.current_time() + settings.connect_seconds)
+        await wait_for(SessionCreated, socket, dialect, deadline)
+        deadline = trio.current_time() + settings.configure_seconds
+        update = dialect.encode(ConfigureSession(CONFIGURE_EVENT, settings, codec, tuple(tools)))
+        # A close is reported by `wait_for`, after the error event that explains it.
+        with trio.move_on_at(deadline), contextlib.suppress(RealtimeClosed):
+            await socket.send(update)
+        updated = await wait_for(SessionUpdated, socket, dialect, deadline)
+    except RealtimeRefused as error:
+        key = settings.key.reveal() if settings.key else ""
+        raise RealtimeRefused(error.code, printable(error.message, key), None, error.retryable) from None
+    if (updated.input_codec, updated.output_codec) != (codec, codec):
+        heard, spoken = updated.input_codec or "nothing", updated.output_codec or "nothing"
+        raise RealtimeRefused("wrong_format", f"asked for {codec}, the server echoed {heard:.40} in, {spoken:.40} out")
+    return updated
+
+
+async def wait_for(expected: type[Event], socket: RealtimeSocket, dialect: Dialect, deadline: float) -> Event:
+    """Return the next event of this type; what else comes is ignored, but for errors."""
+    try:
+        with trio.fail_at(deadline):
+            while True:
+                event = dialect.decode(await socket.receive())
+                if isinstance(event, expected):
+                    return event
+                if isinstance(event, ErrorEvent):
+                    code = event.code or event.type or "error"
+                    raise RealtimeRefused(code, event.message, retryable=is_retryable(code))
+    except trio.TooSlowError:
+        raise RealtimeRefused("timeout", f"no {AWAITED[expected]} from the server", retryable=True) from None
+    except RealtimeClosed as error:
+        raise refused_by_close(error) from None
+    except ProtocolViolation as error:
+        raise RealtimeRefused("protocol_violation", str(error)) from None

@@ -1,0 +1,176 @@
+"""A byte stream over a non-blocking socket, plain or TLS, with one backlog for everybody who writes.
+
+Two writers share a Realtime connection: trio-websocket, and the audio that is framed by hand. Each write is whole
+frames, appended to one backlog, so frames never mix; and a write that was cancelled stays in the backlog and is
+completed by the next one, so a frame is never cut in half. `ssl.SSLSocket` in non-blocking mode spares what
+`trio.SSLStream` spends on memory buffers and locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import attrs
+import trio
+
+TLS_RECORD = 16384  # octets: the most that one TLS read returns (RFC 8446 section 5.1)
+MAX_BACKLOG = 16 * 1024 * 1024  # octets: the largest message the API takes; a peer that far behind reads nothing
+
+
+class ByteStream(Protocol):
+    """A `trio.abc.Stream` that can also be written to without waiting."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`; when cancelled, the rest goes out with later writes."""
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what has arrived, empty at the end of the stream."""
+
+    async def aclose(self) -> None: ...
+
+    def write_nowait(self, data: bytes) -> None:
+        """Write `data` behind what still waits, as far as the peer takes it now; the rest joins the backlog.
+
+        Raises:
+            trio.BrokenResourceError: the connection is gone, or the backlog is full.
+            trio.ClosedResourceError: this stream was closed.
+        """
+
+    @property
+    def backlog_octets(self) -> int:
+        """What waits to be written."""
+
+    async def wait_flushed(self) -> None:
+        """Write out the backlog; raises as `write_nowait` does."""
+
+
+@attrs.define
+class Direction:
+    """Waits until a socket is readable, or until it is writable, for any number of tasks; trio itself allows one."""
+
+    wait: Callable[[socket.socket], Awaitable[None]]
+    _waiting: trio.Event | None = attrs.field(default=None, init=False)
+
+    async def ready(self, sock: socket.socket) -> None:
+        """Return when it may be worth trying again: ready, or because another task that waited has left."""
+        if self._waiting is not None:
+            await self._waiting.wait()
+            return
+        self._waiting = trio.Event()
+        try:
+            await self.wait(sock)
+        finally:
+            self._waiting.set()
+            self._waiting = None
+
+
+@attrs.define(eq=False)
+class SocketByteStream(trio.abc.Stream):
+    """A `ByteStream` over a connected, non-blocking socket, which it owns."""
+
+    sock: socket.socket
+    _backlog: bytearray = attrs.field(factory=bytearray, init=False, repr=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _readable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_readable), init=False, repr=False)
+    _writable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_writable), init=False, repr=False)
+
+    @property
+    def backlog_octets(self) -> int:
+        return len(self._backlog)
+
+    def write_nowait(self, data: bytes) -> None:
+        if len(self._backlog) + len(data) > MAX_BACKLOG:
+            raise trio.BrokenResourceError(f"{len(self._backlog)} octets wait already: the peer does not read")
+        self._backlog += data
+        self._try_write()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # not begun is not half written
+        self.write_nowait(bytes(data))
+        await self.wait_flushed()
+
+    async def wait_flushed(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while (blocked := self._try_write()) is not None:
+            await blocked.ready(self.sock)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.wait_flushed()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        blocked = self._readable
+        while True:
+            if isinstance(self.sock, ssl.SSLSocket) and not self._closed and self.sock.pending():
+                await trio.lowlevel.checkpoint()  # decrypted already: the socket itself may stay silent
+            else:
+                await self._wait(blocked)
+            try:
+                return self.sock.recv(max_bytes or TLS_RECORD)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                blocked = self._readable
+            except ssl.SSLWantWriteError:
+                blocked = self._writable
+            except OSError as error:
+                raise self._failure() from error
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if isinstance(self.sock, ssl.SSLSocket) and not self._backlog:
+                with contextlib.suppress(OSError, ValueError):  # a courtesy: close_notify, RFC 8446 section 6.1
+                    self.sock.unwrap()
+            trio.lowlevel.notify_closing(self.sock)
+            self.sock.close()
+            self._backlog.clear()
+        await trio.lowlevel.checkpoint()
+
+    async def handshake(self) -> None:
+        """Complete the TLS handshake of an `ssl.SSLSocket` that was wrapped without it.
+
+        Raises:
+            ssl.SSLError: including `ssl.SSLCertVerificationError`.
+            OSError: the connection broke.
+        """
+        if not isinstance(self.sock, ssl.SSLSocket):
+            return
+        while True:
+            try:
+                self.sock.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._wait(self._readable)
+            except ssl.SSLWantWriteError:
+                await self._wait(self._writable)
+            else:
+                await trio.lowlevel.checkpoint()
+                return
+
+    def _try_write(self) -> Direction | None:
+        """Write what the socket takes; return what to wait for when something is left."""
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        try:
+            while self._backlog:
+                del self._backlog[: self.sock.send(self._backlog)]
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return self._writable
+        except ssl.SSLWantReadError:  # TLS 1.2 renegotiation, which needs the peer's answer first
+            return self._readable
+        except OSError as error:
+            raise self._failure() from error
+        return None
+
+    async def _wait(self, blocked: Direction) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        await blocked.ready(self.sock)
+
+    def _failure(self) -> trio.ClosedResourceError | trio.BrokenResourceError:
+        if self._closed:
+            return trio.ClosedResourceError("this stream was closed")
+        return trio.BrokenResourceError("the connection is gone")

@@ -1,0 +1,85 @@
+"""Which tool calls were announced, which are finished, and when their outputs may go back.
+
+One call is announced up to three times and runs once. An output sent before its response is done can be refused
+(`invalid_tool_call_id`), and one that is never sent leaves the model waiting. The calls of one response are answered
+together: every output, then one new response.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+
+from aivc.realtime.events import FunctionCall
+
+REMEMBERED_CALLS = 512  # call ids of a session; hours of talk have dozens
+OPEN_RESPONSES = 32  # with unanswered calls; a tool has seconds, so more than two or three is hostile
+
+
+@attrs.frozen
+class ToolOutput:
+    """What a tool returned, for the model."""
+
+    call_id: str
+    output: str
+    resent: bool = False  # once, when the server did not know the call yet
+
+
+@attrs.define
+class CallsOfResponse:
+    """The calls of one response."""
+
+    outputs: dict[str, str | None] = attrs.field(factory=dict)  # by call id, None while the tool runs
+    over: bool = False  # response.done has come
+
+    @property
+    def ready(self) -> bool:
+        return self.over and None not in self.outputs.values()
+
+
+@attrs.define
+class ToolLedger:
+    """The unanswered tool calls of a session."""
+
+    forgotten: int = attrs.field(default=0, init=False)  # responses whose calls were dropped to stay within bounds
+    _seen: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
+    _open: OrderedDict[str, CallsOfResponse] = attrs.field(factory=OrderedDict, init=False)
+
+    def announce(self, call: FunctionCall) -> bool:
+        """Say whether this call is to be run: complete, and not announced before."""
+        if call.status != "completed" or call.call_id in self._seen:
+            return False
+        self._seen[call.call_id] = None
+        if len(self._seen) > REMEMBERED_CALLS:
+            self._seen.popitem(last=False)
+        self._open.setdefault(call.response_id, CallsOfResponse()).outputs[call.call_id] = None
+        if len(self._open) > OPEN_RESPONSES:
+            self._open.popitem(last=False)
+            self.forgotten += 1
+        return True
+
+    def finish(self, call_id: str, output: str) -> list[ToolOutput]:
+        """Note a tool's output; return what may be sent now. A call that is not open changes nothing."""
+        for response_id, calls in self._open.items():
+            if call_id in calls.outputs:
+                calls.outputs[call_id] = output
+                return self._ready(response_id)
+        return []
+
+    def over_but(self, response_id: str) -> list[ToolOutput]:
+        """Note that every response but this one is over, its `response.done` seen or lost; return what may be sent."""
+        return [output for other in list(self._open) if other != response_id for output in self.over(other)]
+
+    def over(self, response_id: str) -> list[ToolOutput]:
+        """Note the end of a response; return what may be sent now."""
+        if (calls := self._open.get(response_id)) is None:
+            return []
+        calls.over = True
+        return self._ready(response_id)
+
+    def _ready(self, response_id: str) -> list[ToolOutput]:
+        if not self._open[response_id].ready:
+            return []
+        outputs = self._open.pop(response_id).outputs
+        return [ToolOutput(call_id, output) for call_id, output in outputs.items() if output is not None]

@@ -1,0 +1,377 @@
+"""One incoming call: the INVITE server's user (RFC 3261 sections 9.2, 13.3, 14.2 and 15) behind the `Leg` interface.
+
+Every method that does not await is one step: the user agent calls them as messages come and timers fire.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable, MutableMapping
+from math import inf
+from typing import Final
+
+import attrs
+import trio
+
+from aivc.config.settings import Address, SipSettings
+from aivc.sip import negotiation, sdp
+from aivc.sip.address import MAGIC_COOKIE, Via, format_host_port
+from aivc.sip.dialog import Acknowledgement, AwaitedAck, Dialog, DialogId, contact_uri, reachable_address
+from aivc.sip.inspection import (
+    ACCEPT_HEADER,
+    ALLOW_HEADER,
+    SDP_TYPE,
+    SERVER_HEADER,
+    SUPPORTED_HEADER,
+    Refusal,
+    dialled_number,
+    not_acceptable,
+    reason_header,
+    retry_after_header,
+    warning_header,
+)
+from aivc.sip.leg import (
+    AckMissing,
+    AudioAgreement,
+    Cancelled,
+    HungUp,
+    LegEvent,
+    MediaChanged,
+    Rejection,
+)
+from aivc.sip.message import Request, Response, answer_to
+from aivc.sip.negotiation import Accepted, Origin, Refused
+from aivc.sip.scanner import AddressError
+from aivc.sip.sdp import SdpError, SessionDescription
+from aivc.sip.transaction_layer import ClientTransaction, ServerTransaction, TransactionLayer
+
+logger = logging.getLogger("aivc.sip")
+
+EVENTS: Final = 8  # more unread ones mean that nobody serves the call; the last place is kept for its end
+MAX_RETRY_SECONDS: Final = 10  # RFC 3261 section 14.2: a random Retry-After from 0 to 10
+
+
+class Phase(enum.Enum):
+    PROCEEDING = enum.auto()  # no final response yet
+    ANSWERED = enum.auto()  # 2xx sent
+    LEAVING = enum.auto()  # our BYE is on its way
+    OVER = enum.auto()
+
+
+@attrs.define(eq=False)
+class AwaitedAnswer:
+    """A 2xx of ours without its ACK."""
+
+    transaction: ServerTransaction
+    response: Response
+    timer: AwaitedAck
+    offered: bool  # our SDP in it was an offer: the ACK brings the answer
+    acknowledged: trio.Event = attrs.field(factory=trio.Event)
+
+
+@attrs.define(eq=False)
+class IncomingLeg:
+    """Implements `aivc.sip.leg.Leg`.
+
+    Args:
+      transaction: of the INVITE.
+      offer: what the INVITE offered; None when it had no SDP: then the 2xx offers and the ACK answers.
+      registry: the live legs by dialog; the leg takes itself out when it is over.
+    """
+
+    transaction: ServerTransaction
+    dialog: Dialog
+    offer: Accepted | None
+    layer: TransactionLayer
+    settings: SipSettings
+    registry: MutableMapping[DialogId, IncomingLeg]
+    agreement: AudioAgreement = attrs.field(init=False)
+    events: trio.MemoryReceiveChannel[LegEvent] = attrs.field(init=False)
+    _sender: trio.MemorySendChannel[LegEvent] = attrs.field(init=False)
+    _phase: Phase = attrs.field(default=Phase.PROCEEDING, init=False)
+    _awaited: AwaitedAnswer | None = attrs.field(default=None, init=False)
+    _local: Address = attrs.field(default=("0.0.0.0", 0), init=False)  # our RTP address
+    _origin: Origin = attrs.field(init=False)
+    _described: SessionDescription | None = attrs.field(default=None, init=False)  # what we sent last
+
+    def __attrs_post_init__(self) -> None:
+        self.agreement = negotiation.tentative_agreement() if self.offer is None else self.offer.agreement
+        self._sender, self.events = trio.open_memory_channel[LegEvent](EVENTS)
+        self._origin = Origin(int(self.layer.new_token(), 16) >> 2)  # fits a signed 64-bit integer everywhere
+        self.registry[self.dialog.id] = self
+
+    # What the service sees: aivc.sip.leg.Leg
+
+    @property
+    def call_id(self) -> str:
+        return self.dialog.call_id
+
+    @property
+    def caller(self) -> str:
+        return str(self.transaction.request.sender.uri)
+
+    @property
+    def dialled(self) -> str:
+        return dialled_number(self.transaction.request)
+
+    @property
+    def source(self) -> Address:
+        return self.transaction.arrival.source
+
+    async def ring(self) -> None:
+        if self._phase is Phase.PROCEEDING:
+            self._respond(self.transaction, 180, (self._contact_header, *self._record_routes(self.transaction)))
+        await trio.lowlevel.checkpoint()
+
+    async def answer(self, local: Address) -> None:
+        if self._phase is Phase.PROCEEDING:
+            self._phase, self._local = Phase.ANSWERED, local
+            if self.offer is None:
+                self._succeed(self.transaction, self._describe(self._our_offer), offered=True)
+            else:
+                self._succeed(self.transaction, self._describe(self._answer_to(self.offer)), offered=False)
+            self._log("answered with %s at %s:%d", self.agreement.codec, *local)
+        await trio.lowlevel.checkpoint()
+
+    async def reject(self, rejection: Rejection) -> None:
+        if self._phase is Phase.PROCEEDING:
+            headers = [
+                warning_header(negotiation.WARN_OTHER, self._host, rejection.cause),
+                reason_header(rejection.cause, rejection.status),
+            ]
+            if rejection.retry_after_seconds is not None:
+                headers.append(retry_after_header(rejection.retry_after_seconds))
+            self._refuse(self.transaction, Refusal(rejection.status, rejection.cause, tuple(headers)))
+            self._finish(None)
+        await trio.lowlevel.checkpoint()
+
+    async def hang_up(self, reason: str) -> None:
+        """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
+        if self._phase is not Phase.ANSWERED:
+            return
+        self._phase = Phase.LEAVING
+        bye = None
+        try:
+            if self._awaited is not None:
+                with trio.move_on_after(self.settings.hang_up_seconds):
+                    await self._awaited.acknowledged.wait()
+        finally:
+            if not self.is_over:
+                bye = self._send_bye(reason)
+        try:
+            if bye is not None:
+                with trio.move_on_after(self.settings.hang_up_seconds):
+                    await bye.done.wait()
+        finally:
+            self._finish(None)
+
+    # What the user agent tells us
+
+    @property
+    def is_over(self) -> bool:
+        return self._phase is Phase.OVER
+
+    @property
+    def deadline(self) -> float:
+        return inf if self._awaited is None else self._awaited.timer.deadline
+
+    def expire(self, now: float) -> None:
+        """Resend the 2xx, or give up (section 13.3.1.4)."""
+        awaited = self._awaited
+        outcome = None if awaited is None else awaited.timer.expire(now)
+        if awaited is None or outcome is None:
+            return
+        if outcome is Acknowledgement.RESEND:
+            awaited.transaction.respond(awaited.response)
+            return
+        self._log("no ACK for our answer; the peer was told to send it to %s", self._contact)
+        self._send_bye("no ACK received")
+        self._finish(AckMissing(self._contact))
+
+    def cancel(self) -> None:
+        """The peer cancelled the INVITE; no effect once it is answered (section 9.2)."""
+        if self._phase is Phase.PROCEEDING:
+            self._refuse(self.transaction, Refusal(487, "cancelled by the peer"))
+            self._finish(Cancelled())
+
+    def acknowledge(self, ack: Request) -> bool:
+        """Take the ACK of a 2xx; False when none is awaited, or another."""
+        awaited = self._awaited
+        if awaited is None or ack.cseq.number != awaited.transaction.request.cseq.number:
+            return False
+        self._awaited = None
+        awaited.acknowledged.set()
+        if awaited.offered:
+            self._take_answer(ack.body)
+        return True
+
+    def serve(self, transaction: ServerTransaction) -> None:
+        """Answer a request in the dialog that has passed inspection."""
+        request = transaction.request
+        if not self.dialog.takes_in_order(request):
+            self._refuse(transaction, Refusal(500, "CSeq out of order"))
+        elif request.method == "BYE":
+            self._hung_up(transaction)
+        elif request.method == "OPTIONS":
+            self._respond(transaction, 200, (ALLOW_HEADER, ACCEPT_HEADER, SUPPORTED_HEADER))
+        else:
+            self._reinvited(transaction)
+
+    def close(self) -> None:
+        """The user agent ends: nothing is sent, whoever waits for events is woken."""
+        self._finish(None)
+
+    # Steps
+
+    def _hung_up(self, transaction: ServerTransaction) -> None:
+        self._respond(transaction, 200)
+        if self._phase is Phase.PROCEEDING:  # a BYE may end an early dialog too (section 15)
+            self.cancel()
+        else:
+            self._finish(HungUp())
+
+    def _reinvited(self, transaction: ServerTransaction) -> None:
+        if self._phase is Phase.LEAVING:
+            self._refuse(transaction, Refusal(481, "the call is being hung up"))
+            return
+        if self._phase is Phase.PROCEEDING or self._awaited is not None or not self._has_room:
+            seconds = int(self.layer.new_token(), 16) % (MAX_RETRY_SECONDS + 1)
+            self._refuse(transaction, Refusal(500, "an INVITE is still open", (retry_after_header(seconds),)))
+            return
+        try:
+            target = contact_uri(transaction.request)
+            offer = self._read(transaction.request.body) if transaction.request.body else None
+        except (AddressError, SdpError) as error:
+            self._refuse(transaction, Refusal(400, str(error)))
+            return
+        if isinstance(offer, Refused):
+            self._refuse(transaction, not_acceptable(offer, self._host))
+            return
+        self.dialog.remote_target = target
+        if offer is None:
+            self._succeed(transaction, self._describe(self._our_offer), offered=True)
+        else:
+            self._succeed(transaction, self._describe(self._answer_to(offer)), offered=False)
+            self._change(offer.agreement)
+
+    def _take_answer(self, body: bytes) -> None:
+        """The ACK answered our offer. Without a usable answer an old session goes on, and a new one cannot."""
+        try:
+            outcome = self._read(body)
+        except SdpError as error:
+            outcome = Refused(str(error))
+        if isinstance(outcome, Accepted):
+            self._change(outcome.agreement)
+            return
+        self._log("the answer in the ACK is unusable: %s", outcome.cause)
+        if self.agreement == negotiation.tentative_agreement() and self._phase is Phase.ANSWERED:
+            self._send_bye(outcome.cause, status=488)
+            self._finish(HungUp())
+
+    def _read(self, body: bytes) -> Accepted | Refused:
+        """Raises SdpError."""
+        return negotiation.accept(sdp.parse_untrusted(body), forbidden=(self._contact_address,), current=self.agreement)
+
+    def _change(self, agreement: AudioAgreement) -> None:
+        if agreement != self.agreement:
+            self.agreement = agreement
+            self._emit(MediaChanged(agreement))
+
+    def _answer_to(self, offer: Accepted) -> Callable[[Origin], SessionDescription]:
+        return lambda origin: negotiation.answer(offer, self._local, origin)
+
+    def _our_offer(self, origin: Origin) -> SessionDescription:
+        return negotiation.offer(self.agreement, self._local, origin, self._described)
+
+    def _describe(self, write: Callable[[Origin], SessionDescription]) -> SessionDescription:
+        """Our next description; its version rises exactly when it differs from the last (RFC 3264 section 8)."""
+        described = write(self._origin)
+        if self._described is not None and described != self._described:
+            self._origin = attrs.evolve(self._origin, version=self._origin.version + 1)
+            described = write(self._origin)
+        self._described = described
+        return described
+
+    def _succeed(self, transaction: ServerTransaction, description: SessionDescription, *, offered: bool) -> None:
+        headers = [
+            self._contact_header,
+            ALLOW_HEADER,
+            SUPPORTED_HEADER,
+            SERVER_HEADER,
+            *self._record_routes(transaction),
+        ]
+        headers.append(("Content-Type", SDP_TYPE))
+        response = self._respond(transaction, 200, tuple(headers), bytes(description))
+        self._awaited = AwaitedAnswer(transaction, response, AwaitedAck(trio.current_time()), offered)
+        self.layer.timers.watch(self)
+
+    def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
+        self._log("refused %s: %d %s", transaction.request.method, refusal.status, refusal.cause)
+        transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
+
+    def _respond(
+        self, transaction: ServerTransaction, status: int, extra: tuple[tuple[str, str], ...] = (), body: bytes = b""
+    ) -> Response:
+        headers = transaction.request.headers
+        response = answer_to(headers, status, tag=transaction.tag, extra=extra, body=body)
+        transaction.respond(response)
+        return response
+
+    def _send_bye(self, text: str, status: int = 200) -> ClientTransaction:
+        self._stop_awaiting()
+        parameters = (("branch", MAGIC_COOKIE + self.layer.new_token()), ("rport", None))
+        host, port = self._contact_address
+        bye = self.dialog.request("BYE", Via(host, port, "UDP", parameters), [reason_header(text, status)])
+        self._log("hanging up: %s", text)
+        to = reachable_address(self.dialog.next_hop, otherwise=self.source)
+        return self.layer.send(bye, self.transaction.arrival.listener, to)
+
+    def _finish(self, event: LegEvent | None) -> None:
+        """The leg is over: tell so once, and forget it."""
+        if self.is_over:
+            return
+        self._phase = Phase.OVER
+        self._stop_awaiting()
+        if event is not None:
+            self._emit(event)
+        self._sender.close()
+        self.registry.pop(self.dialog.id, None)
+
+    def _stop_awaiting(self) -> None:
+        if self._awaited is not None:
+            self._awaited.acknowledged.set()
+            self._awaited = None
+
+    @property
+    def _has_room(self) -> bool:
+        return self._sender.statistics().current_buffer_used < EVENTS - 1
+
+    def _emit(self, event: LegEvent) -> None:
+        try:
+            self._sender.send_nowait(event)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            self._log("nobody takes the event %s", type(event).__name__)
+
+    @property
+    def _host(self) -> str:
+        return self.transaction.arrival.local_host
+
+    @property
+    def _contact_address(self) -> Address:
+        return self._host, self.transaction.arrival.listener.address[1]
+
+    @property
+    def _contact(self) -> str:
+        return f"sip:{format_host_port(*self._contact_address)}"
+
+    @property
+    def _contact_header(self) -> tuple[str, str]:
+        return "Contact", f"<{self._contact}>"
+
+    def _record_routes(self, transaction: ServerTransaction) -> list[tuple[str, str]]:
+        """Copied in order into what makes a dialog (section 12.1.1)."""
+        return [("Record-Route", value) for value in transaction.request.headers.lines("Record-Route")]
+
+    def _log(self, message: str, *args: object) -> None:
+        logger.info(message, *args, extra={"call_id": self.dialog.call_id})

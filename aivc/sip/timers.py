@@ -1,0 +1,58 @@
+"""Every timer of the user agent in one task: whoever has a `deadline` is told when it has come."""
+
+from __future__ import annotations
+
+import heapq
+from math import inf
+from typing import Protocol
+
+import attrs
+import trio
+
+
+class Timed(Protocol):
+    """Hashable by identity."""
+
+    @property
+    def deadline(self) -> float:
+        """When `expire` is wanted next, trio's clock; inf = not at all."""
+
+    def expire(self, now: float) -> None: ...
+
+
+@attrs.define(eq=False)
+class Timers:
+    """A heap of due times. Call `watch` after anything that may have moved a deadline forward."""
+
+    _heap: list[tuple[float, int, Timed]] = attrs.field(factory=list, init=False)
+    _due: dict[Timed, float] = attrs.field(factory=dict, init=False)  # the entry of the heap that counts
+    _serial: int = attrs.field(default=0, init=False)  # ties fire in the order of watching
+    _earlier: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def watch(self, item: Timed) -> None:
+        """Make sure that `item` is told in time; a deadline that only moved back needs no call."""
+        due = item.deadline
+        if due >= self._due.get(item, inf):
+            return
+        if not self._heap or due < self._heap[0][0]:
+            self._earlier.set()
+        self._serial += 1
+        self._due[item] = due
+        heapq.heappush(self._heap, (due, self._serial, item))
+
+    async def run(self) -> None:
+        """Fire timers until cancelled."""
+        while True:
+            with trio.move_on_at(self._heap[0][0] if self._heap else inf):
+                await self._earlier.wait()
+            self._earlier = trio.Event()
+            self.expire(trio.current_time())
+
+    def expire(self, now: float) -> None:
+        """Tell everyone whose time has come."""
+        while self._heap and self._heap[0][0] <= now:
+            due, _, item = heapq.heappop(self._heap)
+            if self._due.get(item) == due:
+                del self._due[item]
+                item.expire(now)
+                self.watch(item)

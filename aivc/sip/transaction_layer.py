@@ -1,0 +1,193 @@
+"""The transaction layer, RFC 3261 section 17: matches messages to live transactions and performs their effects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from aivc.config.settings import Address
+from aivc.sip.address import CSeq
+from aivc.sip.message import Request, Response
+from aivc.sip.timers import Timers
+from aivc.sip.transaction import (
+    Do,
+    Input,
+    State,
+    Transaction,
+    client_transaction,
+    merge_key,
+    sending,
+    server_key,
+    server_transaction,
+)
+from aivc.sip.transport import Arrival, Listener
+
+logger = logging.getLogger("aivc.sip")
+
+MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second, and about 30 MB of stored answers
+IN_DIALOG_RESERVE: Final = 1024  # beyond it for BYE, CANCEL and the like: a flood must not keep calls from ending
+
+
+@attrs.define(eq=False)
+class ServerTransaction:
+    """One request of a peer and our last response to it."""
+
+    request: Request
+    arrival: Arrival
+    key: tuple[str, ...]
+    merge_key: tuple[str, ...] | None
+    machine: Transaction
+    layer: TransactionLayer
+    tag: str  # of To in every response that we send
+    response: bytes = b""
+
+    @property
+    def deadline(self) -> float:
+        return self.machine.deadline
+
+    def respond(self, response: Response) -> None:
+        """Send a response, or a 2xx once more; one that comes too late is absorbed."""
+        event = sending(response.status)
+        if self.machine.takes(event):
+            self.response = bytes(response)
+            self.handle(event)
+
+    def handle(self, event: Input) -> list[Do]:
+        """Feed the machine and send what it asks for; return its effects."""
+        return self._perform(self.machine.handle(event, trio.current_time()))
+
+    def expire(self, now: float) -> None:
+        self._perform(self.machine.expire(now))
+
+    def _perform(self, effects: list[Do]) -> list[Do]:
+        for effect in effects:
+            if effect is Do.SEND and self.response:
+                self.arrival.listener.send_nowait(self.response, self.request.via.response_address())
+            elif effect is Do.REPORT_TIMEOUT:
+                logger.info("the refusal was never acknowledged", extra={"call_id": self.request.call_id})
+        self.layer.settle(self)
+        return effects
+
+
+@attrs.define(eq=False)
+class ClientTransaction:
+    """One request of ours. `done` is set by the final response or by timer F."""
+
+    request: Request
+    listener: Listener
+    to: Address
+    machine: Transaction
+    layer: TransactionLayer
+    status: int | None = None  # of the final response; None until then, and after a timeout
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def deadline(self) -> float:
+        return self.machine.deadline
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.request.via.branch or "", self.request.method
+
+    def receive(self, response: Response) -> None:
+        event = Input.RECEIVE_1XX if response.status < 200 else Input.RECEIVE_FINAL
+        effects = self.handle(event)
+        if Do.PASS in effects and response.status >= 200:
+            self.status = response.status
+            self.done.set()
+
+    def handle(self, event: Input) -> list[Do]:
+        return self._perform(self.machine.handle(event, trio.current_time()))
+
+    def expire(self, now: float) -> None:
+        self._perform(self.machine.expire(now))
+
+    def _perform(self, effects: list[Do]) -> list[Do]:
+        for effect in effects:
+            if effect is Do.SEND:
+                self.listener.send_nowait(bytes(self.request), self.to)
+            elif effect is Do.REPORT_TIMEOUT:
+                logger.info("no answer to our %s", self.request.method, extra={"call_id": self.request.call_id})
+                self.done.set()
+        self.layer.settle(self)
+        return effects
+
+
+@attrs.define(eq=False)
+class TransactionLayer:
+    """All live transactions.
+
+    Args:
+      new_token: 16 random hexadecimal digits for tags, branches and the like.
+    """
+
+    timers: Timers
+    new_token: Callable[[], str]
+    servers: dict[tuple[str, ...], ServerTransaction] = attrs.field(factory=dict, init=False)
+    clients: dict[tuple[str, str], ClientTransaction] = attrs.field(factory=dict, init=False)
+    merges: dict[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict, init=False)  # merge key -> server key
+    stray_responses: int = attrs.field(default=0, init=False)
+
+    def absorb(self, request: Request) -> bool:
+        """True when a live transaction took the request: a retransmission, or the ACK of a refusal."""
+        transaction = self.servers.get(server_key(request))
+        if transaction is None:
+            return False
+        effects = transaction.handle(Input.ACK if request.method == "ACK" else Input.REQUEST)
+        return Do.PASS not in effects
+
+    def is_full(self, request: Request) -> bool:
+        """True when no transaction may be made for this request."""
+        reserve = 0 if request.to.tag is None and request.method != "CANCEL" else IN_DIALOG_RESERVE
+        return len(self.servers) >= MAX_TRANSACTIONS + reserve
+
+    def begin(self, request: Request, arrival: Arrival) -> ServerTransaction:
+        """Make the transaction of a new request."""
+        machine = server_transaction(request.method)
+        key, merge, tag = server_key(request), merge_key(request), self.new_token()
+        transaction = ServerTransaction(request, arrival, key, merge, machine, self, tag)
+        self.servers[transaction.key] = transaction
+        if transaction.merge_key is not None:
+            self.merges.setdefault(transaction.merge_key, transaction.key)
+        return transaction
+
+    def is_merged(self, transaction: ServerTransaction) -> bool:
+        """True for a second copy of a live request that came another way: answer 482 (section 8.2.2.2)."""
+        merge = transaction.merge_key
+        return merge is not None and self.merges[merge] != transaction.key
+
+    def invited_by(self, cancel: Request) -> ServerTransaction | None:
+        """The INVITE that a CANCEL is for (section 9.2)."""
+        return self.servers.get(server_key(cancel, "INVITE"))
+
+    def send(self, request: Request, listener: Listener, to: Address) -> ClientTransaction:
+        """Send a non-INVITE request and resend it until it is answered."""
+        transaction = ClientTransaction(request, listener, to, client_transaction(), self)
+        self.clients[transaction.key] = transaction
+        transaction.handle(Input.REQUEST)
+        return transaction
+
+    def receive_response(self, response: Response) -> None:
+        """Give a response to its request (section 17.1.3); strays are dropped and counted."""
+        cseq: CSeq = response.cseq
+        transaction = self.clients.get((response.via.branch or "", cseq.method))
+        if transaction is None:
+            self.stray_responses += 1
+        else:
+            transaction.receive(response)
+
+    def settle(self, transaction: ServerTransaction | ClientTransaction) -> None:
+        """After every step: watch the timers of a live transaction, forget a dead one."""
+        if transaction.machine.state is not State.TERMINATED:
+            self.timers.watch(transaction)
+        elif isinstance(transaction, ClientTransaction):
+            self.clients.pop(transaction.key, None)
+        else:
+            self.servers.pop(transaction.key, None)
+            merge = transaction.merge_key
+            if merge is not None and self.merges.get(merge) == transaction.key:
+                del self.merges[merge]

@@ -1,0 +1,48 @@
+"""Test an agent without a phone, a network or a clock: a virtual network, a phone, and a strict Realtime server.
+
+See docs/testing.md. Everything named here is public.
+"""
+
+from aivc.testing.caller import CallRefused, Phone, PhoneCall, open_phone
+from aivc.testing.connect import connect_to
+from aivc.testing.faults import Faults
+from aivc.testing.handset import Handset, RtpHeard, RtpSent
+from aivc.testing.model import FakeModel, serve_port
+from aivc.testing.network import VirtualNetwork
+from aivc.testing.phrases import phrase
+from aivc.testing.script import CallTool, Context, CutOff, Fail, Part, Say, Script, decided, echo, scripted, stand_in
+from aivc.testing.session import Session
+from aivc.testing.voice import silence, speech
+from aivc.testing.websocket import Latency, memory_stream_pair
+
+__all__ = [
+    "CallRefused",
+    "CallTool",
+    "Context",
+    "CutOff",
+    "Fail",
+    "FakeModel",
+    "Faults",
+    "Handset",
+    "Latency",
+    "Part",
+    "Phone",
+    "PhoneCall",
+    "RtpHeard",
+    "RtpSent",
+    "Say",
+    "Script",
+    "Session",
+    "VirtualNetwork",
+    "connect_to",
+    "decided",
+    "echo",
+    "memory_stream_pair",
+    "open_phone",
+    "phrase",
+    "scripted",
+    "serve_port",
+    "silence",
+    "speech",
+    "stand_in",
+]

@@ -1,0 +1,296 @@
+"""A phone for tests and the demo: one SIP dialog over UDP, and a handset for its audio.
+
+async with open_phone(host="192.0.2.9") as phone, phone.dial("sip:1000@192.0.2.1:5060") as call:
+    call.handset.say(speech(2.0))
+    await call.wait_hung_up()
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import attrs
+import trio
+
+from aivc.config.settings import Address
+from aivc.sip.message import ParseError, Request, Response, parse_untrusted
+from aivc.testing.handset import PAYLOAD_TYPES, Handset
+
+T1: Final = 0.5  # seconds, RFC 3261 section 17.1.1.1
+GIVE_UP: Final = 64 * T1
+FINAL: Final = 200  # the lowest final status
+
+
+class CallRefused(Exception):
+    """The INVITE was answered with a failure."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"{response.status} {response.reason}")
+        self.status = response.status
+        self.response = response
+
+
+@attrs.define(eq=False)
+class PhoneCall:
+    """One outgoing call: what the phone knows of it, for the test to look at.
+
+    Args:
+      uri: whom the phone calls, `sip:user@host:port`.
+      acknowledge: False never sends the ACK of a 2xx.
+      sdp: the offer; None offers the handset's codec.
+    """
+
+    phone: Phone
+    uri: str
+    handset: Handset
+    acknowledge: bool = True
+    sdp: str | None = None
+    call_id: str = attrs.field(init=False)
+    responses: list[Response] = attrs.field(factory=list)  # to INVITE, in order, retransmissions included
+    requests: list[Request] = attrs.field(factory=list)  # of the other side, in order
+    answered: Response | None = None
+    answered_at: float | None = None
+    hung_up_at: float | None = None  # when the other side's BYE came
+    remote_media: Address | None = None
+    _branch: str = attrs.field(init=False)
+    _tag: str = attrs.field(init=False)
+    _bye_answered: trio.Event = attrs.field(factory=trio.Event)
+    _changed: trio.Event = attrs.field(factory=trio.Event)
+    _ended: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.call_id = self.phone.token("call")
+        self._branch, self._tag = self.phone.token("z9hG4bK"), self.phone.token("tag")
+
+    @property
+    def remote(self) -> Address:
+        """Where requests go: the host and port of the URI."""
+        host, _, port = self.uri.partition("@")[2].partition(":")
+        return host, int(port or 5060)
+
+    async def invite(self) -> None:
+        """Send INVITE and repeat it until something comes back (timer A); returns at the first response."""
+        offer = self.sdp if self.sdp is not None else self._offer()
+        message = self._request("INVITE", 1, self._branch, "", offer)
+        interval = T1
+        while not self.responses:
+            await self.phone.send(message, self.remote)
+            with trio.move_on_after(interval):
+                await self._changed.wait()
+            interval = min(2 * interval, GIVE_UP)
+
+    async def wait_answer(self) -> Response:
+        """The 2xx. Raises CallRefused for any other final response."""
+        while not (finals := [r for r in self.responses if r.status >= FINAL]):
+            await self._changed.wait()
+        if finals[0].status >= 300:
+            raise CallRefused(finals[0])
+        return finals[0]
+
+    async def cancel(self) -> None:
+        """Give up before the answer, RFC 3261 section 9.1."""
+        await self.phone.send(self._request("CANCEL", 1, self._branch, ""), self.remote)
+
+    async def hang_up(self) -> None:
+        """Send BYE and wait for its answer. Does nothing when the call is over already."""
+        if self._ended or self.answered is None:
+            return
+        self._ended = True
+        message = self._request("BYE", 2, self.phone.token("z9hG4bK"), self._to_tag())
+        interval = T1
+        while not self._bye_answered.is_set() and interval < GIVE_UP:
+            await self.phone.send(message, self.remote)
+            with trio.move_on_after(interval):
+                await self._bye_answered.wait()
+            interval *= 2
+
+    async def wait_hung_up(self) -> float:
+        """Wait for the other side's BYE; when it came."""
+        while self.hung_up_at is None:
+            await self._changed.wait()
+        return self.hung_up_at
+
+    async def take_response(self, response: Response) -> None:
+        """Called by the phone for each response of this call."""
+        method = response.cseq.method
+        if method == "BYE":
+            self._bye_answered.set()
+        if method != "INVITE":
+            return
+        self.responses.append(response)
+        if 200 <= response.status < 300:
+            self._note_answer(response)
+            if self.acknowledge:
+                branch = self.phone.token("z9hG4bK")  # a 2xx is acknowledged by the dialog, section 13.2.2.4
+                await self.phone.send(self._request("ACK", 1, branch, self._to_tag()), self.remote)
+        elif response.status >= 300:
+            self._ended = True
+            to_tag = response.header("To").partition(";tag=")[2]
+            await self.phone.send(self._request("ACK", 1, self._branch, to_tag), self.remote)
+        self._notify()
+
+    async def take_request(self, request: Request, source: Address) -> None:
+        """Called by the phone for each request of the other side: BYE is accepted, anything else refused."""
+        if request.method == "ACK":
+            return
+        self.requests.append(request)
+        if request.method == "BYE" and self.hung_up_at is None:
+            self.hung_up_at, self._ended = trio.current_time(), True
+        status = "200 OK" if request.method in ("BYE", "OPTIONS") else "405 Method Not Allowed"
+        await self.phone.send(answer_to(request, status), source)
+        self._notify()
+
+    def _note_answer(self, response: Response) -> None:
+        if self.answered is None:
+            self.answered, self.answered_at = response, trio.current_time()
+            self.remote_media = media_address(response.body.decode())
+
+    def _offer(self) -> str:
+        host, port = self.handset.socket.getsockname()[:2]
+        payload_type = PAYLOAD_TYPES[self.handset.codec]
+        return (
+            f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+            f"m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {self.handset.codec}/8000\r\n"
+            f"a=ptime:{self.handset.ptime_ms}\r\na=sendrecv\r\n"
+        )
+
+    def _to_tag(self) -> str:
+        assert self.answered is not None
+        return self.answered.header("To").partition(";tag=")[2]
+
+    def _request(self, method: str, number: int, branch: str, to_tag: str, sdp: str = "") -> bytes:
+        host, port = self.phone.address
+        lines = [
+            f"{method} {self.uri} SIP/2.0",
+            f"Via: SIP/2.0/UDP {host}:{port};branch={branch};rport",
+            "Max-Forwards: 70",
+            f"From: <sip:{self.phone.user}@{host}>;tag={self._tag}",
+            f"To: <{self.uri}>" + (f";tag={to_tag}" if to_tag else ""),
+            f"Call-ID: {self.call_id}",
+            f"CSeq: {number} {method}",
+            f"Contact: <sip:{self.phone.user}@{host}:{port}>",
+            *(["Content-Type: application/sdp"] if sdp else []),
+            f"Content-Length: {len(sdp)}",
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n" + sdp).encode()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+@attrs.define(eq=False)
+class Phone:
+    """A SIP user agent client with one address. Use `open_phone()`."""
+
+    socket: trio.socket.SocketType
+    nursery: trio.Nursery  # the calls' tasks run here, so that what a test raises inside a call stays as it is
+    user: str
+    random: random.Random
+    calls: dict[str, PhoneCall] = attrs.field(factory=dict)  # by Call-ID
+
+    @property
+    def address(self) -> Address:
+        host, port = self.socket.getsockname()[:2]
+        return host, port
+
+    def token(self, prefix: str) -> str:
+        return f"{prefix}{self.random.getrandbits(64):016x}"
+
+    async def send(self, message: bytes, to: Address) -> None:
+        await self.socket.sendto(message, to)
+
+    @asynccontextmanager
+    async def dial(
+        self, uri: str, *, codec: str = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+    ) -> AsyncIterator[PhoneCall]:
+        """Call `uri`, wait for the answer, talk for the length of the block, hang up.
+
+        Raises CallRefused.
+        """
+        async with self.ring(uri, codec=codec, ptime_ms=ptime_ms, acknowledge=acknowledge, sdp=sdp) as call:
+            await call.wait_answer()
+            assert call.remote_media is not None
+            speaking = trio.CancelScope()
+            self.nursery.start_soon(run_in, speaking, call.handset.speak, call.remote_media)
+            try:
+                yield call
+            finally:
+                speaking.cancel()
+
+    @asynccontextmanager
+    async def ring(
+        self, uri: str, *, codec: str = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+    ) -> AsyncIterator[PhoneCall]:
+        """Call `uri`; the block runs as soon as something came back, before the answer. The phone listens already."""
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as media:
+            await media.bind((self.address[0], 0))
+            call = PhoneCall(self, uri, Handset(media, codec, ptime_ms), acknowledge, sdp)
+            self.calls[call.call_id] = call
+            listening = trio.CancelScope()
+            self.nursery.start_soon(run_in, listening, call.handset.listen)
+            try:
+                await call.invite()
+                yield call
+                await call.hang_up()
+            finally:
+                listening.cancel()
+
+    async def run(self) -> None:
+        """Task: give each message to its call."""
+        while True:
+            data, source = await self.socket.recvfrom(65535)
+            try:
+                message = parse_untrusted(data)
+            except ParseError:
+                continue
+            call = self.calls.get(message.call_id)
+            if call is None:
+                continue
+            match message:
+                case Request():
+                    await call.take_request(message, source[:2])
+                case Response():
+                    await call.take_response(message)
+
+
+@asynccontextmanager
+async def open_phone(
+    host: str = "127.0.0.1", port: int = 0, *, user: str = "alice", seed: int = 0
+) -> AsyncIterator[Phone]:
+    """A phone on `host`; port 0 takes any. The same seed gives the same tags, branches and Call-IDs."""
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as socket:
+        await socket.bind((host, port))
+        async with trio.open_nursery() as nursery:
+            phone = Phone(socket, nursery, user, random.Random(seed))
+            nursery.start_soon(phone.run)
+            yield phone
+            nursery.cancel_scope.cancel()
+
+
+async def run_in(scope: trio.CancelScope, task: Callable[..., Awaitable[None]], *args: object) -> None:
+    """A task that can be stopped by itself; a socket closed under it ends it too."""
+    with scope, suppress(trio.ClosedResourceError):
+        await task(*args)
+
+
+def answer_to(request: Request, status: str) -> bytes:
+    """A response with the headers that RFC 3261 section 8.2.6 asks for."""
+    copied = [
+        f"{name}: {value}" for name in ("Via", "From", "To", "Call-ID", "CSeq") for value in request.headers.lines(name)
+    ]
+    return ("\r\n".join([f"SIP/2.0 {status}", *copied, "Content-Length: 0"]) + "\r\n\r\n").encode()
+
+
+def media_address(sdp: str) -> Address:
+    """The address of the first audio line."""
+    host, port = "", 0
+    for line in sdp.splitlines():
+        if line.startswith("c=IN IP4 "):
+            host = line.split()[2]
+        elif line.startswith("m=audio "):
+            port = int(line.split()[1])
+    return host, port

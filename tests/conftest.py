@@ -1,0 +1,33 @@
+"""Fixtures that several files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+
+@pytest.fixture
+def test_data() -> Path:
+    """The folder of other people's messages, vectors and recordings, which are not part of this repository."""
+    folder = os.environ.get("AIVC_TEST_DATA")
+    if not folder:
+        pytest.skip("AIVC_TEST_DATA does not say where the RFC messages and vectors are")
+    return Path(folder)
+
+
+@pytest.fixture(params=range(20), ids=lambda seed: f"schedule{seed}")
+def any_schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Run the test under a known order of ready tasks; trio otherwise draws one on purpose.
+
+    The two private names are those of trio's own test_scheduler_determinism.py.
+    """
+    monkeypatch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
+    dice = trio._core._run._r
+    state = dice.getstate()
+    dice.seed(request.param)
+    yield request.param
+    dice.setstate(state)

@@ -1,0 +1,262 @@
+"""Every setting, one by one: documented, in config.toml, readable from TOML and from the environment, and bounded."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import attrs
+import pytest
+import tomli
+
+from aivc.config import reference
+from aivc.config.catalogue import CATALOGUE, SECTIONS, Setting
+from aivc.config.loading import ConfigError, Loaded, load
+from aivc.config.metadata import KEY
+from aivc.config.settings import Secret, Settings
+from aivc.config.values import as_toml, from_text, read
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "config.toml"
+DOCUMENT = ROOT / "docs" / "configuration.md"
+
+each_setting = pytest.mark.parametrize("setting", CATALOGUE, ids=lambda setting: setting.path)
+
+# A valid value of each setting that is not its default, as TOML has it. `openai.tools` is given by the fixture.
+OTHER: dict[str, object] = {
+    "openai.key": "sk-other",
+    "openai.model": "gpt-realtime-2.1-mini",
+    "openai.disable": True,
+    "openai.voice": "cedar",
+    "openai.instructions": "Be brief, and kind.",
+    "openai.welcome_message": "Grüß Gott!",
+    "openai.temperature": 0.7,
+    "openai.max_tokens": 300,
+    "openai.turn_detection_type": "semantic_vad",
+    "openai.turn_detection_silence_ms": 650,
+    "openai.turn_detection_threshold": 0.25,
+    "openai.turn_detection_prefix_ms": 0,
+    "openai.transfer_to": "sip:desk@example.com",
+    "openai.transfer_by": "tel:+15551234567",
+    "openai.url": "ws://127.0.0.1:8765/v1/realtime",
+    "openai.dialect": "beta",
+    "sip.enabled": False,
+    "sip.listen": ["udp:127.0.0.1:5070", "udp:[::1]:5070"],
+    "sip.external_ip": "203.0.113.9",
+    "sip.numbers": ["100", "101"],
+    "rtp.min_port": 30000,
+    "rtp.max_port": 50001,
+    "rtp.bind_ip": "127.0.0.1",
+    "rtp.ip": "2001:db8::1",
+    "rtp.nat": "off",
+    "service.max_calls": 7,
+    "service.retry_after_seconds": 3,
+    "log.level": "debug",
+    "log.format": "json",
+}
+
+
+@pytest.fixture
+def tool_files(tmp_path: Path) -> list[str]:
+    files = [tmp_path / "weather.py", tmp_path / "desk.py"]
+    for file in files:
+        file.write_text("")
+    return [str(file) for file in files]
+
+
+def other_value(setting: Setting, tool_files: list[str]) -> object:
+    if setting.path == "openai.tools":
+        return tool_files
+    if setting.path in OTHER:
+        return OTHER[setting.path]
+    assert setting.kind is float, f"{setting.path} needs a line in OTHER"
+    return setting.default + 0.5
+
+
+def as_variable(value: object) -> str:
+    return value if isinstance(value, str) else as_toml(value)
+
+
+def effective(loaded: Loaded, setting: Setting) -> object:
+    value = getattr(getattr(loaded.settings, setting.section), setting.name)
+    if isinstance(value, Secret):
+        return value.reveal()
+    return list(value) if isinstance(value, tuple) else value
+
+
+@each_setting
+def test_a_setting_is_read_from_toml(setting: Setting, tmp_path: Path, tool_files: list[str]) -> None:
+    value = other_value(setting, tool_files)
+    file = tmp_path / "config.toml"
+    file.write_text(f"[{setting.section}]\n{setting.name} = {as_toml(value)}\n")
+    loaded = load(str(file), {"CONFIG_FILE": "not read"}, simulator=True)
+    assert effective(loaded, setting) == value != setting.default
+    assert loaded.sources[setting.path] == "file"
+    assert {source for path, source in loaded.sources.items() if path != setting.path} == {"default"}
+
+
+@each_setting
+def test_a_setting_is_read_from_the_environment(setting: Setting, tool_files: list[str]) -> None:
+    value = other_value(setting, tool_files)
+    loaded = load(None, {setting.variable: as_variable(value)}, simulator=True)
+    assert effective(loaded, setting) == value
+    assert loaded.sources[setting.path] == f"environment {setting.variable}"
+    assert not any(setting.variable in warning and "unknown" in warning for warning in loaded.warnings)
+
+
+bounded = [setting for setting in CATALOGUE if setting.about.low is not None]
+
+
+@pytest.mark.parametrize("setting", bounded, ids=lambda setting: setting.path)
+def test_a_value_outside_the_range_is_refused_by_its_path(setting: Setting, tmp_path: Path) -> None:
+    low, high = setting.about.low, setting.about.high
+    assert low is not None
+    file = tmp_path / "config.toml"
+    for value in [low - 1] + ([high + 1] if high is not None else []):
+        raw = float(value) if float in (setting.kind, *get_args(setting.kind)) else int(value)
+        file.write_text(f"[{setting.section}]\n{setting.name} = {raw}\n")
+        with pytest.raises(ConfigError) as refused:
+            load(str(file), {}, simulator=True)
+        says = f"{setting.path}: {raw} is {'outside' if high is not None else 'less than'} {low:g}"
+        assert refused.value.errors[0].startswith(says)
+
+
+@pytest.mark.parametrize("setting", bounded, ids=lambda setting: setting.path)
+def test_the_ends_of_the_range_are_allowed(setting: Setting) -> None:
+    for value in (setting.about.low, setting.about.high):
+        if value is not None:
+            assert read(setting, from_text(setting.kind, f"{value:g}")) == value
+
+
+@pytest.mark.parametrize("setting", [s for s in CATALOGUE if s.kind is float], ids=lambda setting: setting.path)
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
+def test_no_duration_is_infinite_or_not_a_number(setting: Setting, text: str) -> None:
+    with pytest.raises(ConfigError, match="is outside"):
+        load(None, {setting.variable: text}, simulator=True)
+
+
+@each_setting
+def test_a_setting_of_the_wrong_type_is_refused_not_coerced(setting: Setting, tmp_path: Path) -> None:
+    wrong = '"true"' if setting.kind is bool else "true"
+    file = tmp_path / "config.toml"
+    file.write_text(f"[{setting.section}]\n{setting.name} = {wrong}\n")
+    with pytest.raises(ConfigError) as refused:
+        load(str(file), {}, simulator=True)
+    assert refused.value.errors[0].startswith(f"{setting.path}: expected ")
+
+
+@each_setting
+def test_a_setting_is_documented(setting: Setting) -> None:
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ") and setting.variable in line]
+    assert len(rows) == 1
+    assert f"`{setting.name}`" in rows[0]
+    assert setting.about.doc in rows[0]
+    assert setting.about.doc == setting.about.doc.strip().rstrip(".")
+    assert ("not set" if setting.default is None else f"`{as_toml(setting.default)}`") in rows[0]
+
+
+@each_setting
+def test_a_setting_stands_in_the_shipped_file_commented_at_its_default(setting: Setting) -> None:
+    text = SHIPPED.read_text()
+    section = text[text.index(f"\n[{setting.section}]") :].partition("\n\n\n[")[0]
+    (line,) = re.findall(rf"^#({setting.name} = .*)$", section, re.MULTILINE)
+    shown = tomli.loads(line)[setting.name]
+    default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    assert shown == default or (default is None and shown == setting.about.example is not None)
+    assert setting.variable in line
+
+
+def test_every_line_of_the_shipped_file_may_be_uncommented(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    uncommented = re.sub(r"^#(\w+ = )", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
+    file.write_text(re.sub(r"^model = .*\n(?=model)", "", uncommented, flags=re.MULTILINE))
+    loaded = load(str(file), {})
+    assert set(loaded.sources.values()) == {"file"}
+
+
+def test_the_shipped_file_needs_only_a_key_and_says_nothing_against_itself() -> None:
+    loaded = load(str(SHIPPED), {"OPENAI_API_KEY": "sk-test"})
+    assert loaded.settings.openai.model == "gpt-realtime-2.1"
+    assert loaded.warnings == ()
+    assert attrs.evolve(loaded.settings, openai=Settings().openai) == Settings()
+
+
+def test_the_shipped_file_is_what_the_settings_render() -> None:
+    assert SHIPPED.read_text() == reference.config_toml(), "run python -m aivc.config.reference"
+
+
+def test_the_document_has_the_tables_that_the_settings_render() -> None:
+    document = DOCUMENT.read_text()
+    assert document == reference.with_tables(document), "run python -m aivc.config.reference"
+
+
+def test_a_document_without_its_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        reference.with_tables("# Configuration\n")
+
+
+def test_the_fixed_names_stay() -> None:
+    by_path = {setting.path: setting for setting in CATALOGUE}
+    named = {setting.path: setting.variable for setting in CATALOGUE if not setting.variable.startswith("AIVC_")}
+    assert named == {
+        "openai.key": "OPENAI_API_KEY",
+        "openai.model": "OPENAI_API_MODEL",
+        "openai.disable": "OPENAI_DISABLE",
+        "openai.voice": "OPENAI_VOICE",
+        "openai.instructions": "OPENAI_INSTRUCTIONS",
+        "openai.welcome_message": "OPENAI_WELCOME_MSG",
+        "openai.temperature": "OPENAI_TEMPERATURE",
+        "openai.max_tokens": "OPENAI_MAX_TOKENS",
+        "openai.turn_detection_type": "OPENAI_TURN_DETECT_TYPE",
+        "openai.turn_detection_silence_ms": "OPENAI_TURN_DETECT_SILENCE_MS",
+        "openai.turn_detection_threshold": "OPENAI_TURN_DETECT_THRESHOLD",
+        "openai.turn_detection_prefix_ms": "OPENAI_TURN_DETECT_PREFIX_MS",
+        "openai.transfer_to": "OPENAI_TRANSFER_TO",
+        "openai.transfer_by": "OPENAI_TRANSFER_BY",
+        "openai.tools": "OPENAI_TOOLS",
+        "openai.url": "OPENAI_URL",
+        "openai.dialect": "OPENAI_DIALECT",
+        "rtp.min_port": "RTP_MIN_PORT",
+        "rtp.max_port": "RTP_MAX_PORT",
+        "rtp.bind_ip": "RTP_BIND_IP",
+        "rtp.ip": "RTP_IP",
+    }
+    assert by_path["sip.listen"].variable == "AIVC_SIP_LISTEN"
+    assert by_path["service.max_calls"].variable == "AIVC_SERVICE_MAX_CALLS"
+    assert by_path["openai.key"].about.alias == "openai_key"
+
+
+def test_no_two_settings_share_a_variable() -> None:
+    assert len({setting.variable for setting in CATALOGUE}) == len(CATALOGUE)
+
+
+def test_every_field_of_every_section_is_in_the_catalogue() -> None:
+    fields = [(section, field) for section, cls in SECTIONS.items() for field in attrs.fields(cls)]
+    assert [f"{section}.{field.name}" for section, field in fields] == [setting.path for setting in CATALOGUE]
+    assert all(KEY in field.metadata for _, field in fields)
+    assert list(SECTIONS) == [field.name for field in attrs.fields(Settings)]
+
+
+def test_a_secret_does_not_print_itself() -> None:
+    secret = Secret("sk-very-secret")
+    assert "very" not in f"{secret} {secret!r} {[secret]} {Settings(openai=Settings().openai)}"
+    assert secret.reveal() == "sk-very-secret"
+    assert secret == Secret("sk-very-secret") != Secret("sk-other")
+    assert len({secret, Secret("sk-very-secret")}) == 1
+
+
+def test_the_renderer_runs_as_a_module_and_changes_nothing_when_nothing_changed() -> None:
+    before = (SHIPPED.read_text(), DOCUMENT.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "aivc.config.reference"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (SHIPPED.read_text(), DOCUMENT.read_text()) == before

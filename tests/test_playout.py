@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aivc.media.g711 import FRAME_OCTETS
+from aivc.media.playout import CAPACITY_OCTETS, Playout
+
+
+def playout() -> Playout:
+    return Playout(silence=0xFF)
+
+
+def speak(one: Playout, frames: int) -> bytes:
+    return b"".join(one.pop_frame(n * 0.02) or b"" for n in range(frames))
+
+
+def test_nothing_to_say_is_none() -> None:
+    assert playout().pop_frame(0.0) is None
+
+
+def test_octets_leave_in_the_order_in_which_they_came() -> None:
+    one = playout()
+    audio = bytes(n % 251 for n in range(1000))
+    for start in range(0, 1000, 77):
+        one.push("r", "a", audio[start : start + 77])
+    assert speak(one, 6) == audio[:960]
+
+
+def test_an_unfinished_frame_waits_for_the_rest_of_its_item() -> None:
+    one = playout()
+    one.push("r", "a", b"x" * 200)
+    assert one.pop_frame(0.0) == b"x" * 160
+    assert one.pop_frame(0.02) is None
+    one.push("r", "a", b"y" * 200)
+    assert one.pop_frame(0.04) == b"x" * 40 + b"y" * 120
+
+
+def test_the_last_frame_of_an_item_is_filled_up_with_silence() -> None:
+    one = playout()
+    one.push("r", "a", b"x" * 100)
+    one.end_item("a")
+    assert one.pop_frame(0.0) == b"x" * 100 + b"\xff" * 60
+    assert one.drained
+
+
+def test_items_follow_each_other_without_a_gap() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 100)
+    one.end_item("a")
+    one.push("r", "b", b"b" * 220)
+    assert speak(one, 2) == b"a" * 100 + b"b" * 220
+
+
+def test_a_cut_tells_for_each_item_what_was_heard_and_what_was_not() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 240)
+    one.end_item("a")
+    one.push("r", "b", b"b" * 800)
+    one.push("r", "c", b"c" * 80)
+    speak(one, 3)
+    cut = [(item.item_id, item.heard_ms, item.received_ms, item.complete) for item in one.cut()]
+    assert cut == [("b", 30, 100, False), ("c", 0, 10, False)]
+    assert one.pop_frame(1.0) is None
+    assert one.drained
+
+
+def test_an_item_that_was_heard_whole_is_not_cut() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 160)
+    one.pop_frame(0.0)
+    one.end_item("a")
+    assert one.cut() == []
+
+
+def test_an_item_of_which_more_was_to_come_is_cut_where_it_stood() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 160)
+    one.pop_frame(0.0)
+    assert [(item.heard_ms, item.received_ms, item.complete) for item in one.cut()] == [(20, 20, False)]
+
+
+def test_the_first_frame_of_each_item_is_noted_with_its_time() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 320)
+    one.end_item("a")
+    one.push("r", "b", b"b" * 160)
+    for now in (5.0, 5.02, 5.04):
+        one.pop_frame(now)
+    assert [(item.item_id, item.began_at) for item in one.began] == [("a", 5.0), ("b", 5.04)]
+
+
+def test_two_minutes_may_wait_and_not_an_octet_more() -> None:
+    one = playout()
+    assert one.push("r", "a", bytes(CAPACITY_OCTETS))
+    assert not one.push("r", "a", b"x")
+    assert one.refused_octets == 1
+    assert one.waiting_octets == CAPACITY_OCTETS
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(0, 3), st.integers(0, 700)),
+        st.tuples(st.just("end"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("pop"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(actions)
+def test_heard_and_waiting_octets_always_add_up_to_what_was_received(history: list[tuple[str, int, int]]) -> None:
+    one, received, frames = playout(), 0, 0
+    for now, (action, item, octets) in enumerate(history):
+        match action:
+            case "push":
+                one.push("r", f"{item}", b"x" * octets)
+                received += octets
+            case "end":
+                one.end_item(f"{item}")
+            case _:
+                frame = one.pop_frame(float(now))
+                if frame is not None:
+                    assert len(frame) == FRAME_OCTETS
+                    frames += frame.count(b"x")
+    assert frames + one.waiting_octets == received
+    cut = one.cut()
+    assert all(item.heard_octets <= item.received_octets for item in cut)
