@@ -12,7 +12,7 @@ from aivc.nursery.call import serve_call
 from aivc.nursery.ending import Ending
 from aivc.nursery.record import CallEvent, CallRecord
 from aivc.nursery.service import Service, open_service, run_service
-from aivc.realtime.tools import Tool, ToolContext, ToolRegistry, load_tools, tool
+from aivc.realtime.tools import Tool, ToolContext, ToolFileError, ToolRegistry, load_tools, tool
 from aivc.sip.leg import Leg, Rejection
 from aivc.sip.useragent import UserAgent, open_user_agent
 
@@ -33,6 +33,7 @@ __all__ = [
     "SipSettings",
     "Tool",
     "ToolContext",
+    "ToolFileError",
     "ToolRegistry",
     "UserAgent",
     "__version__",

@@ -17,7 +17,7 @@ from typing import TypeVar
 import click
 import trio
 
-from aivc import __version__, logs
+from aivc import ToolFileError, __version__, logs
 from aivc.config.effective import effective_table
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.rules import parse_host_port
@@ -144,8 +144,6 @@ def loaded_or_exit(config: str | None, *, simulator: bool) -> Loaded:
 
 def run(task: Callable[[], Awaitable[T]]) -> T:
     """Run the task to its end. Ctrl-C is exit status 130; what the system refuses (a port in use) is one line and 1."""
-    from aivc.realtime.tools import ToolFileError
-
     status = FAILED
     try:
         return trio.run(task)

@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -36,13 +38,17 @@ def settings() -> aivc.Settings:
     )
 
 
-async def answer_phone(agent: aivc.UserAgent, config: aivc.Settings, **means: object) -> None:
-    """Answer whoever calls; `means` are further arguments of `serve_call()`, such as a test's own model."""
-    tools = aivc.load_tools([])
-    tools.add(opening_hours)
+def tools() -> aivc.ToolRegistry:
+    registry = aivc.load_tools([])  # only the built-in terminate_call
+    registry.add(opening_hours)
+    return registry
+
+
+async def answer_phone(agent: aivc.UserAgent, serve: Callable[[aivc.Leg], Awaitable[aivc.CallRecord]]) -> None:
+    """Answer whoever calls, each in a task of this nursery."""
 
     async def one_call(leg: aivc.Leg) -> None:
-        record = await aivc.serve_call(leg, config, tools=tools, **means)
+        record = await serve(leg)
         print(f"{record.caller} talked for {record.duration_seconds:.1f} s: {record.ending.value}")
 
     async with trio.open_nursery() as nursery:
@@ -53,7 +59,8 @@ async def answer_phone(agent: aivc.UserAgent, config: aivc.Settings, **means: ob
 async def main() -> None:
     config = settings()
     async with aivc.open_user_agent(config.sip) as agent, aivc.open_heartbeat() as clock:
-        await answer_phone(agent, config, clock=clock, ports=aivc.PortPool(config.rtp))
+        ports = aivc.PortPool(config.rtp)
+        await answer_phone(agent, partial(aivc.serve_call, settings=config, tools=tools(), clock=clock, ports=ports))
 
 
 if __name__ == "__main__":

@@ -74,8 +74,11 @@ def idle_settings(settings: Settings, sources: Mapping[str, str]) -> Iterator[st
     openai = settings.openai
     if openai.temperature is not None and openai.dialect == "ga":
         yield "openai.temperature: has no effect: the GA interface has no temperature (the beta dialect does)"
-    if openai.transfer_by is not None and openai.transfer_to is None:
-        yield "openai.transfer_by: has no effect without openai.transfer_to"
+    for name in ("transfer_to", "transfer_by"):
+        if getattr(openai, name) is not None:
+            yield f"openai.{name}: has no effect yet: this version does not transfer calls"
+    if not settings.sip.enabled:
+        yield "sip.enabled: nothing answers calls: there is no other front end"
     if openai.turn_detection_type != "server_vad":
         for name in SERVER_VAD_ONLY:
             if sources[f"openai.{name}"] != "default":

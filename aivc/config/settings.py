@@ -137,7 +137,7 @@ class OpenAISettings:
     transfer_to: str | None = attrs.field(
         default=None,
         metadata=about(
-            "Where the model may transfer a call to; not set: it cannot transfer",
+            "Where the model may transfer a call to; not used yet, set it for later versions",
             variable="OPENAI_TRANSFER_TO",
             example="sip:support@example.com",
             rule=sip_uri,
@@ -146,7 +146,7 @@ class OpenAISettings:
     transfer_by: str | None = attrs.field(
         default=None,
         metadata=about(
-            "Who a transfer says it comes from (Referred-By); not set: the number the caller dialled",
+            "Who a transfer says it comes from (Referred-By), by default the number dialled; not used yet",
             variable="OPENAI_TRANSFER_BY",
             example="sip:assistant@example.com",
             rule=sip_uri,

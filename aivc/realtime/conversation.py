@@ -125,7 +125,7 @@ class Conversation:
                 code = event.code or "transcription_failed"
                 return [RealtimeError(code, event.message, ErrorKind.BENIGN)]
             case ResponseCreated():
-                return self._created(event.response_id, now)
+                return self._created(event, now)
             case TranscriptDone():
                 return [effects.ModelSaid(event.item_id, event.transcript)]
             case FunctionCall():
@@ -193,8 +193,9 @@ class Conversation:
             return Send(DeleteItem(event_id, item.item_id))
         return Send(TruncateItem(event_id, item.item_id, heard_ms))
 
-    def _created(self, response_id: str, now: float) -> list[Effect]:
-        self.responses.created(response_id)
+    def _created(self, event: ResponseCreated, now: float) -> list[Effect]:
+        response_id = event.response_id
+        self.responses.created(response_id, event.answers)
         self._forget_retry()
         # One response at a time: the end of an earlier one was lost, and its calls still wait.
         late = self._deliver(self.tools.over_but(response_id), now)

@@ -15,6 +15,7 @@ import cattrs
 
 from aivc.realtime import events
 from aivc.realtime.events import ServerEvent
+from aivc.realtime.session import REQUEST
 
 Json = Mapping[str, object]
 Reader = Callable[[Json], ServerEvent]
@@ -100,7 +101,11 @@ def transcription_failed(fields: Json) -> ServerEvent:
 
 
 def response_created(fields: Json) -> ServerEvent:
-    return events.ResponseCreated(exact_text(needed(fields, "response")["id"], str))
+    response = needed(fields, "response")
+    told = "metadata" in response  # null in OpenAI's answer when there is none; absent where servers do not know it
+    return events.ResponseCreated(
+        exact_text(response["id"], str), (text(inner(response, "metadata"), REQUEST) or "") if told else None
+    )
 
 
 def output_item_done(fields: Json) -> ServerEvent:

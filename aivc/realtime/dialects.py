@@ -55,8 +55,7 @@ class Dialect:
             case ConfigureSession():
                 return wire("session.update", event, session=self.session(event))
             case CreateResponse():
-                options = response_options(event)
-                return wire("response.create", event, response=options) if options else wire("response.create", event)
+                return wire("response.create", event, response=response_options(event))
             case CancelResponse(response_id=None):
                 return wire("response.cancel", event)
             case CancelResponse():

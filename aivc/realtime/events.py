@@ -157,6 +157,7 @@ class ResponseCreated:
     """`response.created`: ours, or one that the server's turn detection made."""
 
     response_id: str
+    answers: str | None = None  # our event id; empty: the server made it on its own; None: the server does not say
 
 
 @attrs.frozen

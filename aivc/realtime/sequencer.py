@@ -10,7 +10,8 @@
                   IDLE <-+
 
 Requests wait in a queue; equal ones are merged. A response that the server made on its own may come while ours is
-requested: the two cannot be told apart until our request is answered by "already active", and is then queued again.
+requested. Where the server repeats our event id in the response (as OpenAI does with metadata) the two are told apart;
+elsewhere it is taken for ours, until "already active" says that it was not and the request is queued again.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Requested:
     request: ResponseRequest
     event_id: str
     deadline: float
+    other_id: str | None = None  # a response of the server's own that is active meanwhile
 
 
 @attrs.frozen
@@ -92,13 +94,15 @@ class ResponseSequencer:
                 self.refused_requests += 1
         return self.next(now)
 
-    def created(self, response_id: str) -> None:
-        """Note `response.created`."""
+    def created(self, response_id: str, answers: str | None = None) -> None:
+        """Note `response.created`; `answers` as in `events.ResponseCreated`."""
         match self.state:
             case _ if response_id in self._finished:
                 return  # announced after its end
-            case Requested(request, event_id):
+            case Requested(request, event_id) if answers in (event_id, None):
                 self.state = Active(response_id, request, event_id)
+            case Requested() as requested:
+                self.state = attrs.evolve(requested, other_id=response_id)
             case Active(active_id) if active_id == response_id:
                 return
             case _:  # the server's own; an older one must be over, for there is only one at a time
@@ -112,6 +116,9 @@ class ResponseSequencer:
         match self.state:
             case Active(active_id) if active_id != response_id:
                 return
+            case Requested(other_id=str() as other_id) as requested:
+                if other_id == response_id:
+                    self.state = attrs.evolve(requested, other_id=None)
             case _:  # also Requested and Blocked: a response may end without having been announced
                 self.state = Idle()
 
@@ -126,7 +133,11 @@ class ResponseSequencer:
     @property
     def active_id(self) -> str | None:
         """The response being generated, as far as we know."""
-        return self.state.response_id if isinstance(self.state, Active) else None
+        match self.state:
+            case Active(response_id=active_id) | Requested(other_id=active_id):
+                return active_id
+            case _:
+                return None
 
     def is_over(self, response_id: str) -> bool:
         """Say whether this response's end was seen already (of the last 32)."""
@@ -144,7 +155,9 @@ class ResponseSequencer:
         """Note "conversation already has an active response"; without an event id it is about our only request."""
         match self.state:
             case Requested(request, ours) if event_id in (ours, None):
-                self.state = Blocked(now + ANSWER_SECONDS)
+                self._drop_request()
+                if isinstance(self.state, Idle):
+                    self.state = Blocked(now + ANSWER_SECONDS)
                 self._again(request)
             case Active(response_id, ResponseRequest() as request, ours) if event_id in (ours, None):
                 self.state = Active(response_id)
@@ -156,7 +169,7 @@ class ResponseSequencer:
         """Note any other error about our request: asking again in the same words would fail again."""
         match self.state:
             case Requested(event_id=ours) if event_id == ours:
-                self.state = Idle()
+                self._drop_request()
                 return self.next(now)
             case Active(response_id, event_id=ours) if event_id == ours:
                 self.state = Active(response_id)
@@ -172,8 +185,12 @@ class ResponseSequencer:
         if now < self.deadline:
             return False, None
         unanswered = isinstance(self.state, Requested)
-        self.state = Idle()
+        self._drop_request()
         return unanswered, self.next(now)
+
+    def _drop_request(self) -> None:
+        other_id = self.active_id
+        self.state = Idle() if other_id is None else Active(other_id)
 
     def _again(self, request: ResponseRequest) -> None:
         request = attrs.evolve(request, attempts=request.attempts + 1)

@@ -11,6 +11,7 @@ from aivc.realtime.events import Codec, ConfigureSession, CreateResponse, ToolSc
 GA_FORMATS: dict[Codec, str] = {"PCMU": "audio/pcmu", "PCMA": "audio/pcma"}
 BETA_FORMATS: dict[Codec, str] = {"PCMU": "g711_ulaw", "PCMA": "g711_alaw"}
 BETA_TEMPERATURE = 0.8  # the beta server's own default
+REQUEST = "client_event_id"  # metadata key: tells our responses from those that turn detection makes
 
 Json = dict[str, object]
 
@@ -90,8 +91,8 @@ def function_tool(schema: ToolSchema) -> Json:
 
 
 def response_options(event: CreateResponse) -> Json:
-    """Return `response.create`'s `response`, alike in both dialects."""
-    options: Json = {}
+    """Return `response.create`'s `response`, alike in both dialects; the server repeats metadata in the response."""
+    options: Json = {"metadata": {REQUEST: event.event_id}}
     if event.instructions is not None:
         options["instructions"] = event.instructions
     if event.tool_choice is not None:

@@ -43,21 +43,21 @@ def target(settings: OpenAISettings) -> Target:
     Raises:
         ValueError: the URL or the key cannot be used; the message shows neither query nor key.
     """
-    parts = urlsplit(settings.url.strip())
+    try:
+        parts = urlsplit(settings.url.strip())
+        given_port = parts.port
+    except ValueError:  # whose text may quote a password
+        raise ValueError("openai.url: the host or the port is malformed") from None
     tls = TLS_OF_SCHEME.get(parts.scheme.lower())
     if tls is None or not parts.hostname:
         raise ValueError("openai.url: expected wss://HOST/PATH (or ws, https, http)")
-    try:
-        port = parts.port or DEFAULT_PORTS[tls]
-    except ValueError:
-        raise ValueError("openai.url: the port is not a number from 1 to 65535") from None
     path = parts.path.rstrip("/")
     if not path.endswith("/realtime"):
         path += "/realtime"
     resource = f"{path}?{query(parts.query, settings)}".rstrip("?")
     if any(not "!" <= character <= "~" for character in resource):
         raise ValueError("openai.url: only visible ASCII characters may stand in a URL, write others as %XX")
-    place = Target("", parts.hostname, port, tls, resource, headers(settings))
+    place = Target("", parts.hostname, given_port or DEFAULT_PORTS[tls], tls, resource, headers(settings))
     return attrs.evolve(place, url=f"{'wss' if tls else 'ws'}://{place.authority}{resource}")
 
 

@@ -118,7 +118,7 @@ def tool_of(function: Callable[..., object], *, name: str | None, description: s
 
 
 @tool
-def terminate_call(context: ToolContext) -> str:
+async def terminate_call(context: ToolContext) -> str:
     """Hang up the phone, ending this call for good.
 
     Use it when the conversation is finished: the caller has said goodbye, has asked you to hang up, or has confirmed

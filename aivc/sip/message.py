@@ -286,10 +286,10 @@ def split_request_line(line: str) -> tuple[str, str, str]:
     Raises:
       NotSipError: anything that is no request line at all.
     """
-    method, *middle, version = [part for part in line.split(" ") if part] or [""] * 2
-    if not (middle and TOKEN.issuperset(method) and version[:4].upper() == "SIP/" and is_safe_line(line)):
+    parts = [part for part in line.split(" ") if part]
+    if len(parts) < 3 or not TOKEN.issuperset(parts[0]) or parts[-1][:4].upper() != "SIP/" or not is_safe_line(line):
         raise NotSipError(400, "No SIP start line")
-    return method, " ".join(middle), version
+    return parts[0], " ".join(parts[1:-1]), parts[-1]
 
 
 def read_headers(lines: list[str]) -> tuple[Headers, str]:

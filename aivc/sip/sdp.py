@@ -5,6 +5,7 @@ Lines that we give no meaning (b=, k=, i=, unknown attributes, ...) are carried 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -116,12 +117,11 @@ def parse_untrusted(data: bytes) -> SessionDescription:
         raise SdpError("SDP does not begin with v=0 and o=")
     if len(lines[1].value.split(" ")) != 6:
         raise SdpError("Bad o= line")
-    starts = [number for number, line in enumerate(lines) if line.kind == "m"]
-    if len(starts) > MAX_MEDIA:
+    bounds = [number for number, line in enumerate(lines) if line.kind == "m"] + [len(lines)]
+    if len(bounds) > MAX_MEDIA + 1:
         raise SdpError("SDP with too many media")
-    ends = [*starts[1:], len(lines)]
-    media = [parse_media(lines[start], lines[start + 1 : end]) for start, end in zip(starts, ends, strict=True)]
-    return SessionDescription(tuple(lines[: starts[0] if starts else len(lines)]), tuple(media))
+    media = tuple(parse_media(lines[start], lines[start + 1 : end]) for start, end in pairwise(bounds))
+    return SessionDescription(tuple(lines[: bounds[0]]), media)
 
 
 def parse_line(text: str) -> Line:

@@ -46,8 +46,9 @@ SECOND_QUIETEST: dict[Codec, bytes] = {"PCMU": b"\xfe\x7e", "PCMA": b"\xd4\x54"}
 
 
 def nearest_octet(sample: int, codec: Codec) -> int:
+    """The octet for a sample; of two that are as near, the positive one, so that silence stays the usual silence."""
     table = SAMPLES[codec]
-    return min(range(256), key=lambda octet: abs(table[octet] - sample))
+    return min(range(256), key=lambda octet: (abs(table[octet] - sample), -table[octet], -octet))
 
 
 def transcoding(source: Codec, target: Codec) -> bytes:
