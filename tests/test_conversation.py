@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from realtime_talk import FRAME, Cut, call, conversation, sent, speaking
 
-from aivc.config.settings import OpenAISettings
+from aivc.config.settings import OpenAISettings, Secret
 from aivc.realtime import effects, events
-from aivc.realtime.conversation import ERROR_STORM, RETRY_SECONDS, TOOL_ROUNDS, Conversation
+from aivc.realtime.conversation import ERROR_STORM, RETRY_SECONDS, Conversation
 from aivc.realtime.effects import Effect, Send
 from aivc.realtime.errors import ErrorKind
 from aivc.realtime.sequencer import ANSWER_SECONDS
-
-FRAME = b"\xff" * 160
-
-
-@attrs.frozen
-class Cut:
-    """What a playout says of one item."""
-
-    item_id: str
-    heard_ms: int
-    received_ms: int
-    complete: bool = False
-
-
-def conversation(welcome_message: str | None = None, instructions: str | None = None) -> Conversation:
-    numbers = itertools.count(1)
-    settings = OpenAISettings(welcome_message=welcome_message, instructions=instructions)
-    return Conversation(settings, lambda: f"e{next(numbers)}")
-
-
-def sent(wanted: list[Effect]) -> list[events.ClientEvent]:
-    return [effect.event for effect in wanted if isinstance(effect, Send)]
-
-
-def speaking(talk: Conversation, response_id: str = "r1", item_id: str = "i1", now: float = 0.0) -> None:
-    """The model began a response of its own and sent 20 ms of it."""
-    talk.handle(events.ResponseCreated(response_id), now)
-    talk.handle(events.AudioDelta(response_id, item_id, FRAME), now)
-
-
-def call(call_id: str, response_id: str = "r1", status: str = "completed") -> events.FunctionCall:
-    return events.FunctionCall(response_id, f"item-{call_id}", call_id, "book", "{}", status)
-
 
 # The greeting
 
@@ -220,116 +186,6 @@ def test_a_truncation_is_never_longer_than_the_item_and_never_zero(items: list[C
     assert not told
 
 
-# Tool calls
-
-
-def test_a_tool_runs_once_however_often_its_call_is_announced() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    wanted = talk.handle(call("c1"), 0.0)
-    assert wanted == [effects.RunTool(effects.ToolCall("c1", "book", "{}", "r1"))]
-    assert talk.handle(call("c1"), 0.0) == []
-    done = talk.handle(events.ResponseDone("r1", "completed", function_calls=(call("c1"),)), 0.0)
-    done += talk.handle(events.ResponseDone("r1", "completed", function_calls=(call("c1"),)), 0.0)
-    assert not [effect for effect in done if isinstance(effect, effects.RunTool)]
-    assert len(done) == 1  # a repeated end is no second end
-
-
-def test_a_call_that_only_the_end_of_the_response_names_runs_too() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    wanted = talk.handle(events.ResponseDone("r1", "completed", function_calls=(call("c1"),)), 0.0)
-    assert effects.RunTool(effects.ToolCall("c1", "book", "{}", "r1")) in wanted
-    assert sent(talk.tool_finished("c1", "ok", 0.1)) == [
-        events.SendToolOutput("e1", "c1", "ok"),
-        events.CreateResponse("e2"),
-    ]
-
-
-@pytest.mark.parametrize("status", ["incomplete", "in_progress"])
-def test_a_call_without_all_its_arguments_never_runs(status: str) -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    assert talk.handle(call("c1", status=status), 0.0) == []
-    wanted = talk.handle(events.ResponseDone("r1", "cancelled", function_calls=(call("c1", status=status),)), 0.0)
-    assert not [effect for effect in wanted if isinstance(effect, effects.RunTool)]
-
-
-def test_an_output_waits_for_the_end_of_its_response() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    talk.handle(call("c1"), 0.0)
-    assert talk.tool_finished("c1", "42", 0.1) == []
-    wanted = sent(talk.handle(events.ResponseDone("r1", "completed"), 0.2))
-    assert wanted == [events.SendToolOutput("e1", "c1", "42"), events.CreateResponse("e2")]
-
-
-def test_parallel_calls_are_answered_together_with_one_new_response() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    talk.handle(call("c1"), 0.0)
-    talk.handle(call("c2"), 0.0)
-    assert sent(talk.handle(events.ResponseDone("r1", "completed"), 0.2)) == []
-    assert talk.tool_finished("c2", "two", 0.3) == []
-    assert sent(talk.tool_finished("c1", "one", 0.4)) == [
-        events.SendToolOutput("e1", "c1", "one"),
-        events.SendToolOutput("e2", "c2", "two"),
-        events.CreateResponse("e3"),
-    ]
-    assert talk.tool_finished("c1", "again", 0.5) == []
-    assert talk.tool_finished("never asked", "x", 0.5) == []
-
-
-def test_an_output_during_another_response_is_sent_and_the_answer_to_it_waits() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    talk.handle(call("c1"), 0.0)
-    talk.handle(events.ResponseDone("r1", "completed"), 0.1)
-    talk.handle(events.ResponseCreated("r2"), 1.0)  # the caller spoke while the tool ran
-    assert sent(talk.tool_finished("c1", "ok", 1.5)) == [events.SendToolOutput("e1", "c1", "ok")]
-    assert sent(talk.handle(events.ResponseDone("r2", "completed"), 2.0)) == [events.CreateResponse("e2")]
-
-
-def test_a_lost_end_of_response_does_not_keep_outputs_for_ever() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    talk.handle(call("c1"), 0.0)
-    talk.tool_finished("c1", "ok", 0.1)
-    wanted = sent(talk.handle(events.ResponseCreated("r2"), 5.0))
-    assert wanted == [events.SendToolOutput("e1", "c1", "ok")]
-
-
-def test_an_output_that_came_too_early_for_the_server_is_sent_once_more() -> None:
-    talk = conversation()
-    talk.handle(events.ResponseCreated("r1"), 0.0)
-    talk.handle(call("c1"), 0.0)
-    talk.handle(events.ResponseDone("r1", "completed"), 0.1)
-    output, _request = sent(talk.tool_finished("c1", "ok", 0.2))
-    talk.handle(events.ErrorEvent("invalid_tool_call_id", "unknown", event_id=output.event_id), 0.3)
-    talk.handle(events.ResponseCreated("r2"), 0.4)
-    again, request = sent(talk.handle(events.ResponseDone("r2", "completed"), 0.5))
-    assert again == events.SendToolOutput(again.event_id, "c1", "ok")
-    assert isinstance(request, events.CreateResponse)
-    talk.handle(events.ErrorEvent("invalid_tool_call_id", "unknown", event_id=again.event_id), 0.6)
-    talk.handle(events.ResponseCreated("r3"), 0.7)
-    assert sent(talk.handle(events.ResponseDone("r3", "completed"), 0.8)) == []
-
-
-def test_after_many_rounds_of_tools_without_the_caller_the_model_must_talk() -> None:
-    talk = conversation()
-    choices = []
-    for n in range(TOOL_ROUNDS + 1):
-        talk.handle(events.ResponseCreated(f"r{n}"), 0.0)
-        talk.handle(call(f"c{n}", f"r{n}"), 0.0)
-        talk.tool_finished(f"c{n}", "ok", 0.0)
-        if n == TOOL_ROUNDS:
-            talk.handle(events.SpeechStarted("u1", 0), 0.0)
-        *_, request = sent(talk.handle(events.ResponseDone(f"r{n}", "completed"), 0.0))
-        assert isinstance(request, events.CreateResponse)
-        choices.append(request.tool_choice)
-    assert choices == [None] * (TOOL_ROUNDS - 1) + ["none", None]
-
-
 # Failures
 
 
@@ -389,6 +245,13 @@ def test_a_storm_of_errors_without_audio_ends_the_call() -> None:
         wanted += talk.handle(events.ErrorEvent("odd", str(n)), 0.0)
     assert not [effect for effect in wanted if isinstance(effect, effects.GiveUp)]
     assert effects.GiveUp("odd", "last") in talk.handle(events.ErrorEvent("odd", "last"), 0.0)
+
+
+def test_a_key_in_an_error_is_not_passed_on() -> None:
+    talk = Conversation(OpenAISettings(key=Secret("sk-123")), lambda: "e1")
+    wanted = talk.handle(events.ErrorEvent("invalid_api_key", "Incorrect API key: sk-123\n"), 0.0)
+    assert effects.GiveUp("invalid_api_key", "Incorrect API key: ***") in wanted
+    assert "sk-123" not in repr(wanted) + repr(talk)
 
 
 def test_a_refused_request_makes_room_for_the_next() -> None:

@@ -46,6 +46,10 @@ def in_state(name: str) -> ResponseSequencer:
     return responses
 
 
+def state_of(responses: ResponseSequencer) -> object:
+    return responses.state
+
+
 IDLE, ACTIVE = Idle(), Active("r1", ASK, "e1")
 REQUESTED, BLOCKED = Requested(ASK, "e1", ANSWER_SECONDS), Blocked(ANSWER_SECONDS)
 TABLE = {
@@ -154,9 +158,9 @@ def test_a_response_of_the_servers_own_is_not_taken_for_ours_when_the_server_tel
     responses.created("r1", "")
     assert responses.active_id == "r1"
     responses.done("r1")
-    assert responses.state == REQUESTED
+    assert state_of(responses) == REQUESTED
     responses.created("r2", "e1")
-    assert responses.state == Active("r2", ASK, "e1")
+    assert state_of(responses) == Active("r2", ASK, "e1")
 
 
 def test_a_request_that_met_the_servers_own_response_waits_for_its_end() -> None:
@@ -245,11 +249,12 @@ class Client:
 
     def unanswered(self) -> bool:
         """Whether a request of ours, or the server's answer to one, is on its way."""
-        answers = [event for event in self.server.to_client if isinstance(event, events.ErrorEvent)]
-        answers += [
-            event for event in self.server.to_client if isinstance(event, events.ResponseCreated) and event.answers
+        coming = [
+            event
+            for event in self.server.to_client
+            if isinstance(event, events.ErrorEvent) or (isinstance(event, events.ResponseCreated) and event.answers)
         ]
-        return bool(answers) or any(isinstance(event, CreateResponse) for event in self.server.to_server)
+        return bool(coming) or any(isinstance(event, CreateResponse) for event in self.server.to_server)
 
     def read(self) -> None:
         self.perform(self.talk.handle(self.server.to_client.popleft(), self.now))

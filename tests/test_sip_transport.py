@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import trio
+from sip_phone import PHONE, SERVER, Phone, user_agent
 from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
@@ -11,7 +12,6 @@ from aivc.sip.message import Response, parse_untrusted
 from aivc.sip.transport import parse_listen
 from aivc.sip.useragent import open_user_agent
 from aivc.testing.network import VirtualNetwork
-from sip_phone import PHONE, SERVER, Phone, user_agent
 
 BROKEN = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKx\r\nCall-ID: broken\r\n\r\n"
 

@@ -40,6 +40,7 @@ from aivc.realtime.events import (
     Unknown,
 )
 from aivc.realtime.recent import Recent
+from aivc.realtime.refusals import printable
 from aivc.realtime.sequencer import ResponseRequest, ResponseSequencer
 from aivc.realtime.toolcalls import ToolLedger, ToolOutput
 
@@ -226,7 +227,7 @@ class Conversation:
         return wanted + sent(self.responses.next(now))
 
     def _failure(self, event: ResponseDone, request: ResponseRequest | None, now: float) -> list[Effect]:
-        code, message = event.error_code or "response_failed", event.error_message or ""
+        code, message = event.error_code or "response_failed", self._shown(event.error_message or "")
         kind = classify(code)
         if kind is ErrorKind.FATAL:
             return [RealtimeError(code, message, kind), effects.GiveUp(code, message)]
@@ -238,10 +239,11 @@ class Conversation:
         code, kind = event.code or event.type or "unknown", classify(event.code, event.type)
         if self._corrections.take(event.event_id) is not None and kind is not ErrorKind.FATAL:
             kind = ErrorKind.BENIGN  # known by our id: servers disagree on the codes of these
-        wanted: list[Effect] = [RealtimeError(code, event.message, kind)]
+        message = self._shown(event.message)
+        wanted: list[Effect] = [RealtimeError(code, message, kind)]
         match kind:
             case ErrorKind.FATAL:
-                wanted.append(effects.GiveUp(code, event.message))
+                wanted.append(effects.GiveUp(code, message))
             case ErrorKind.ACTIVE_RESPONSE:
                 self.responses.already_active(event.event_id, now)
             case ErrorKind.TOOL:
@@ -259,7 +261,7 @@ class Conversation:
     def _other_error(self, event: ErrorEvent, code: str, now: float) -> list[Effect]:
         self._errors += 1
         if self._errors >= ERROR_STORM:
-            return [effects.GiveUp(code, event.message)]
+            return [effects.GiveUp(code, self._shown(event.message))]
         return sent(self.responses.refused(event.event_id, now)) if event.event_id is not None else []
 
     def _deliver(self, outputs: list[ToolOutput], now: float) -> list[Effect]:
@@ -283,6 +285,9 @@ class Conversation:
         for item_id in items:
             self._unfinished.take(item_id)
         return [] if response_id in self._muted else items
+
+    def _shown(self, text: str) -> str:
+        return printable(text, self.settings.key.reveal() if self.settings.key else "")
 
     def _forget_retry(self) -> None:
         self._retry, self._retry_at = None, math.inf

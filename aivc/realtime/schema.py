@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import list_structure_factory
 
 Schema = dict[str, object]
 Exact = TypeVar("Exact", str, bool)
@@ -44,12 +45,29 @@ def decimal(value: object, _type: object) -> float:
     return float(value)
 
 
+def is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list
+
+
+def proper_list(annotation: Any, converter: cattrs.Converter) -> Callable[[object, object], object]:
+    """Return a hook that takes no text for a list; a text has items too."""
+    structure_items = list_structure_factory(annotation, converter)
+
+    def structure(value: object, expected: Any) -> object:
+        if not isinstance(value, list):
+            raise ValueError(f"expected array, got {value!r:.60}")
+        return structure_items(value, expected)
+
+    return structure
+
+
 def make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, exactly(str))
     converter.register_structure_hook(bool, exactly(bool))
     converter.register_structure_hook(int, integer)
     converter.register_structure_hook(float, decimal)
+    converter.register_structure_hook_factory(is_list, proper_list)
     return converter
 
 
@@ -237,6 +255,6 @@ def structure_arguments(parameters: tuple[Parameter, ...], given: Mapping[str, o
 
 
 def explained(error: BaseException, expected: type | None) -> str:
-    if isinstance(error, ValueError) and error.args:
+    if isinstance(error, ValueError) or type(error) is Exception:  # the latter: cattrs about a Literal
         return str(error)
     return cattrs.v.format_exception(error, expected)

@@ -70,7 +70,7 @@ class AwaitedAnswer:
     acknowledged: trio.Event = attrs.field(factory=trio.Event)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class IncomingLeg:
     """Implements `aivc.sip.leg.Leg`.
 
@@ -156,14 +156,13 @@ class IncomingLeg:
             if self._awaited is not None:
                 with trio.move_on_after(self.settings.hang_up_seconds):
                     await self._awaited.acknowledged.wait()
-        finally:
             if not self.is_over:
                 bye = self._send_bye(reason)
-        try:
-            if bye is not None:
                 with trio.move_on_after(self.settings.hang_up_seconds):
                     await bye.done.wait()
         finally:
+            if bye is None and not self.is_over:  # cancelled while waiting: the peer must learn it all the same
+                self._send_bye(reason)
             self._finish(None)
 
     # What the user agent tells us
@@ -229,6 +228,7 @@ class IncomingLeg:
         if self._phase is Phase.PROCEEDING:  # a BYE may end an early dialog too (section 15)
             self.cancel()
         else:
+            self._log("the peer hung up")
             self._finish(HungUp())
 
     def _reinvited(self, transaction: ServerTransaction) -> None:

@@ -32,7 +32,7 @@ MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second, and ab
 IN_DIALOG_RESERVE: Final = 1024  # beyond it for BYE, CANCEL and the like: a flood must not keep calls from ending
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ServerTransaction:
     """One request of a peer and our last response to it."""
 
@@ -73,7 +73,7 @@ class ServerTransaction:
         return effects
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ClientTransaction:
     """One request of ours. `done` is set by the final response or by timer F."""
 
@@ -117,7 +117,7 @@ class ClientTransaction:
         return effects
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TransactionLayer:
     """All live transactions.
 

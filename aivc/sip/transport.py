@@ -26,7 +26,7 @@ OUTBOX: Final = 1024  # datagrams queued for one socket; a lost one is resent li
 MAX_AMPLIFICATION: Final = 2  # a stateless answer is never longer than so many times the request
 KNOWN_PEERS: Final = 256  # whose route we remember
 ERROR_PAUSE: Final = 0.1  # seconds: a socket that only fails must not spin
-FLUSH: Final = 0.5  # seconds for what is queued when the user agent ends
+FLUSH: Final = 0.5  # seconds for one datagram to leave, and for all that is queued when the user agent ends
 
 
 @attrs.define
@@ -53,7 +53,7 @@ class Arrival:
     local_host: str  # our address as the peer sees it, as far as we know
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Listener:
     """One bound UDP socket.
 
@@ -85,11 +85,12 @@ class Listener:
             self.counters.unsent += 1
 
     async def transmit(self) -> None:
-        """Send what is queued until `close_outbox`."""
+        """Send what is queued until `close_outbox`. Cancelled between two datagrams only, so that none is lost."""
         async for data, to in self._queued:
             try:
-                await self.socket.sendto(data, to)
-                self.counters.sent += 1
+                with trio.move_on_after(FLUSH, shield=True):
+                    await self.socket.sendto(data, to)
+                    self.counters.sent += 1
             except OSError as error:
                 self.counters.unsent += 1
                 logger.warning("cannot send to %s:%d: %s", *to, error)

@@ -65,7 +65,7 @@ class UserAgentStatistics:
     legs: int  # now
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class UserAgent:
     """Built by `open_user_agent`.
 

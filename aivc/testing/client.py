@@ -124,17 +124,20 @@ async def raw_client(
     sent = [(name.lower().encode(), value.encode()) for name, value in headers]
     if key is not None:
         sent.append((b"authorization", f"Bearer {key}".encode()))
-    async with trio.open_nursery() as nursery:
-        websocket = await wrap_client_stream(
-            nursery,
-            cast("trio.SocketStream", stream),  # typed narrowly, takes any stream
-            "realtime.test",
-            resource,
-            subprotocols=subprotocols,
-            extra_headers=sent,
-            max_message_size=LARGEST_MESSAGE_OCTETS,
-        )
-        client = RawClient(websocket)
-        nursery.start_soon(client.read)
-        yield client
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            websocket = await wrap_client_stream(
+                nursery,
+                cast("trio.SocketStream", stream),  # typed narrowly, takes any stream
+                "realtime.test",
+                resource,
+                subprotocols=subprotocols,
+                extra_headers=sent,
+                max_message_size=LARGEST_MESSAGE_OCTETS,
+            )
+            client = RawClient(websocket)
+            nursery.start_soon(client.read)
+            yield client
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)  # trio-websocket leaves a connection that broke to its owner

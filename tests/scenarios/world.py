@@ -1,0 +1,171 @@
+"""A small world with one phone, one service and one model, and what must hold in it after every call.
+
+    async with open_world(scripted([[Say("Hello.", seconds=1.0)]])) as world:
+        async with world.dial() as call:
+            await call.handset.wait_speech(0.5)
+    assert world.record.ending is Ending.CALLER_HUNG_UP
+
+Leaving the block waits for the end of every call and checks what `check_calls` and `check_remains` say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal
+
+import attrs
+import trio
+
+from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Secret, Service, Settings, SipSettings, open_service
+from aivc.config.settings import Address, ServiceSettings
+from aivc.media.clock import TaskClock
+from aivc.nursery.record import OBSERVER_EVENTS, Ended
+from aivc.realtime.tools import Tool, load_tools
+from aivc.testing import FakeModel, Faults, Phone, PhoneCall, Script, Session, VirtualNetwork, connect_to, open_phone
+
+SERVICE: Final = "192.0.2.1"  # addresses of RFC 5737
+PHONE: Final = "192.0.2.9"
+NUMBER: Final = f"sip:1000@{SERVICE}:5060"
+DELAY: Final = 0.005  # seconds, of the network, one way
+PATIENCE: Final = 200.0  # virtual seconds: no scenario lasts so long
+
+SETTINGS: Final = Settings(
+    openai=OpenAISettings(
+        url="ws://model.test/v1/realtime",
+        key=Secret("sk-abcdefghijkl"),
+        model="gpt-realtime-2.1",
+        welcome_message="Hello.",
+    ),
+    sip=SipSettings(listen=(f"udp:{SERVICE}:5060",)),
+    rtp=RtpSettings(bind_ip=SERVICE),
+    service=ServiceSettings(drain_seconds=0.0),
+)
+
+Changes = Mapping[str, Any]
+
+
+def changed(
+    settings: Settings = SETTINGS, *, openai: Changes = {}, sip: Changes = {}, rtp: Changes = {}, service: Changes = {}
+) -> Settings:
+    """The same settings but for the given ones."""
+    return attrs.evolve(
+        settings,
+        openai=attrs.evolve(settings.openai, **openai),
+        sip=attrs.evolve(settings.sip, **sip),
+        rtp=attrs.evolve(settings.rtp, **rtp),
+        service=attrs.evolve(settings.service, **service),
+    )
+
+
+@attrs.define(eq=False)
+class World:
+    """What a scenario works with."""
+
+    network: VirtualNetwork
+    model: FakeModel
+    service: Service
+    phone: Phone
+    events: list[CallEvent] = attrs.field(factory=list)  # what the observer heard, once the calls are over
+
+    def dial(self, codec: str = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
+        """Call, wait for the answer, hang up at the end of the block; `more` as in `Phone.dial`."""
+        return self.phone.dial(NUMBER, codec=codec, **more)
+
+    def ring(self, codec: str = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
+        """Call; the block runs before the answer."""
+        return self.phone.ring(NUMBER, codec=codec, **more)
+
+    @property
+    def session(self) -> Session:
+        """The model's only session."""
+        (session,) = self.model.sessions
+        return session
+
+    @property
+    def records(self) -> list[CallRecord]:
+        """The records of all calls, once they are over."""
+        return [event.what.record for event in self.events if isinstance(event.what, Ended)]
+
+    @property
+    def record(self) -> CallRecord:
+        """The record of the only call, once it is over."""
+        (record,) = self.records
+        return record
+
+    def media_sockets(self) -> list[Address]:
+        """The service's open RTP sockets."""
+        return [address for address in self.network.bound if address[0] == SERVICE and address[1] != 5060]
+
+
+@asynccontextmanager
+async def open_world(
+    script: Script,
+    *,
+    settings: Settings = SETTINGS,
+    dialect: Literal["ga", "beta"] = "ga",
+    network: VirtualNetwork | None = None,
+    faults: Faults = Faults(),
+    tools: tuple[Tool, ...] = (),
+    calls: int = 1,
+    blunders: bool = False,
+    **model: Any,
+) -> AsyncIterator[World]:
+    """Open the world, and check at the end that nothing is left of it.
+
+    Args:
+      calls: how many get as far as a record; refused ones have none.
+      blunders: the scenario makes us break the model's rules, so its list of errors need not be empty.
+      model: further arguments of `FakeModel`.
+    """
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    network = (network or VirtualNetwork(delay=DELAY)).enable()
+    registry = load_tools([])
+    for definition in tools:
+        registry.add(definition)
+    observer, observed = trio.open_memory_channel[CallEvent](OBSERVER_EVENTS)
+    fake = FakeModel(script, dialect=dialect, faults=faults, wall_clock=lambda: 1_800_000_000.0, **model)
+    service = open_service(
+        changed(settings, openai={"dialect": dialect}),
+        connect=connect_to(fake),
+        tools=registry,
+        clock=TaskClock(),
+        observer=observer,
+    )
+    with trio.fail_after(PATIENCE):
+        async with fake, service as served, open_phone(PHONE) as phone:
+            world = World(network, fake, served, phone)
+            yield world
+            await wait_over(world)
+            world.events += received(observed)
+            check_calls(world, calls, blunders)
+    check_remains(world, tasks)
+
+
+async def wait_over(world: World) -> None:
+    """Until the service has said all its goodbyes."""
+    while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
+        await trio.sleep(0.02)
+
+
+def received(observed: trio.MemoryReceiveChannel[CallEvent]) -> list[CallEvent]:
+    events = []
+    while observed.statistics().current_buffer_used:
+        events.append(observed.receive_nowait())
+    return events
+
+
+def check_calls(world: World, calls: int, blunders: bool) -> None:
+    """Every call has made one record, has closed its WebSocket and its RTP socket, and has kept the model's rules."""
+    assert len(world.records) == len({record.call_id for record in world.records}) == calls
+    assert [session.closed for session in world.model.sessions if session.closed is None] == []
+    assert blunders or [error for session in world.model.sessions for error in session.errors] == []
+    assert world.media_sockets() == []
+    assert [record.protocol_violations for record in world.records if record.protocol_violations] == []
+
+
+def check_remains(world: World, tasks: int) -> None:
+    """Nothing is left when the world is closed."""
+    assert world.service.calls == 0
+    assert world.network.bound == {}
+    assert trio.lowlevel.current_statistics().tasks_living == tasks

@@ -1,0 +1,377 @@
+"""From typed Python functions to what the model sees, and from what the model writes back to typed calls."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import attrs
+import pytest
+
+from aivc.realtime.tools import (
+    MAX_TOOLS,
+    Tool,
+    ToolArgumentsError,
+    ToolContext,
+    ToolFileError,
+    ToolRegistry,
+    load_tools,
+    terminate_call,
+    tool,
+)
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+@attrs.frozen
+class Guest:
+    name: str
+    age: int = 18
+
+
+@tool
+def book(
+    date: str,
+    guests: int,
+    *,
+    rate: float = 1.5,
+    window: bool = False,
+    meal: Literal["lunch", "dinner"] = "dinner",
+    size: Size = Size.SMALL,
+    names: list[str] | None = None,
+    party: list[Guest] | None = None,
+    extras: dict[str, int] | None = None,
+    note: Annotated[str | None, "anything else"] = None,
+) -> dict[str, Any]:
+    """Book a table,
+    or as many as needed.
+
+    Only after the caller confirmed.
+
+    Args:
+        date: day of the visit,
+            as YYYY-MM-DD
+        guests (int): how many
+
+    Returns:
+        nothing that the model needs to know of
+    """
+    return dict(locals())
+
+
+def context(hang_up: Callable[[], None] = lambda: None) -> ToolContext:
+    return ToolContext("call-1", "sip:alice@example.com", "100", hang_up)
+
+
+def registry(*definitions: Tool) -> ToolRegistry:
+    tools = ToolRegistry()
+    for definition in definitions:
+        tools.add(definition)
+    return tools
+
+
+# The schema
+
+
+def test_a_tool_is_named_and_described_by_its_function() -> None:
+    assert book.name == "book"
+    assert book.description == "Book a table, or as many as needed.\n\nOnly after the caller confirmed."
+
+
+def test_each_type_has_its_schema() -> None:
+    text = {"type": "string"}
+    guest = {
+        "type": "object",
+        "properties": {"name": text, "age": {"type": "integer"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    assert book.parameters == {
+        "type": "object",
+        "properties": {
+            "date": text | {"description": "day of the visit, as YYYY-MM-DD"},
+            "guests": {"type": "integer", "description": "how many"},
+            "rate": {"type": "number"},
+            "window": {"type": "boolean"},
+            "meal": {"type": "string", "enum": ["lunch", "dinner"]},
+            "size": {"type": "string", "enum": ["small", "large"]},
+            "names": {"type": "array", "items": text},
+            "party": {"type": "array", "items": guest},
+            "extras": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "note": text | {"description": "anything else"},
+        },
+        "required": ["date", "guests"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_required_value_that_may_be_null_says_so() -> None:
+    @tool
+    def cancel(reason: str | None) -> None: ...
+
+    assert cancel.parameters["properties"] == {"reason": {"anyOf": [{"type": "string"}, {"type": "null"}]}}
+
+
+def test_sphinx_parameters_are_read_too() -> None:
+    @tool
+    def cancel(number: int, why: str = "") -> None:
+        """Cancel a booking.
+
+        :param number: of the booking
+        :param str why: in words
+        :returns: nothing
+        """
+
+    assert cancel.description == "Cancel a booking."
+    assert cancel.parameters["properties"] == {
+        "number": {"type": "integer", "description": "of the booking"},
+        "why": {"type": "string", "description": "in words"},
+    }
+
+
+def test_the_model_never_sees_the_context() -> None:
+    @tool
+    def who(context: ToolContext, loud: bool = False) -> str:
+        return context.caller.upper() if loud else context.caller
+
+    assert who.parameters["properties"] == {"loud": {"type": "boolean"}}
+    assert registry(who).prepare("who", '{"loud": true}', context())() == "SIP:ALICE@EXAMPLE.COM"
+
+
+def test_name_and_description_may_be_given() -> None:
+    @tool(name="other", description="Does it.")
+    def anything() -> None: ...
+
+    assert (anything.name, anything.description) == ("other", "Does it.")
+
+
+def test_a_tool_is_still_the_function() -> None:
+    @tool
+    def double(n: int) -> int:
+        return 2 * n
+
+    assert double(4) == 8
+
+
+def untyped(x) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def positional(x: int, /) -> None: ...
+
+
+def variable(*xs: int) -> None: ...
+
+
+def complex_union(x: int | str) -> None: ...
+
+
+def odd_type(x: bytes) -> None: ...
+
+
+def mixed_choice(x: Literal["a", 1]) -> None: ...
+
+
+def bare_list(x: list) -> None: ...  # type: ignore[type-arg]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [untyped, positional, variable, complex_union, odd_type, mixed_choice, bare_list],
+    ids=lambda f: f.__name__,
+)
+def test_what_a_model_cannot_be_told_simply_is_refused_at_once(function: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=function.__name__):
+        tool(function)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "é", "a" * 65, "a\r\nb"])
+def test_a_name_that_the_api_refuses_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="tool name"):
+        Tool(name, "", {}, print)
+
+
+# The call
+
+
+def test_arguments_arrive_with_the_functions_own_types() -> None:
+    arguments = """{"date": "2030-01-02", "guests": 3.0, "rate": 2, "size": "large", "names": ["Ann"],
+                    "party": [{"name": "Bo"}], "extras": {"chair": 1}, "note": null}"""
+    called = registry(book).prepare("book", arguments, context())()
+    assert called == {
+        "date": "2030-01-02",
+        "guests": 3,
+        "rate": 2.0,
+        "window": False,
+        "meal": "dinner",
+        "size": Size.LARGE,
+        "names": ["Ann"],
+        "party": [Guest("Bo")],
+        "extras": {"chair": 1},
+        "note": None,
+    }
+    assert isinstance(called, dict)
+    assert isinstance(called["guests"], int)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explained"),
+    [
+        ('{"guests": 2}', "missing argument 'date'"),
+        ('{"date": "x", "guests": 2, "when": 1}', "unknown argument 'when'"),
+        ('{"date": 5, "guests": 2}', "expected string, got 5"),
+        ('{"date": "x", "guests": "two"}', "expected integer, got 'two'"),
+        ('{"date": "x", "guests": 2.5}', "expected integer, got 2.5"),
+        ('{"date": "x", "guests": true}', "expected integer, got True"),
+        ('{"date": "x", "guests": Infinity}', "expected integer"),
+        ('{"date": "x", "guests": 2, "window": "no"}', "expected boolean"),
+        ('{"date": "x", "guests": 2, "rate": "high"}', "expected number"),
+        ('{"date": "x", "guests": 2, "meal": "tea"}', "meal"),
+        ('{"date": "x", "guests": 2, "size": "huge"}', "size"),
+        ('{"date": "x", "guests": 2, "names": "Ann"}', "names"),
+        ('{"date": "x", "guests": 2, "party": [{"age": 3}]}', "party"),
+        ('{"date": "x", "guests": 2, "party": [{"name": "B", "x": 1}]}', "party"),
+        ('{"date": "x", "guests": 2, "party": 7}', "party"),
+        ("[1]", "not a JSON object"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('"x"', "not a JSON object"),
+    ],
+    ids=range(19),
+)
+def test_wrong_arguments_are_explained_to_the_model(arguments: str, explained: str) -> None:
+    with pytest.raises(ToolArgumentsError) as caught:
+        registry(book).prepare("book", arguments, context())
+    assert explained in str(caught.value)
+    assert str(caught.value).startswith("book: ")
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(ToolArgumentsError, match=r"unknown argument 'x'.*missing argument 'date'.*expected integer"):
+        registry(book).prepare("book", '{"x": 1, "guests": "two"}', context())
+
+
+def test_an_unknown_tool_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ToolArgumentsError, match="there is no tool 'bok'; the tools are book, terminate_call"):
+        registry(book, terminate_call).prepare("bok", "{}", context())
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "{}"])
+def test_no_arguments_may_be_written_as_nothing(arguments: str) -> None:
+    @tool
+    def now() -> str:
+        return "noon"
+
+    assert registry(now).prepare("now", arguments, context())() == "noon"
+
+
+async def test_an_async_function_is_recognised_as_such() -> None:
+    @tool
+    async def double(n: int) -> int:
+        return 2 * n
+
+    call = registry(double).prepare("double", '{"n": 4}', context())
+    assert inspect.iscoroutinefunction(call)
+    assert await call() == 8
+
+
+def test_a_schema_by_hand_passes_the_arguments_as_they_are() -> None:
+    by_hand = Tool("raw", "", {"type": "object", "properties": {"x": {}}}, lambda **given: given)
+    assert registry(by_hand).prepare("raw", '{"x": [1, null]}', context())() == {"x": [1, None]}
+
+
+# Hanging up
+
+
+async def test_terminate_call_hangs_up_and_tells_the_model_to_say_goodbye_first() -> None:
+    hung_up: list[bool] = []
+    call = registry(terminate_call).prepare("terminate_call", "", context(partial(hung_up.append, True)))
+    assert inspect.iscoroutinefunction(call)
+    await call()
+    assert hung_up == [True]
+    assert "goodbye" in terminate_call.description
+    assert terminate_call.parameters["properties"] == {}
+
+
+# The registry
+
+
+def test_the_last_definition_of_a_name_wins_and_keeps_its_place() -> None:
+    first, second = Tool("a", "first", {}, print), Tool("a", "second", {}, print)
+    tools = registry(first, Tool("b", "", {}, print), second)
+    assert [(schema.name, schema.description) for schema in tools.schemas] == [("a", "second"), ("b", "")]
+    assert len(tools) == 2
+    assert "a" in tools
+    assert tools.get("a") is second
+    assert tools.get("c") is None
+
+
+def test_there_are_no_more_tools_than_the_api_takes() -> None:
+    tools = registry(*(Tool(f"t{n}", "", {}, print) for n in range(MAX_TOOLS)))
+    tools.add(Tool("t0", "replaced", {}, print))
+    with pytest.raises(ValueError, match="more than 128"):
+        tools.add(Tool("one_more", "", {}, print))
+
+
+# Files
+
+GOOD = """
+from __future__ import annotations
+import attrs
+from aivc.realtime.tools import tool
+
+@attrs.frozen
+class Place:
+    city: str
+
+@tool
+def weather(place: Place) -> str:
+    "Tell the weather."
+    return f"sunny in {place.city}"
+"""
+
+
+def test_a_file_adds_its_tools_to_the_built_in_one(tmp_path: Path) -> None:
+    file = tmp_path / "my tools.py"
+    file.write_text(GOOD)
+    tools = load_tools([str(file)])
+    assert [schema.name for schema in tools.schemas] == ["terminate_call", "weather"]
+    assert tools.prepare("weather", '{"place": {"city": "Oslo"}}', context())() == "sunny in Oslo"
+
+
+def test_a_later_file_may_replace_a_tool(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(GOOD)
+    (tmp_path / "b.py").write_text(GOOD.replace("Tell the weather.", "Better."))
+    tools = load_tools([str(tmp_path / "a.py"), str(tmp_path / "b.py")])
+    assert [schema.description for schema in tools.schemas][1:] == ["Better."]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (None, "no such file"),
+        ("import nothing_like_this", "nothing_like_this"),
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("x = 1", "defines no tool"),
+        ("from aivc.realtime.tools import tool\n@tool\ndef f(x): ...", "parameter x has no type annotation"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_cause(tmp_path: Path, text: str | None, cause: str) -> None:
+    file = tmp_path / "bad.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ToolFileError) as caught:
+        load_tools([str(file)])
+    assert str(file) in str(caught.value)
+    assert cause in str(caught.value)
+
+
+def test_without_files_there_is_the_built_in_tool_only() -> None:
+    assert [schema.name for schema in load_tools([]).schemas] == ["terminate_call"]
