@@ -5,7 +5,15 @@ What is named here is the public interface, together with `aivc.testing`.
 
 __version__ = "0.1.0"
 
-from aivc.config.settings import LogSettings, OpenAISettings, RtpSettings, Secret, ServiceSettings, Settings, SipSettings
+from aivc.config.settings import (
+    LogSettings,
+    OpenAISettings,
+    RtpSettings,
+    Secret,
+    ServiceSettings,
+    Settings,
+    SipSettings,
+)
 from aivc.media.clock import open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.nursery.call import serve_call

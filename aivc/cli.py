@@ -17,7 +17,7 @@ from typing import TypeVar
 import click
 import trio
 
-from aivc import ToolFileError, __version__, logs
+from aivc import __version__, logs
 from aivc.config.effective import effective_table
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.rules import parse_host_port
@@ -147,9 +147,9 @@ def run(task: Callable[[], Awaitable[T]]) -> T:
     status = FAILED
     try:
         return trio.run(task)
-    except* ToolFileError as refused:
+    except* ConfigError as refused:  # what only starting can tell: a file of tools that fails to import
         status = UNUSABLE
-        click.echo(f"aivc: {logs.redacted(str(first_leaf(refused)))}", err=True)
+        click.echo(logs.redacted(str(first_leaf(refused))), err=True)
     except* KeyboardInterrupt:
         status = INTERRUPTED  # SystemExit raised in here would be wrapped in a group
     except* OSError as refused:

@@ -28,10 +28,14 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {  # room -> rooms it may import; a r
 PUBLIC = "__init__.py"  # says what is public, so it may import anything
 
 PURE = frozenset(
-    {f"sip/{name}.py" for name in ("address", "message", "sdp", "negotiation", "transaction", "dialog")}
+    {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
+    | {f"sip/{name}.py" for name in ("transaction", "dialog")}
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
-    | {f"realtime/{name}.py" for name in ("events", "dialects", "conversation", "effects", "framing", "target")}
-    | {"nursery/ending.py"}
+    | {f"realtime/{name}.py" for name in ("events", "dialects", "decoding", "session", "target", "framing", "errors")}
+    | {f"realtime/{name}.py" for name in ("conversation", "effects", "sequencer", "toolcalls", "recent", "schema")}
+    | {f"nursery/{name}.py" for name in ("ending", "turns")}
+    | {f"demo/{name}.py" for name in ("recording", "timeline", "report", "wav")}
+    | {"testing/vad.py", "testing/script.py"}
 )  # and every file of config/
 IMPURE_MODULES = frozenset(
     {"asyncio", "concurrent", "multiprocessing", "os", "random", "secrets", "select", "selectors", "signal", "socket"}

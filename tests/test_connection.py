@@ -229,7 +229,7 @@ async def test_a_reader_that_fails_ends_its_connection_and_nothing_else(
             with pytest.raises(RealtimeClosed):
                 await pair.client.receive()
             await trio.lowlevel.checkpoint()  # the nursery is well
-    assert "the WebSocket reader failed: LocalProtocolError" in caplog.text
+    assert [(record.msg, record.args) for record in caplog.records] == [("%s", ("realtime.reader_failed",))]
 
 
 # Keeping alive.

@@ -278,3 +278,13 @@ async def test_faults_may_change_between_sessions(autojump_clock: MockClock) -> 
             model.faults = Faults()
             async with raw_client(model.open_stream()) as client:
                 await client.wait_for("session.created")
+
+
+async def test_a_client_that_stops_reading_is_given_up(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        model = FakeModel(scripted([[Say("x", seconds=3.0)]]), faults=Faults(delta_octets=1), window_octets=1000)
+        async with model, raw_client(stream := model.open_stream()) as client:
+            await ask(client)
+            await client.wait_for("response.output_audio.delta")
+            stream.stall()
+            assert await model.sessions[0].wait_closed() == 1008

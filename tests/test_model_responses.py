@@ -144,6 +144,22 @@ async def test_speech_interrupts_and_what_was_in_flight_still_comes(autojump_clo
             assert client.received("response.done")[1]["response"]["status"] == "completed"
 
 
+async def test_deltas_in_flight_do_not_lengthen_a_truncated_item(autojump_clock: MockClock) -> None:
+    with trio.fail_after(30):
+        async with FakeModel(LONG) as model, raw_client(model.open_stream()) as client:
+            await client.configure()
+            await client.send("response.create")
+            delta = await client.wait_for("response.output_audio.delta", count=3)
+            await client.append(speech(0.5))
+            place = {"item_id": delta["item_id"], "content_index": 0, "audio_end_ms": 40}
+            await client.send("conversation.item.truncate", **place)
+            await client.wait_for("response.done")
+            assert len(client.received("response.output_audio.delta")) == 5
+            item = model.sessions[0].items[0]
+            assert (item.audio_ms, item.body["content"][0]) == (40, {"type": "output_audio"})
+            assert model.sessions[0].errors == []
+
+
 async def test_an_interrupted_response_is_over_before_the_next_begins(autojump_clock: MockClock) -> None:
     with trio.fail_after(30):
         async with FakeModel(LONG) as model, raw_client(model.open_stream()) as client:

@@ -193,17 +193,27 @@ def test_a_stream_taken_away_later_leaves_a_silent_call() -> None:
     assert negotiation.answer(outcome, LOCAL, Origin(5)).media[0].port == 0
 
 
-def test_our_offer_names_the_codec_in_force_first_and_keeps_the_places() -> None:
+def test_our_offer_names_the_codec_in_force_alone_and_keeps_the_places() -> None:
     previous = answer("m=video 4000 RTP/AVP 31\r\nm=audio 49170 RTP/AVP 8 96\r\na=rtpmap:96 telephone-event/8000\r\n")
     agreement = AudioAgreement("PCMA", 8, ("192.0.2.9", 49170), 96, may_send=False)
     video, audio = negotiation.offer(agreement, LOCAL, Origin(5, 2), previous).media
     assert (video.kind, video.port) == ("video", 0)
-    assert (audio.formats, audio.direction, audio.port) == (("8", "0", "96"), "sendrecv", 40_000)
+    assert (audio.formats, audio.direction, audio.port) == (("8", "96"), "sendrecv", 40_000)
 
 
-def test_our_first_offer_has_both_codecs_and_events() -> None:
+def test_our_first_offer_has_pcmu_and_events() -> None:
     offer = negotiation.offer(negotiation.tentative_agreement(), LOCAL, Origin(5), None)
-    assert offer.media[0].formats == ("0", "8", "101")
+    assert offer.media[0].formats == ("0", "101")
     outcome = negotiation.accept(offer)
     assert isinstance(outcome, Accepted)
     assert outcome.agreement == AudioAgreement("PCMU", 0, LOCAL, 101)
+
+
+def test_the_codec_of_a_call_stays_whatever_a_later_offer_prefers() -> None:
+    current = AudioAgreement("PCMU", 0, ("192.0.2.9", 49170))
+    both = negotiation.accept(describe("m=audio 6000 RTP/AVP 8 0\r\n"), current=current)
+    assert isinstance(both, Accepted)
+    assert both.agreement == AudioAgreement("PCMU", 0, ("192.0.2.9", 6000))
+    other = negotiation.accept(describe("m=audio 6000 RTP/AVP 8\r\n"), current=current)
+    assert isinstance(other, Refused)
+    assert other.cause == "this call stays with PCMU"

@@ -9,16 +9,10 @@ from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
 from aivc.sip.message import Response, parse_untrusted
-from aivc.sip.transport import parse_listen
 from aivc.sip.useragent import open_user_agent
 from aivc.testing.network import VirtualNetwork
 
 BROKEN = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKx\r\nCall-ID: broken\r\n\r\n"
-
-
-def test_a_listen_address_is_transport_host_and_port() -> None:
-    assert parse_listen("udp:0.0.0.0:5060") == ("0.0.0.0", 5060)
-    assert parse_listen("UDP:[::1]:0") == ("::1", 0)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +30,7 @@ def test_a_listen_address_is_transport_host_and_port() -> None:
     ],
 )
 async def test_a_bad_listen_address_is_named_in_the_error(entry: str) -> None:
-    with pytest.raises(ValueError, match="expected udp:HOST:PORT"):
+    with pytest.raises(ValueError, match=r"HOST:PORT|IP address|port|brackets"):
         async with open_user_agent(SipSettings(listen=(entry,))):
             raise AssertionError("opened")
 

@@ -250,7 +250,7 @@ async def test_a_header_smuggled_into_a_uri_never_becomes_a_header(autojump_cloc
 async def test_damaged_requests_of_a_call_harm_nobody_else(seed: int, autojump_clock: MockClock) -> None:
     dice = random.Random(seed)
     async with user_agent() as (agent, phone):  # which checks at its end that no message met a bug
-        leg = await phone.connect(agent)
+        await phone.connect(agent)
         methods = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REFER")
         for number in range(200):
             tag, phone.to_tag = phone.to_tag, dice.choice((phone.to_tag, None))
@@ -273,7 +273,6 @@ async def test_damaged_requests_of_a_call_harm_nobody_else(seed: int, autojump_c
             pass
         assert isinstance(answer, Response)
         assert answer.status == 200
-        assert leg.agreement
 
 
 def uas_cases() -> list[tuple[str, dict[str, Any]]]:

@@ -53,9 +53,11 @@ def parse_host_port(text: str) -> tuple[str, int]:
 
 
 def bare_host(host: str) -> str:
-    """The host without the brackets that an IPv6 address must have before a port."""
-    if host.startswith("[") and host.endswith("]"):
+    """The host without the brackets that an IPv6 address, and nothing else, must have before a port."""
+    if host.startswith("[") and host.endswith("]") and ":" in host:
         return host[1:-1]
+    if host.startswith("["):
+        raise ValueError(f"only an IPv6 address stands in brackets: {host[:60]}")
     if ":" in host:
         raise ValueError(f"write the IPv6 address in brackets: [{host[:60]}]")
     return host

@@ -34,7 +34,7 @@ from aivc.media.playout import Playout
 from aivc.media.ports import NoPortFree, PortPool, local_ip_towards
 from aivc.media.stream import RtpCounters, RtpStream
 from aivc.nursery.ending import CallOver, Ending, first_cause, leaves
-from aivc.nursery.execution import run_tools
+from aivc.nursery.execution import run_tools, set_from_any_thread
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.record import Answered, CallRecord, Ended, Observer
 from aivc.nursery.turns import Turns
@@ -180,7 +180,7 @@ async def join(
             Conversation(openai, event_ids()), playout, stream, outbox_send, jobs_send, progress.turns, announcer
         )
         farewell = trio.Event()
-        context = ToolContext(leg.call_id, leg.caller, leg.dialled, farewell.set)
+        context = ToolContext(leg.call_id, leg.caller, leg.dialled, partial(set_from_any_thread, farewell))
 
         await leg.answer(await media_address(settings, media_socket, agreement.remote))
         progress.answered_at = trio.current_time()

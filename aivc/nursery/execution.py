@@ -74,6 +74,16 @@ async def invoke(function: Callable[[], object]) -> object:
     return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
 
 
+def set_from_any_thread(event: trio.Event) -> None:
+    """Set an event from a tool, which may run in trio's thread or in a worker's."""
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        trio.from_thread.run_sync(event.set)
+    else:
+        event.set()
+
+
 def as_output(result: object) -> str:
     """A text as it is, nothing as "ok", anything else as JSON."""
     if result is None:

@@ -30,9 +30,10 @@ async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], stream: Callabl
 
 
 def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
-    """Follow a re-INVITE: another address, hold, or resume."""
+    """Follow a re-INVITE: another address or payload type, hold, or resume. The codec of a call never changes."""
     if stream is not None:
         stream.latch.move(agreement.remote)
+        stream.payload_type = stream.pacer.payload_type = agreement.payload_type
         stream.may_send = agreement.may_send
 
 

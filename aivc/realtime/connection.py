@@ -21,6 +21,7 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.realtime.dialects import Dialect, ProtocolViolation
 from aivc.realtime.errors import is_retryable
@@ -41,7 +42,7 @@ __all__ = ["RealtimeClosed", "RealtimeRefused", "RealtimeSocket", "configure", "
 
 Event = TypeVar("Event", SessionCreated, SessionUpdated)
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger("aivc.realtime")
 
 MAX_MESSAGE = 16 * 1024 * 1024  # octets: session.created repeats prompt and tools, a delta may be hundreds of kilobytes
 MESSAGE_QUEUE = 64  # messages: while it is full the reader answers no ping
@@ -288,7 +289,7 @@ async def hold_open(
     finally:
         await close_now(stream)
     if opened and failure is not None:  # without its text: an HTTP library may quote a header
-        logger.warning("the WebSocket reader failed: %s", type(failure).__name__)
+        logs.event(log, "realtime.reader_failed", level=logging.WARNING, error=type(failure).__name__)
     elif isinstance(failure, ConnectionRejected):
         raise failure
     elif failure is not None:

@@ -22,6 +22,7 @@ from typing import overload
 
 import attrs
 
+from aivc.config.loading import ConfigError
 from aivc.realtime.events import ToolSchema
 from aivc.realtime.schema import Parameter, documented, object_schema, parameters_of, structure_arguments
 
@@ -29,8 +30,11 @@ MAX_TOOLS = 128  # the API's own limit for one session
 MAX_NAME = 64  # characters, likewise
 
 
-class ToolFileError(Exception):
-    """A file of tools cannot be used; the message names the file and the cause."""
+class ToolFileError(ConfigError):
+    """A file of `openai.tools` cannot be used; the message names the file and the cause."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__((f"openai.tools: {cause}",))
 
 
 class ToolArgumentsError(Exception):

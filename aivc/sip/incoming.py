@@ -9,11 +9,12 @@ import enum
 import logging
 from collections.abc import Callable, MutableMapping
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
 
+from aivc import logs
 from aivc.config.settings import Address, SipSettings
 from aivc.sip import negotiation, sdp
 from aivc.sip.address import MAGIC_COOKIE, Via, format_host_port
@@ -46,7 +47,7 @@ from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError, SessionDescription
 from aivc.sip.transaction_layer import ClientTransaction, ServerTransaction, TransactionLayer
 
-logger = logging.getLogger("aivc.sip")
+log = logging.getLogger("aivc.sip")
 
 EVENTS: Final = 8  # more unread ones mean that nobody serves the call; the last place is kept for its end
 MAX_RETRY_SECONDS: Final = 10  # RFC 3261 section 14.2: a random Retry-After from 0 to 10
@@ -131,7 +132,7 @@ class IncomingLeg:
                 self._succeed(self.transaction, self._describe(self._our_offer), offered=True)
             else:
                 self._succeed(self.transaction, self._describe(self._answer_to(self.offer)), offered=False)
-            self._log("answered with %s at %s:%d", self.agreement.codec, *local)
+            self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
         await trio.lowlevel.checkpoint()
 
     async def reject(self, rejection: Rejection) -> None:
@@ -184,7 +185,7 @@ class IncomingLeg:
         if outcome is Acknowledgement.RESEND:
             awaited.transaction.respond(awaited.response)
             return
-        self._log("no ACK for our answer; the peer was told to send it to %s", self._contact)
+        self._log("sip.ack_missing", contact=self._contact)
         self._send_bye("no ACK received")
         self._finish(AckMissing(self._contact))
 
@@ -228,7 +229,7 @@ class IncomingLeg:
         if self._phase is Phase.PROCEEDING:  # a BYE may end an early dialog too (section 15)
             self.cancel()
         else:
-            self._log("the peer hung up")
+            self._log("sip.bye_received")
             self._finish(HungUp())
 
     def _reinvited(self, transaction: ServerTransaction) -> None:
@@ -264,7 +265,7 @@ class IncomingLeg:
         if isinstance(outcome, Accepted):
             self._change(outcome.agreement)
             return
-        self._log("the answer in the ACK is unusable: %s", outcome.cause)
+        self._log("sip.unusable_answer", cause=outcome.cause)
         if self.agreement == negotiation.tentative_agreement() and self._phase is Phase.ANSWERED:
             self._send_bye(outcome.cause, status=488)
             self._finish(HungUp())
@@ -307,7 +308,7 @@ class IncomingLeg:
         self.layer.timers.watch(self)
 
     def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
-        self._log("refused %s: %d %s", transaction.request.method, refusal.status, refusal.cause)
+        self._log("sip.refused", method=transaction.request.method, status=refusal.status, cause=refusal.cause)
         transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
 
     def _respond(
@@ -323,7 +324,7 @@ class IncomingLeg:
         parameters = (("branch", MAGIC_COOKIE + self.layer.new_token()), ("rport", None))
         host, port = self._contact_address
         bye = self.dialog.request("BYE", Via(host, port, "UDP", parameters), [reason_header(text, status)])
-        self._log("hanging up: %s", text)
+        self._log("sip.bye_sent", reason=text)
         to = reachable_address(self.dialog.next_hop, otherwise=self.source)
         return self.layer.send(bye, self.transaction.arrival.listener, to)
 
@@ -351,7 +352,7 @@ class IncomingLeg:
         try:
             self._sender.send_nowait(event)
         except (trio.WouldBlock, trio.BrokenResourceError):
-            self._log("nobody takes the event %s", type(event).__name__)
+            self._log("sip.event_dropped", event_type=type(event).__name__)
 
     @property
     def _host(self) -> str:
@@ -373,5 +374,5 @@ class IncomingLeg:
         """Copied in order into what makes a dialog (section 12.1.1)."""
         return [("Record-Route", value) for value in transaction.request.headers.lines("Record-Route")]
 
-    def _log(self, message: str, *args: object) -> None:
-        logger.info(message, *args, extra={"call_id": self.dialog.call_id})
+    def _log(self, name: str, **fields: Any) -> None:
+        logs.event(log, name, call_id=self.dialog.call_id, **fields)

@@ -88,12 +88,13 @@ def accept(
 
     Args:
       forbidden: addresses never to stream to, such as our own signalling port.
-      current: the agreement in force. With it an audio stream may be taken away (port 0): the call goes on in silence.
+      current: the agreement in force. Its codec stays, for the model was configured for it; and with it an audio
+        stream may be taken away (port 0): the call goes on in silence.
     """
     refusals: list[Refused] = []
     for index, media in enumerate(description.media):
         if media.kind == "audio" and media.port:
-            outcome = read_audio(description, media, forbidden)
+            outcome = read_audio(description, media, forbidden, current)
             if isinstance(outcome, AudioAgreement):
                 return Accepted(description, index, outcome)
             refusals.append(outcome)
@@ -109,13 +110,14 @@ def accept(
 
 
 def read_audio(
-    description: SessionDescription, media: Media, forbidden: Collection[Address]
+    description: SessionDescription, media: Media, forbidden: Collection[Address], current: AudioAgreement | None
 ) -> AudioAgreement | Refused:
     if media.protocol != PROTOCOL:
         return Refused(f"only {PROTOCOL} is supported", WARN_TRANSPORT)
-    formats = choose_formats(media)
+    formats = choose_formats(media, None if current is None else current.codec)
     if formats is None:
-        return Refused("neither PCMU nor PCMA is offered", WARN_FORMAT)
+        lacks = "neither PCMU nor PCMA is offered" if current is None else f"this call stays with {current.codec}"
+        return Refused(lacks, WARN_FORMAT)
     connection = description.connection_for(media)
     if connection is None:
         return Refused("no c= line", WARN_ADDRESS)
@@ -137,8 +139,8 @@ def read_audio(
     )
 
 
-def choose_formats(media: Media) -> Formats | None:
-    """The first codec that we can do, and the number of telephone-event at the same clock rate."""
+def choose_formats(media: Media, only: Codec | None) -> Formats | None:
+    """The first codec that we can do (`only` this one), and the number of telephone-event at the same clock rate."""
     mapped: dict[str, str] = {}
     for value in media.attributes("rtpmap"):
         number, _, encoding = value.partition(" ")
@@ -153,7 +155,7 @@ def choose_formats(media: Media) -> Formats | None:
         name, rate, channels = encoding_of(mapped.get(number) or STATIC_FORMATS.get(number, ""))
         if rate != CLOCK_RATE or channels not in ("", "1"):
             continue
-        if audio is None and name in CODECS:
+        if audio is None and name in CODECS and only in (None, CODECS[name]):
             audio = CODECS[name], payload_type
         elif event is None and name == "TELEPHONE-EVENT":
             event = payload_type
@@ -192,15 +194,13 @@ def answer(accepted: Accepted, local: Address, origin: Origin) -> SessionDescrip
 def offer(
     agreement: AudioAgreement, local: Address, origin: Origin, previous: SessionDescription | None
 ) -> SessionDescription:
-    """Our offer, for an INVITE without one: the codec in force first, then the other.
+    """Our offer, for an INVITE without one: the codec in force and no other.
 
     Args:
       previous: what we described last; its streams keep their places (RFC 3264 section 8).
     """
     telephone_event = agreement.telephone_event or free_payload_type(agreement.payload_type)
-    formats = [(agreement.payload_type, agreement.codec)]
-    formats += [(number, codec) for codec, number in STATIC_PAYLOAD_TYPES.items() if codec != agreement.codec]
-    ours = stream(formats, telephone_event, "sendrecv", local)
+    ours = stream([(agreement.payload_type, agreement.codec)], telephone_event, "sendrecv", local)
     if previous is None:
         return describe(origin, local, "0 0", (ours,))
     place = next((index for index, media in enumerate(previous.media) if media.port), 0)
@@ -209,7 +209,10 @@ def offer(
 
 
 def tentative_agreement() -> AudioAgreement:
-    """What holds until the answer to our first offer has come: nothing is sent to nobody."""
+    """What holds until the answer to our first offer has come: nothing is sent to nobody.
+
+    The model is configured before that, so the offer leaves no choice; PCMU is what every phone can do (RFC 3551).
+    """
     return AudioAgreement("PCMU", STATIC_PAYLOAD_TYPES["PCMU"], ("0.0.0.0", 0), OFFERED_TELEPHONE_EVENT, False, True)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from aivc import logs
 from aivc.config.settings import Address
 from aivc.sip.address import CSeq
 from aivc.sip.message import Request, Response
@@ -26,7 +27,7 @@ from aivc.sip.transaction import (
 )
 from aivc.sip.transport import Arrival, Listener
 
-logger = logging.getLogger("aivc.sip")
+log = logging.getLogger("aivc.sip")
 
 MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second, and about 30 MB of stored answers
 IN_DIALOG_RESERVE: Final = 1024  # beyond it for BYE, CANCEL and the like: a flood must not keep calls from ending
@@ -68,7 +69,7 @@ class ServerTransaction:
             if effect is Do.SEND and self.response:
                 self.arrival.listener.send_nowait(self.response, self.request.via.response_address())
             elif effect is Do.REPORT_TIMEOUT:
-                logger.info("the refusal was never acknowledged", extra={"call_id": self.request.call_id})
+                logs.event(log, "sip.refusal_unacknowledged", call_id=self.request.call_id)
         self.layer.settle(self)
         return effects
 
@@ -111,7 +112,7 @@ class ClientTransaction:
             if effect is Do.SEND:
                 self.listener.send_nowait(bytes(self.request), self.to)
             elif effect is Do.REPORT_TIMEOUT:
-                logger.info("no answer to our %s", self.request.method, extra={"call_id": self.request.call_id})
+                logs.event(log, "sip.unanswered", call_id=self.request.call_id, method=self.request.method)
                 self.done.set()
         self.layer.settle(self)
         return effects

@@ -13,12 +13,14 @@ from typing import Final
 import attrs
 import trio
 
+from aivc import logs
+from aivc.config.rules import parse_listen
 from aivc.config.settings import Address
-from aivc.sip.address import Via, parse_via
+from aivc.sip.address import Via, format_host_port, parse_via
 from aivc.sip.message import Headers, NotSipError, ParseError, Request, Response, answer_to, parse_untrusted
-from aivc.sip.scanner import AddressError, is_ip_address, split_list
+from aivc.sip.scanner import AddressError, split_list
 
-logger = logging.getLogger("aivc.sip")
+log = logging.getLogger("aivc.sip")
 
 DATAGRAM_OCTETS: Final = 65_535
 ARRIVALS: Final = 256  # messages read and not yet served: some 0.1 s of work; beyond it the kernel's queue is as good
@@ -93,7 +95,7 @@ class Listener:
                     self.counters.sent += 1
             except OSError as error:
                 self.counters.unsent += 1
-                logger.warning("cannot send to %s:%d: %s", *to, error)
+                logs.event(log, "sip.unsent", level=logging.WARNING, to=format_host_port(*to), error=str(error))
 
     def close_outbox(self) -> None:
         self._outbox.close()
@@ -104,7 +106,7 @@ class Listener:
             try:
                 data, source = await self.socket.recvfrom(DATAGRAM_OCTETS)
             except OSError as error:
-                logger.warning("cannot receive: %s", error)
+                logs.event(log, "sip.receive_failed", level=logging.WARNING, error=str(error))
                 await trio.sleep(ERROR_PAUSE)
                 continue
             peer = (str(source[0]), int(source[1]))
@@ -162,7 +164,9 @@ class Listener:
             self.counters.unanswerable += 1
             return
         self.counters.malformed += 1
-        logger.info("refused a request from %s:%d: %d %s", *source, error.status, error.reason)
+        # Only for who looks for it: anybody can send broken messages, as many as they like.
+        where = format_host_port(*source)
+        logs.event(log, "sip.malformed", level=logging.DEBUG, source=where, status=error.status, cause=error.reason)
         self.send_nowait(answer, stamped.response_address())
 
 
@@ -184,17 +188,6 @@ async def open_listener(entry: str, external_host: str | None, counters: Counter
     return Listener(socket, external_host, counters)
 
 
-def parse_listen(entry: str) -> Address:
-    """Host and port of "udp:HOST:PORT", IPv6 in brackets. Raises ValueError."""
-    transport, _, rest = entry.partition(":")
-    host, _, port = rest.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    valid = port.isascii() and port.isdigit() and int(port) <= 65535 and is_ip_address(bare)
-    if transport.lower() != "udp" or not valid or (":" in bare) != (bare != host):
-        raise ValueError(f"bad listen address {entry!r}: expected udp:HOST:PORT with an IP address")
-    return bare, int(port)
-
-
 async def route_to(peer: Address, otherwise: str) -> str:
     """The local address from which the system would reach `peer`: a connected UDP socket knows, and sends nothing."""
     family = stdlib.AF_INET6 if ":" in peer[0] else stdlib.AF_INET
@@ -203,7 +196,7 @@ async def route_to(peer: Address, otherwise: str) -> str:
             await probe.connect(peer)
             return str(probe.getsockname()[0])
         except OSError as error:
-            logger.warning("no route to %s:%d: %s", *peer, error)
+            logs.event(log, "sip.no_route", level=logging.WARNING, to=format_host_port(*peer), error=str(error))
             return otherwise
 
 

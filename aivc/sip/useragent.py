@@ -11,8 +11,10 @@ from typing import Final
 import attrs
 import trio
 
+from aivc import logs
 from aivc.config.settings import Address, SipSettings
 from aivc.sip import negotiation, sdp
+from aivc.sip.address import format_host_port
 from aivc.sip.dialog import Dialog, DialogId, dialog_id
 from aivc.sip.incoming import IncomingLeg
 from aivc.sip.inspection import (
@@ -36,7 +38,7 @@ from aivc.sip.timers import Timers
 from aivc.sip.transaction_layer import ServerTransaction, TransactionLayer
 from aivc.sip.transport import ARRIVALS, FLUSH, Arrival, Counters, Listener, open_listener
 
-logger = logging.getLogger("aivc.sip")
+log = logging.getLogger("aivc.sip")
 
 MAX_LEGS: Final = 2048  # unanswered and running calls; the service admits far fewer, and refuses the rest itself
 WAITING_LEGS: Final = 64  # legs that the service has not taken yet; it takes them at once or is stuck
@@ -112,9 +114,10 @@ class UserAgent:
                     self._layer.receive_response(arrival.message)
                 else:
                     self._receive(arrival.message, arrival)
-            except Exception:  # a bug of ours may cost one message, never all calls
+            except Exception as error:  # a bug of ours may cost one message, never all calls
                 self._failures += 1
-                logger.exception("cannot serve a message", extra={"call_id": arrival.message.call_id})
+                call_id = arrival.message.call_id
+                logs.event(log, "sip.bug", level=logging.ERROR, call_id=call_id, exc_info=error)
 
     def close(self) -> None:
         """End every leg without a word, and the channel of legs."""
@@ -194,7 +197,8 @@ class UserAgent:
             self._refuse(transaction, Refusal(503, "nobody takes calls", (retry_after_header(RETRY_AFTER_SECONDS),)))
             return
         transaction.respond(answer_to(transaction.request.headers, 100))
-        logger.info("call from %s:%d to %r", *outcome.source, outcome.dialled, extra={"call_id": outcome.call_id})
+        source = format_host_port(*outcome.source)
+        logs.event(log, "sip.invited", call_id=outcome.call_id, source=source, dialled=outcome.dialled)
 
     def _admit(self, transaction: ServerTransaction) -> IncomingLeg | Refusal:
         request, arrival = transaction.request, transaction.arrival
@@ -217,9 +221,16 @@ class UserAgent:
     def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
         self._refused += 1
         request = transaction.request
-        text = "refused %s from %s:%d: %d %s"
-        where = (request.method, *transaction.arrival.source, refusal.status, refusal.cause)
-        logger.info(text, *where, extra={"call_id": request.call_id})
+        source = format_host_port(*transaction.arrival.source)
+        logs.event(
+            log,
+            "sip.refused",
+            call_id=request.call_id,
+            method=request.method,
+            source=source,
+            status=refusal.status,
+            cause=refusal.cause,
+        )
         transaction.respond(refusal.answer(request.headers, transaction.tag))
 
 

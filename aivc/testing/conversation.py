@@ -20,6 +20,7 @@ class Item:
     audio: bytearray = attrs.field(factory=bytearray)  # what was heard, or what was generated so far
     octets_per_ms: int = 8
     from_model: bool = False
+    truncated: bool = False  # deltas that were in flight no longer count
     settled: bool = True  # False: a function call whose response is not done; its call_id is not known yet
 
     @property
@@ -115,5 +116,6 @@ class Conversation:
         if audio_end_ms > item.audio_ms:
             message = f"Audio content of {int(item.audio_ms)}ms is already shorter than {audio_end_ms}ms"
             raise Refusal("invalid_value", message, "audio_end_ms")
+        item.truncated = True
         del item.audio[audio_end_ms * item.octets_per_ms :]
         content[0].pop("transcript", None)

@@ -135,7 +135,8 @@ class Generation:
                 return self._open(output)
             case "audio":
                 self.first_audio_at = self.first_audio_at or now
-                output.item.audio += step.octets
+                if not output.item.truncated:
+                    output.item.audio += step.octets
                 return [self._content("output_audio.delta", output, delta=base64.b64encode(step.octets).decode())]
             case "words":
                 return [self._words(output, step.text)]
@@ -157,7 +158,8 @@ class Generation:
     def _words(self, output: Output, text: str) -> Json:
         content = output.item.body["content"][0]
         field = "transcript" if content["type"] == "output_audio" else "text"
-        content[field] = content.get(field, "") + text
+        if not output.item.truncated:
+            content[field] = content.get(field, "") + text
         name = "output_audio_transcript.delta" if field == "transcript" else "output_text.delta"
         return self._content(name, output, delta=text)
 

@@ -9,6 +9,7 @@ that it needs to know is in the `Context`, so one script serves any number of se
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
@@ -26,13 +27,13 @@ class Say:
     """One message item: audio with its transcript, or the transcript alone in a text session."""
 
     transcript: str
-    seconds: float = 1.0  # length of synthetic speech; unused when `audio` is given
+    seconds: float = 1.0  # length of synthetic speech, other octets for another transcript; unused with `audio`
     audio: bytes = b""  # G.711 octets, 8000 a second
     codec: Codec = "PCMU"  # law of `audio`; it is sent unchanged to a session that uses the same
 
     def octets(self, codec: Codec) -> bytes:
         """What to speak, in its own law; synthetic speech comes in the law that is asked for."""
-        return self.audio or speech(self.seconds, codec, pitch_hz=210.0, seed=len(self.transcript))
+        return self.audio or speech(self.seconds, codec, pitch_hz=210.0, seed=zlib.crc32(self.transcript.encode()))
 
 
 @attrs.frozen

@@ -9,7 +9,6 @@ from typing import Literal
 import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
-from wsproto.utilities import LocalProtocolError
 
 from aivc.testing.conversation import Item
 from aivc.testing.line import Line
@@ -227,8 +226,6 @@ class Session:
                         await trio.sleep_forever()
         except ConnectionClosed as error:
             self.end(error.reason.code if error.reason else ABNORMAL)
-        except LocalProtocolError:  # the client's close frame is read but not yet noted by trio-websocket
-            pass
         self._scope.cancel()
 
     async def _ping(self, websocket: WebSocketConnection) -> None:
@@ -237,7 +234,7 @@ class Session:
             with trio.move_on_after(PONG_SECONDS) as waiting:
                 try:
                     await websocket.ping()
-                except (ConnectionClosed, LocalProtocolError):
+                except ConnectionClosed:
                     return
             self.pongs_missed += waiting.cancelled_caught
 

@@ -1,0 +1,68 @@
+"""baresip (package baresip-core), which plays and records WAV files without a sound card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aivc.testing.voice import Codec
+from interop.phone import RealPhone
+from interop.program import open_program
+from interop.speech import caller_audio, write_wav
+
+MODULES = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules", "/usr/lib64/baresip/modules")
+NAMES = {"PCMU": "pcmu", "PCMA": "pcma"}
+# sndfile writes what the decoder gives to dump-TIME-dec.wav; there need be no player.
+CONFIG = """\
+module_path {modules}
+module stdio.so
+module g711.so
+module aufile.so
+module sndfile.so
+module_tmp account.so
+module_app menu.so
+sip_listen 127.0.0.1:0
+audio_source aufile,{folder}/caller.wav
+audio_player nil,nil
+audio_alert nil,nil
+ausrc_srate 8000
+auplay_srate 8000
+ausrc_channels 1
+auplay_channels 1
+statmode_default off
+snd_path {folder}
+"""
+ACCOUNT = "<sip:baresip@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1\n"
+
+
+def modules() -> str | None:
+    return next((folder for folder in MODULES if Path(folder, "aufile.so").exists()), None)
+
+
+def missing() -> str | None:
+    if shutil.which("baresip") is None or modules() is None:
+        return "baresip is not installed (Debian: baresip-core)"
+    return None
+
+
+def host() -> str:
+    return "127.0.0.1"
+
+
+@asynccontextmanager
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AsyncIterator[RealPhone]:
+    write_wav(folder / "caller.wav", caller_audio(codec), codec)
+    (folder / "config").write_text(CONFIG.format(modules=modules(), folder=folder))
+    (folder / "accounts").write_text(ACCOUNT.format(codec=NAMES[codec]))
+    (folder / "contacts").touch()
+    command = ["baresip", "-f", folder, "-n", "127.0.0.1", "-e", f"/dial {uri}"]
+    async with open_program(command, folder=folder) as program:
+        yield RealPhone(
+            program=program,
+            hang_up="/hangup" if hangs_up else None,
+            over=r"terminated \(duration|session closed",
+            quit="/quit",
+            recording=lambda: next(folder.glob("dump-*-dec.wav")),
+        )

@@ -1,0 +1,78 @@
+"""linphonec (package linphone-cli), with WAV files in place of a sound card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aivc.testing.voice import Codec
+from interop.phone import RealPhone
+from interop.program import open_program
+from interop.speech import caller_audio, write_wav
+
+CONFIG = """\
+[sip]
+sip_port=-1
+sip_tcp_port=0
+sip_tls_port=0
+use_ipv6=0
+[rtp]
+audio_rtp_port=-1
+[sound]
+echocancellation=0
+echolimiter=0
+agc=0
+"""
+CODEC = "[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels={channels}\nenabled={enabled}\n"
+CODECS = (
+    *(("opus", 48000, 2), ("speex", 16000, 1), ("speex", 8000, 1), ("G729", 8000, 1)),
+    *(("PCMU", 8000, 1), ("PCMA", 8000, 1)),
+)
+DATA = Path(".local", "share", "linphone")  # below HOME; without it linphonec opens no SIP port, and says nothing
+SOMEWHERE = ("192.0.2.1", 9)  # RFC 5737: nothing is sent there, it only tells our own address
+
+
+def missing() -> str | None:
+    return None if shutil.which("linphonec") else "linphonec is not installed (Debian: linphone-cli)"
+
+
+def host() -> str:
+    """The machine's own address: that is what linphonec writes into its SDP, even when it calls 127.0.0.1."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(SOMEWHERE)
+        except OSError:  # a machine without a network
+            return "127.0.0.1"
+        own: str = probe.getsockname()[0]
+        return own
+
+
+def config(codec: Codec) -> str:
+    sections = [
+        CODEC.format(number=number, mime=mime, rate=rate, channels=channels, enabled=int(mime == codec))
+        for number, (mime, rate, channels) in enumerate(CODECS)
+    ]
+    return CONFIG + "".join(sections)
+
+
+@asynccontextmanager
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AsyncIterator[RealPhone]:
+    to_play, to_record = folder / "caller.wav", folder / "heard.wav"
+    write_wav(to_play, caller_audio(codec), codec)
+    (folder / "linphonerc").write_text(config(codec))
+    (folder / DATA).mkdir(parents=True)
+    environ = os.environ | {"HOME": str(folder)}
+    async with open_program(["linphonec", "-c", "linphonerc"], folder=folder, environ=environ) as program:
+        for line in ("soundcard use files", "ipv6 disable", f"play {to_play}", f"record {to_record}", f"call {uri}"):
+            await program.type(line)
+        yield RealPhone(
+            program=program,
+            hang_up="terminate" if hangs_up else None,
+            over=r"Call 1 with \S+ ended",
+            quit="quit",
+            recording=lambda: to_record,
+        )

@@ -1,0 +1,53 @@
+"""What the tests can do with any real telephone in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from aivc.testing.voice import Codec
+from interop.program import Program
+
+DIALLED = "1000"
+
+
+@attrs.frozen(kw_only=True)
+class RealPhone:
+    """A program that has dialled."""
+
+    program: Program
+    hang_up: str | None  # what to type; None: it hangs up by itself
+    over: str  # what it prints when the call is over, a regular expression
+    quit: str | None  # what to type then; None: it ends by itself
+    recording: Callable[[], Path] | None  # the WAV file of what it heard; None: it keeps none
+
+    async def wait_over(self) -> None:
+        """Wait until the telephone says that the call is over, and for its end."""
+        await self.program.wait_output(self.over)
+        if self.quit is not None:
+            await self.program.type(self.quit)
+        await self.program.wait_exit()
+
+
+class Model(Protocol):
+    """One make of telephone."""
+
+    def missing(self) -> str | None:
+        """Why it cannot be used here; None when it can."""
+
+    def host(self) -> str:
+        """The address of the service that it is to call."""
+
+    def call(
+        self, uri: str, codec: Codec, folder: Path, *, hangs_up: bool
+    ) -> AbstractAsyncContextManager[RealPhone]:
+        """Dial, offer this codec alone and say `caller_audio(codec)`; the program is gone when the block ends.
+
+        Args:
+            folder: empty, for its files.
+            hangs_up: whether the caller will end the call, and not the model.
+        """

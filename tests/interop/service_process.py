@@ -1,0 +1,90 @@
+"""`aivc serve` as a process of its own, as operators run it, and its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aivc.config.catalogue import CATALOGUE
+from aivc.config.settings import Address
+from interop.program import Program, open_program
+
+ROOT = Path(__file__).parents[2]
+KEY = "sk-interop-0123456789abcdef"
+
+LogLine = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class ServiceProcess:
+    """The service, ready for calls."""
+
+    program: Program
+    address: Address  # where it listens; port as the system chose it
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+    def uri(self, user: str = "1000", host: str | None = None) -> str:
+        return f"sip:{user}@{host or self.address[0]}:{self.port}"
+
+    def log(self, event: str | None = None, **fields: object) -> list[LogLine]:
+        """The whole lines so far, as JSON; those of one event, and with these fields."""
+        return log_lines(self.program.output, event, **fields)
+
+    async def wait_log(self, event: str, **fields: object) -> LogLine:
+        """The first such line, waiting for it if need be. Raises ProgramEnded."""
+        return await wait_log(self.program, event, **fields)
+
+
+def log_lines(output: str, event: str | None = None, **fields: object) -> list[LogLine]:
+    """The whole lines of an output that is all JSON: those of one event, and with these fields."""
+    whole = output.rpartition("\n")[0]
+    parsed: list[LogLine] = [json.loads(line) for line in whole.splitlines()]
+    wanted = fields | ({"event": event} if event else {})
+    return [line for line in parsed if wanted.items() <= line.items()]
+
+
+async def wait_log(program: Program, event: str, **fields: object) -> LogLine:
+    """The first such line of a program's log, waiting for it if need be. Raises ProgramEnded."""
+    return await program.wait_until(lambda output: next(iter(log_lines(output, event, **fields)), None))
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Ours, with none of aivc's variables but these."""
+    ours = {setting.variable for setting in CATALOGUE} | {"CONFIG_FILE"}
+    return {name: value for name, value in os.environ.items() if name not in ours} | variables
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "aivc", *arguments]
+
+
+@asynccontextmanager
+async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProcess]:
+    """`aivc serve` on a free port of 127.0.0.1, talking to the model at this URL, for the length of the block.
+
+    Args:
+        variables: environment variables, over those that are set here.
+    """
+    settings = {
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_URL": model_url,
+        "AIVC_SIP_LISTEN": "udp:127.0.0.1:0",
+        "RTP_BIND_IP": "127.0.0.1",
+        "AIVC_LOG_FORMAT": "json",
+    }
+    environ = environment(**settings | variables)
+    async with open_program(command("serve"), folder=ROOT, environ=environ) as program:
+        ready = await wait_log(program, "service.ready")
+        host, _, port = ready["listening"][0].rpartition(":")
+        yield ServiceProcess(program, (host, int(port)))
+

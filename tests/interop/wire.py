@@ -1,0 +1,115 @@
+"""What really goes over the loopback interface, as the kernel saw it, with the kernel's times.
+
+A packet socket (packet(7)) needs root or CAP_NET_RAW and hears every datagram of the machine, whoever sends it; so the
+service and the telephone under test are not touched, and a busy test process does not blur the times.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from aivc.config.settings import Address
+from aivc.testing.caller import media_address
+from aivc.testing.handset import RtpHeard
+
+INTERFACE = "lo"
+ETHERTYPE_IPV4 = 0x0800
+PROTOCOL_UDP = 17
+PACKET_OUTGOING = 4  # on loopback each packet is seen twice: going out and coming in
+SO_TIMESTAMPNS = 35  # socket(7): the ancillary message is a struct timespec; Python has no name for it
+TIMESPEC = struct.Struct("qq")
+SOL_PACKET, PACKET_STATISTICS = 263, 6  # packet(7): two unsigned ints, packets seen and packets dropped
+QUEUE_OCTETS = 8 * 1024 * 1024  # the test process may be held up for seconds on a busy machine
+LONGEST_PACKET = 65536
+RTP_HEADER_OCTETS = 12
+
+
+@attrs.frozen
+class Datagram:
+    """One UDP datagram."""
+
+    at: float  # seconds since 1970, by the kernel
+    source: Address
+    destination: Address
+    payload: bytes
+
+
+@attrs.define(eq=False)
+class Wire:
+    """All UDP datagrams on loopback, in their order. Made by `open_wire()`."""
+
+    packets: trio.socket.SocketType
+    datagrams: list[Datagram] = attrs.field(factory=list)
+    dropped: int = 0  # datagrams that the kernel could not keep for us; complete when the wire is closed
+
+    async def listen(self) -> None:
+        """Task: keep what passes."""
+        while True:
+            packet, ancillary, _, address = await self.packets.recvmsg(LONGEST_PACKET, socket.CMSG_SPACE(TIMESPEC.size))
+            if address[2] != PACKET_OUTGOING and packet[9] == PROTOCOL_UDP:
+                seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+                self.datagrams.append(read_packet(packet, seconds + nanoseconds / 1e9))
+
+    def sip(self, port: int, start: str) -> list[Datagram]:
+        """SIP messages from or to this port that begin like this, retransmissions included."""
+        return [
+            datagram
+            for datagram in self.datagrams
+            if port in (datagram.source[1], datagram.destination[1]) and datagram.payload.startswith(start.encode())
+        ]
+
+    def media_of(self, port: int) -> tuple[Address, Address]:
+        """Where the telephone and the service at this SIP port said that they want their audio."""
+        offer = self.sip(port, "INVITE ")[0].payload.decode()
+        (answer, *_) = [d.payload.decode() for d in self.sip(port, "SIP/2.0 200") if b" INVITE\r\n" in d.payload]
+        return media_address(offer), media_address(answer)
+
+    def rtp(self, source: Address, destination: Address) -> list[RtpHeard]:
+        """The RTP packets from one address to another."""
+        return [read_rtp(d) for d in self.datagrams if (d.source, d.destination) == (source, destination)]
+
+
+def read_packet(packet: bytes, at: float) -> Datagram:
+    """An IPv4 packet with a UDP datagram in it, which the kernel has checked."""
+    header_octets = (packet[0] & 0x0F) * 4
+    source_port, destination_port, octets = struct.unpack_from("!HHH", packet, header_octets)
+    return Datagram(
+        at,
+        (socket.inet_ntoa(packet[12:16]), source_port),
+        (socket.inet_ntoa(packet[16:20]), destination_port),
+        packet[header_octets + 8 : header_octets + octets],
+    )
+
+
+def read_rtp(datagram: Datagram) -> RtpHeard:
+    """An RTP packet of the plainest kind: version 2, no padding, no extension, no CSRC (RFC 3550 section 5.1)."""
+    first, kind, sequence, rtp_timestamp, ssrc = struct.unpack_from("!BBHII", datagram.payload)
+    assert first == 0x80, f"not plain RTP: {datagram}"
+    payload = datagram.payload[RTP_HEADER_OCTETS:]
+    return RtpHeard(datagram.at, kind >= 128, kind & 127, sequence, rtp_timestamp, ssrc, payload, datagram.source)
+
+
+@asynccontextmanager
+async def open_wire() -> AsyncIterator[Wire | None]:
+    """Listen to the loopback interface for the length of the block; None when the system does not let us."""
+    try:
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    except (PermissionError, AttributeError):  # not root; not Linux
+        yield None
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, QUEUE_OCTETS)
+    raw.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    raw.bind((INTERFACE, ETHERTYPE_IPV4))
+    with trio.socket.from_stdlib_socket(raw) as packets:
+        wire = Wire(packets)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.listen)
+            yield wire
+            nursery.cancel_scope.cancel()
+        _, wire.dropped = struct.unpack("II", packets.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
