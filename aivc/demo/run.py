@@ -33,6 +33,10 @@ from aivc.testing.script import demo as demo_script
 
 LONGEST: Final = 60.0  # seconds; the call takes about 25
 TOOL_SECONDS: Final = 0.4  # what a real system would need to be asked
+EXPLANATION: Final = """\
+  turn end: from the caller's last audible packet to speech_stopped, nearly all of it the VAD's silence setting;
+  response: to response.created; first audio: to the first delta; playout: to its first RTP packet, on the 20 ms grid.
+  added inwards: phone to model, per packet; added outwards: first delta of an answer to its first packet."""
 SOMEWHERE: Final = ("192.0.2.1", 9)  # RFC 5737: nothing is sent there, it only tells our own address
 
 
@@ -60,7 +64,7 @@ async def run_demo(*, out: Path, listen: bool, sip_port: int | None) -> int:
     if recording is None:
         print(f"aivc: no whole call within {LONGEST:g} s; `aivc demo -v` shows the log", file=sys.stderr)
         return 1
-    print(f"\n{latency_table(recording)}")
+    print(f"\n{latency_table(recording)}\n{EXPLANATION}\n")
     for path in write_files(recording, out):
         print(f"wrote {path}")
     return 0 if recording.ending == "model_hung_up" else 1

@@ -1,1 +1,1 @@
-"""Calls by telephones that are not ours: baresip, SIPp, Linphone, PJSIP. Each is a process that talks to `aivc serve`."""
+"""Calls by telephones that are not ours: baresip, SIPp, Linphone, PJSIP. Each is a process that calls `aivc serve`."""

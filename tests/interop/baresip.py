@@ -57,12 +57,12 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> Async
     (folder / "config").write_text(CONFIG.format(modules=modules(), folder=folder))
     (folder / "accounts").write_text(ACCOUNT.format(codec=NAMES[codec]))
     (folder / "contacts").touch()
-    command = ["baresip", "-f", folder, "-n", "127.0.0.1", "-e", f"/dial {uri}"]
+    command: list[str | Path] = ["baresip", "-f", folder, "-n", "127.0.0.1", "-e", f"/dial {uri}"]
     async with open_program(command, folder=folder) as program:
         yield RealPhone(
             program=program,
-            hang_up="/hangup" if hangs_up else None,
+            hang_up_line="/hangup" if hangs_up else None,
             over=r"terminated \(duration|session closed",
-            quit="/quit",
+            quit_line="/quit",
             recording=lambda: next(folder.glob("dump-*-dec.wav")),
         )

@@ -71,8 +71,8 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> Async
             await program.type(line)
         yield RealPhone(
             program=program,
-            hang_up="terminate" if hangs_up else None,
+            hang_up_line="terminate" if hangs_up else None,
             over=r"Call 1 with \S+ ended",
-            quit="quit",
+            quit_line="quit",
             recording=lambda: to_record,
         )

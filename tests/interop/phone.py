@@ -20,17 +20,21 @@ class RealPhone:
     """A program that has dialled."""
 
     program: Program
-    hang_up: str | None  # what to type; None: it hangs up by itself
+    hang_up_line: str | None  # what to type; None: it hangs up by itself
     over: str  # what it prints when the call is over, a regular expression
-    quit: str | None  # what to type then; None: it ends by itself
+    quit_line: str | None  # what to type then; None: it ends by itself
     recording: Callable[[], Path] | None  # the WAV file of what it heard; None: it keeps none
 
-    async def wait_over(self) -> None:
-        """Wait until the telephone says that the call is over, and for its end."""
+    async def hang_up(self) -> None:
+        if self.hang_up_line is not None:
+            await self.program.type(self.hang_up_line)
+
+    async def wait_over(self) -> int:
+        """Wait until the telephone says that the call is over, and for its end; its exit status."""
         await self.program.wait_output(self.over)
-        if self.quit is not None:
-            await self.program.type(self.quit)
-        await self.program.wait_exit()
+        if self.quit_line is not None:
+            await self.program.type(self.quit_line)
+        return await self.program.wait_exit()
 
 
 class Model(Protocol):
@@ -42,9 +46,7 @@ class Model(Protocol):
     def host(self) -> str:
         """The address of the service that it is to call."""
 
-    def call(
-        self, uri: str, codec: Codec, folder: Path, *, hangs_up: bool
-    ) -> AbstractAsyncContextManager[RealPhone]:
+    def call(self, uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AbstractAsyncContextManager[RealPhone]:
         """Dial, offer this codec alone and say `caller_audio(codec)`; the program is gone when the block ends.
 
         Args:

@@ -39,12 +39,12 @@ def host() -> str:
 async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AsyncIterator[RealPhone]:
     to_play, to_record = folder / "caller.wav", folder / "heard.wav"
     write_wav(to_play, caller_audio(codec), codec)
-    command = [os.environ[VARIABLE], SCRIPT, uri, codec, to_play, to_record]
+    command: list[str | Path] = [os.environ[VARIABLE], SCRIPT, uri, codec, to_play, to_record]
     async with open_program(command, folder=folder) as program:
         yield RealPhone(
             program=program,
-            hang_up="hang up" if hangs_up else None,
+            hang_up_line="hang up" if hangs_up else None,
             over=r"state DISCONNECTED",
-            quit=None,
+            quit_line=None,
             recording=lambda: to_record,
         )

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 STOP_SECONDS = 5.0  # for a program to obey SIGTERM before it is killed
+LAST_WORDS_SECONDS = 1.0  # for what it printed to be read; a child that outlives it may hold its output open
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class Program:
         self._notify()
 
     async def stop(self) -> None:
-        """End it if it has not ended: SIGTERM, then SIGKILL."""
+        """End it if it has not ended: SIGTERM, then SIGKILL. Its output is complete then."""
         if self.process.poll() is None:
             self.process.terminate()
             with trio.move_on_after(STOP_SECONDS, shield=True):
@@ -82,6 +83,8 @@ class Program:
             self.process.kill()
             with trio.CancelScope(shield=True):
                 await self.process.wait()
+        with trio.move_on_after(LAST_WORDS_SECONDS, shield=True):
+            await self.wait_exit()
 
     def _notify(self) -> None:
         self._changed.set()

@@ -14,6 +14,7 @@ import attrs
 
 from aivc.config.catalogue import CATALOGUE
 from aivc.config.settings import Address
+from aivc.demo.simulator import MODEL
 from interop.program import Program, open_program
 
 ROOT = Path(__file__).parents[2]
@@ -60,8 +61,9 @@ async def wait_log(program: Program, event: str, **fields: object) -> LogLine:
 
 def environment(**variables: str) -> dict[str, str]:
     """Ours, with none of aivc's variables but these."""
-    ours = {setting.variable for setting in CATALOGUE} | {"CONFIG_FILE"}
-    return {name: value for name, value in os.environ.items() if name not in ours} | variables
+    settings = {setting.variable for setting in CATALOGUE} | {"CONFIG_FILE"}
+    others = {name: value for name, value in os.environ.items() if name not in settings}
+    return {name: value for name, value in others.items() if not name.startswith("AIVC_")} | variables
 
 
 def command(*arguments: str) -> list[str]:
@@ -77,6 +79,7 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
     """
     settings = {
         "OPENAI_API_KEY": KEY,
+        "OPENAI_API_MODEL": MODEL,
         "OPENAI_URL": model_url,
         "AIVC_SIP_LISTEN": "udp:127.0.0.1:0",
         "RTP_BIND_IP": "127.0.0.1",
@@ -87,4 +90,3 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
         ready = await wait_log(program, "service.ready")
         host, _, port = ready["listening"][0].rpartition(":")
         yield ServiceProcess(program, (host, int(port)))
-

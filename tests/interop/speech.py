@@ -25,9 +25,7 @@ def caller_speech(codec: Codec) -> bytes:
     if recording is None or not recording.exists():
         return without_negative_zero(phrase("caller_goodbye").encoded(codec), codec)
     with wave.open(str(recording)) as file:
-        samples = array("h", file.readframes(round(SPEECH_SECONDS * SAMPLES_PER_SECOND)))
-    octets = {sample: nearest_octet(sample, codec) for sample in set(samples)}
-    return bytes(octets[sample] for sample in samples)
+        return encoded(file.readframes(round(SPEECH_SECONDS * SAMPLES_PER_SECOND)), codec)
 
 
 def model_speech(codec: Codec) -> bytes:
@@ -46,6 +44,13 @@ def without_negative_zero(octets: bytes, codec: Codec) -> bytes:
     return octets.translate(POSITIVE_ZERO) if codec == "PCMU" else octets
 
 
+def encoded(samples: bytes, codec: Codec) -> bytes:
+    """The octets nearest to 16-bit samples: libre's table, for one, decodes mu-law silence as 2."""
+    values = array("h", samples)
+    octets = {value: nearest_octet(value, codec) for value in set(values)}
+    return bytes(octets[value] for value in values)
+
+
 def decoded(octets: bytes, codec: Codec) -> bytes:
     """16-bit little-endian samples, 8000 a second."""
     return little_endian(array("h", (SAMPLES[codec][octet] for octet in octets)))
@@ -62,4 +67,5 @@ def read_wav(path: Path) -> bytes:
     """The samples of a mono recording, 16 bits, little-endian, 8000 a second."""
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, SAMPLES_PER_SECOND), path
-        return file.readframes(file.getnframes())
+        samples: bytes = file.readframes(file.getnframes())
+        return samples

@@ -22,12 +22,14 @@ INTERFACE = "lo"
 ETHERTYPE_IPV4 = 0x0800
 PROTOCOL_UDP = 17
 PACKET_OUTGOING = 4  # on loopback each packet is seen twice: going out and coming in
-SO_TIMESTAMPNS = 35  # socket(7): the ancillary message is a struct timespec; Python has no name for it
+SO_RCVBUFFORCE = 33  # socket(7), as the next; Python has no names for them
+SO_TIMESTAMPNS = 35  # the ancillary message is a struct timespec
 TIMESPEC = struct.Struct("qq")
 SOL_PACKET, PACKET_STATISTICS = 263, 6  # packet(7): two unsigned ints, packets seen and packets dropped
 QUEUE_OCTETS = 8 * 1024 * 1024  # the test process may be held up for seconds on a busy machine
 LONGEST_PACKET = 65536
 RTP_HEADER_OCTETS = 12
+RTP_VERSION = 2  # in the first two bits
 
 
 @attrs.frozen
@@ -52,6 +54,7 @@ class Wire:
         """Task: keep what passes."""
         while True:
             packet, ancillary, _, address = await self.packets.recvmsg(LONGEST_PACKET, socket.CMSG_SPACE(TIMESPEC.size))
+            assert isinstance(address, tuple)  # (interface, ethertype, kind, ...), see packet(7)
             if address[2] != PACKET_OUTGOING and packet[9] == PROTOCOL_UDP:
                 seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
                 self.datagrams.append(read_packet(packet, seconds + nanoseconds / 1e9))
@@ -71,8 +74,9 @@ class Wire:
         return media_address(offer), media_address(answer)
 
     def rtp(self, source: Address, destination: Address) -> list[RtpHeard]:
-        """The RTP packets from one address to another."""
-        return [read_rtp(d) for d in self.datagrams if (d.source, d.destination) == (source, destination)]
+        """The RTP packets from one address to another. STUN (RFC 7983), which Linphone sends there too, is left out."""
+        between = [d for d in self.datagrams if (d.source, d.destination) == (source, destination)]
+        return [read_rtp(datagram) for datagram in between if datagram.payload[0] >> 6 == RTP_VERSION]
 
 
 def read_packet(packet: bytes, at: float) -> Datagram:
@@ -95,6 +99,13 @@ def read_rtp(datagram: Datagram) -> RtpHeard:
     return RtpHeard(datagram.at, kind >= 128, kind & 127, sequence, rtp_timestamp, ssrc, payload, datagram.source)
 
 
+def enlarge_queue(packets: trio.socket.SocketType) -> None:
+    try:
+        packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUE_OCTETS)
+    except PermissionError:  # it needs CAP_NET_ADMIN, too
+        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_OCTETS)  # as much as the system allows
+
+
 @asynccontextmanager
 async def open_wire() -> AsyncIterator[Wire | None]:
     """Listen to the loopback interface for the length of the block; None when the system does not let us."""
@@ -103,10 +114,10 @@ async def open_wire() -> AsyncIterator[Wire | None]:
     except (PermissionError, AttributeError):  # not root; not Linux
         yield None
         return
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, QUEUE_OCTETS)
-    raw.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    raw.bind((INTERFACE, ETHERTYPE_IPV4))
     with trio.socket.from_stdlib_socket(raw) as packets:
+        enlarge_queue(packets)
+        packets.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        await packets.bind((INTERFACE, ETHERTYPE_IPV4))
         wire = Wire(packets)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.listen)

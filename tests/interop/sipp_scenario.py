@@ -1,0 +1,105 @@
+"""SIPp scenarios, put together from steps: what is sent, and what must come back, in this order.
+
+Brackets are SIPp's own keywords. The INVITE has a branch of its own that CANCEL and the ACK of a refusal repeat (RFC
+3261 sections 9.1 and 17.1.1.3).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aivc.testing.voice import Codec
+
+PAYLOAD_TYPES: dict[Codec, int] = {"PCMU": 0, "PCMA": 8}
+INVITE_BRANCH = "z9hG4bK-[pid]-[call_number]-invite"
+IN_DIALOG = "[next_url]"
+OUT_OF_DIALOG = "sip:[service]@[remote_ip]:[remote_port]"
+
+
+def scenario(*steps: str) -> str:
+    return '<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="aivc">\n' + "".join(steps) + "</scenario>\n"
+
+
+def request(
+    method: str, sequence: int, *, uri: str, to: str, branch: str = "[branch]", body: str = "", repeat: bool = True
+) -> str:
+    lines = [
+        f"{method} {uri} SIP/2.0",
+        f"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch};rport",
+        "From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]",
+        to,
+        "Call-ID: [call_id]",
+        f"CSeq: {sequence} {method}",
+        "Contact: <sip:sipp@[local_ip]:[local_port]>",
+        "Max-Forwards: 70",
+        *(["Content-Type: application/sdp"] if body else []),
+        "Content-Length: [len]",
+    ]
+    attributes = ' retrans="500"' if repeat else ""
+    return f"<send{attributes}><![CDATA[\n" + "\n".join(lines) + f"\n\n{body}]]></send>\n"
+
+
+def invite(offer: str) -> str:
+    return request("INVITE", 1, uri=OUT_OF_DIALOG, to=f"To: <{OUT_OF_DIALOG}>", branch=INVITE_BRANCH, body=offer)
+
+
+def offer_of(*codecs: tuple[int, str]) -> str:
+    """An SDP offer of these payload types and encodings."""
+    formats = " ".join(str(payload_type) for payload_type, _ in codecs)
+    return (
+        "v=0\no=- 1 1 IN IP4 [local_ip]\ns=-\nc=IN IP4 [media_ip]\nt=0 0\n"
+        f"m=audio [rtpstream_audio_port] RTP/AVP {formats}\n"
+    ) + "".join(f"a=rtpmap:{payload_type} {encoding}/8000\n" for payload_type, encoding in codecs)
+
+
+def offer(codec: Codec) -> str:
+    return offer_of((PAYLOAD_TYPES[codec], codec))
+
+
+def in_dialog(method: str, sequence: int) -> str:
+    """A request in the dialog that the last response belongs to; only ACK is never repeated."""
+    return request(method, sequence, uri=IN_DIALOG, to="[last_To:]", repeat=method != "ACK")
+
+
+def without_dialog(method: str, to_tag: str = "") -> str:
+    to = f"To: <{OUT_OF_DIALOG}>" + (f";tag={to_tag}" if to_tag else "")
+    return request(method, 1, uri=OUT_OF_DIALOG, to=to)
+
+
+def cancel() -> str:
+    return request("CANCEL", 1, uri=OUT_OF_DIALOG, to=f"To: <{OUT_OF_DIALOG}>", branch=INVITE_BRANCH)
+
+
+def ack_of_refusal() -> str:
+    return request("ACK", 1, uri=OUT_OF_DIALOG, to="[last_To:]", branch=INVITE_BRANCH, repeat=False)
+
+
+def expect(status: int, **headers: str) -> str:
+    """This response must come, with headers that match these regular expressions; `_` stands for `-` in a name."""
+    checks = "".join(
+        f'<ereg regexp="{pattern}" search_in="hdr" header="{name.replace("_", "-")}:" check_it="true" assign_to="{n}"/>'
+        for n, (name, pattern) in enumerate(headers.items(), 1)
+    )
+    variables = ",".join(str(n) for n in range(1, len(headers) + 1))
+    reference = f'<Reference variables="{variables}"/>\n' if headers else ""  # else SIPp complains of unused variables
+    return f'<recv response="{status}" rrs="true"><action>{checks}</action></recv>\n{reference}'
+
+
+def expect_request(method: str) -> str:
+    """This request of the other side must come; it is answered 200."""
+    copied = "\n".join(f"[last_{name}:]" for name in ("Via", "From", "To", "Call-ID", "CSeq"))
+    return f'<recv request="{method}"/>\n<send><![CDATA[\nSIP/2.0 200 OK\n{copied}\nContent-Length: 0\n\n]]></send>\n'
+
+
+def speak(file: Path, codec: Codec) -> str:
+    """Send raw G.711 octets as RTP, once."""
+    return f'<nop><action><exec rtp_stream="{file},1,{PAYLOAD_TYPES[codec]}"/></action></nop>\n'
+
+
+def pause(seconds: float) -> str:
+    return f'<pause milliseconds="{round(seconds * 1000)}"/>\n'
+
+
+def answered(codec: Codec) -> str:
+    """From the INVITE to the ACK."""
+    return invite(offer(codec)) + expect(100) + expect(180) + expect(200) + in_dialog("ACK", 1)
