@@ -85,11 +85,14 @@ class Handset:
 
     async def wait_speech(self, seconds: float = 0.0) -> float:
         """Wait until the other side is audible, and then for `seconds` of it; the time of its first packet."""
-        start = len(self.heard)
-        while not (voiced := [p for p in self.heard[start:] if set(p.payload) != {SILENCE[self.codec]}]):
+        looked_at = len(self.heard)
+        while True:
+            for packet in self.heard[looked_at:]:
+                if not self.is_silence(packet.payload):
+                    await trio.sleep_until(packet.at + seconds)
+                    return packet.at
+            looked_at = len(self.heard)
             await self._changed.wait()
-        await trio.sleep_until(voiced[0].at + seconds)
-        return voiced[0].at
 
     async def wait_silence(self, seconds: float) -> None:
         """Wait until the other side has said nothing for `seconds`."""
@@ -99,13 +102,17 @@ class Handset:
             with trio.move_on_at(quiet_since + seconds):
                 await self._changed.wait()
             for packet in self.heard[seen:]:
-                if set(packet.payload) != {SILENCE[self.codec]}:
+                if not self.is_silence(packet.payload):
                     quiet_since = packet.at
             seen = len(self.heard)
 
     def speech_heard(self) -> bytes:
         """All octets heard except whole packets of silence."""
-        return b"".join(p.payload for p in self.heard if set(p.payload) != {SILENCE[self.codec]})
+        return b"".join(p.payload for p in self.heard if not self.is_silence(p.payload))
+
+    def is_silence(self, payload: bytes) -> bool:
+        """Whether every octet is the codec's silence."""
+        return not payload.strip(self.silence[:1])
 
     async def listen(self) -> None:
         """Task: keep every RTP packet that arrives."""

@@ -12,6 +12,7 @@ import os
 import random
 import socket as stdlib
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
@@ -133,7 +134,7 @@ class VirtualSocket(SocketType):
         self._address: Address | None = None
         self._peer: Address | None = None
         self._arrivals: list[InFlight] = []
-        self._changed = trio.Event()
+        self._waiting = trio.CancelScope()  # of the one task that waits for a datagram
         self._closed = False
 
     async def bind(self, address: tuple[object, ...] | str | Buffer) -> None:
@@ -174,34 +175,30 @@ class VirtualSocket(SocketType):
         return len(data)
 
     async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             self._check_open()
             if self._arrivals and self._arrivals[0].due <= trio.current_time():
                 packet = heapq.heappop(self._arrivals)
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 return packet.data[:bufsize], packet.source
-            due = self._arrivals[0].due if self._arrivals else float("inf")
-            with trio.move_on_at(due):
-                await self._changed.wait()
+            with trio.CancelScope(deadline=self._arrivals[0].due if self._arrivals else inf) as self._waiting:
+                await trio.sleep_forever()
 
     def arrive(self, packet: InFlight) -> None:
         if len(self._arrivals) < RECEIVE_QUEUE_DATAGRAMS:
             heapq.heappush(self._arrivals, packet)
-            self._wake()
+            self._waiting.deadline = min(self._waiting.deadline, packet.due)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             if self._address is not None:
                 self._network.unbind(self._address)
-            self._wake()
+            self._waiting.deadline = -inf
 
     def setsockopt(self, *args: object) -> None:
         """Accepted and ignored: socket options mean nothing here."""
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -93,6 +93,12 @@ def level_dbfs(octets: bytes, codec: Codec) -> float:
     return 10 * math.log10(power / FULL_SCALE**2) if power else -math.inf
 
 
+@lru_cache(maxsize=2)
+def encoding(codec: Codec) -> bytes:
+    """The octets for 1024 evenly spaced samples, loudest negative first."""
+    return bytes(nearest_octet(level, codec) for level in range(-FULL_SCALE, FULL_SCALE, 64))
+
+
 @lru_cache(maxsize=64)
 def speech(seconds: float, codec: Codec = "PCMU", *, pitch_hz: float = 120.0, seed: int = 0) -> bytes:
     """Synthetic speech: syllables of a buzzing voice at -20 dBFS with a little noise, the same for the same arguments.
@@ -107,8 +113,7 @@ def speech(seconds: float, codec: Codec = "PCMU", *, pitch_hz: float = 120.0, se
         seed: another seed, other octets.
     """
     source = random.Random(f"{seed}/{pitch_hz}")
-    encode = [nearest_octet(level, codec) for level in range(-FULL_SCALE, FULL_SCALE, 64)]
-    out = bytearray()
+    encode, out = encoding(codec), bytearray()
     for n in range(round(seconds * SAMPLES_PER_SECOND)):
         at = n / SAMPLES_PER_SECOND
         syllable = 0.15 + abs(math.sin(math.pi * 3.7 * at))  # about four syllables a second
