@@ -83,9 +83,7 @@ def serve(config: str | None, simulator: bool) -> None:
     help="Folder for the recording, the transcript and the timeline.",
 )
 @click.option("--listen", is_flag=True, help="Keep the service up for your own softphone, until Ctrl-C.")
-@click.option(
-    "--sip-port", type=click.IntRange(1, 65535), help="UDP port to listen on with --listen; else any free one."
-)
+@click.option("--sip-port", type=click.IntRange(1, 65535), help="UDP port to listen on with --listen, 5060 by default.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the log, too.")
 def demo(out: Path, listen: bool, sip_port: int | None, verbose: bool) -> None:
     """Make one whole call on this machine: a caller, the service and a simulated model.

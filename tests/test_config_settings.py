@@ -50,7 +50,7 @@ OTHER: dict[str, object] = {
     "rtp.min_port": 30000,
     "rtp.max_port": 50001,
     "rtp.bind_ip": "127.0.0.1",
-    "rtp.ip": "2001:db8::1",
+    "rtp.ip": "203.0.113.9",
     "rtp.nat": "off",
     "service.max_calls": 7,
     "service.retry_after_seconds": 3,

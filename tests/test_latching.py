@@ -58,6 +58,7 @@ def test_a_stranger_is_never_heard_when_the_sdp_is_honest() -> None:
     [
         (("10.0.0.5", 4000), "203.0.113.66", "auto", True),  # a private SDP behind a public signalling address
         (("10.0.0.5", 4000), "10.0.0.5", "auto", False),  # the peer is on our own network
+        (("10.0.0.6", 4000), "10.0.0.5", "auto", False),  # and so is its proxy
         (("198.51.100.9", 4000), "203.0.113.66", "auto", False),
         (("198.51.100.9", 4000), "203.0.113.66", "on", True),
         (("10.0.0.5", 4000), "203.0.113.66", "off", False),
@@ -98,7 +99,24 @@ def test_a_reinvite_moves_the_media_and_asks_for_proof_again() -> None:
     one = latch()
     feed(one, one.remote, 1)
     old = one.remote
-    one.move(("198.51.100.9", 5000))
+    one.move(("198.51.100.9", 5000), now=0.0)
     assert not one.locked
     assert one.remote == ("198.51.100.9", 5000)
     assert feed(one, old, 3, start=9) == []
+
+
+def test_packets_still_under_way_from_the_port_that_was_left_do_not_take_the_media_back() -> None:
+    one = latch()
+    old, new = one.remote, ("198.51.100.9", 5000)
+    feed(one, old, 1)
+    one.move(new, now=10.0)
+    assert feed(one, old, 20, start=2, now=10.05) == []
+    assert one.remote == new
+    assert feed(one, new, 1, start=30, now=10.1) == [30]
+
+
+def test_packets_of_candidates_that_lose_are_counted_as_foreign() -> None:
+    one = latch(nat="on")
+    feed(one, STRANGER, 3)
+    feed(one, one.remote, 1)
+    assert one.foreign == 3

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aivc.media.g711 import FRAME_OCTETS
-from aivc.media.playout import CAPACITY_OCTETS, Playout
+from aivc.media.playout import CAPACITY_OCTETS, MOST_ITEMS, ItemPlayout, Playout
 
 
 def playout() -> Playout:
@@ -81,13 +81,21 @@ def test_an_item_of_which_more_was_to_come_is_cut_where_it_stood() -> None:
 
 
 def test_the_first_frame_of_each_item_is_noted_with_its_time() -> None:
-    one = playout()
+    began: list[ItemPlayout] = []
+    one = Playout(silence=0xFF, began=began.append)
     one.push("r", "a", b"a" * 320)
     one.end_item("a")
     one.push("r", "b", b"b" * 160)
     for now in (5.0, 5.02, 5.04):
         one.pop_frame(now)
-    assert [(item.item_id, item.began_at) for item in one.began] == [("a", 5.0), ("b", 5.04)]
+    assert [(item.item_id, item.began_at) for item in began] == [("a", 5.0), ("b", 5.04)]
+
+
+def test_unfinished_items_are_few_and_those_that_are_there_may_go_on() -> None:
+    one = playout()
+    assert all(one.push("r", f"{n}", b"x") for n in range(MOST_ITEMS))
+    assert not one.push("r", "one more", b"x")
+    assert one.push("r", "0", b"x")
 
 
 def test_two_minutes_may_wait_and_not_an_octet_more() -> None:

@@ -6,7 +6,7 @@ import re
 import secrets
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -121,8 +121,11 @@ async def test_every_log_line_is_json_and_those_of_a_call_carry_its_id() -> None
 async def test_the_key_is_never_printed(keys: set[str] | None) -> None:
     model = FakeModel(keys=keys)
     with trio.fail_after(LONGEST_SECONDS):
-        async with answering(model, AIVC_LOG_LEVEL="debug") as (service, phone), phone.ring(service.uri()):
-            await service.wait_log("call.answered" if keys is None else "call.ended")
+        async with answering(model, AIVC_LOG_LEVEL="debug") as (service, phone):
+            with suppress(CallRefused):
+                async with phone.dial(service.uri()):
+                    pass
+            await service.wait_log("call.ended")
     assert model.sessions[0].headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in service.program.output
 

@@ -30,7 +30,7 @@ from aivc.realtime.dialects import dialect_named
 from aivc.realtime.effects import Send
 from aivc.realtime.events import ConfigureSession, CreateResponse
 from aivc.realtime.target import target
-from aivc.testing import CallRefused, CallTool, FakeModel, Faults, PhoneCall, Say, connect_to, scripted
+from aivc.testing import CallRefused, CallTool, FakeModel, Faults, PhoneCall, Say, Script, connect_to, scripted
 
 LONG: Final = scripted([[Say("Well,", seconds=5.0)]])
 SILENT: Final = scripted([[]])

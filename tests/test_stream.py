@@ -64,9 +64,7 @@ async def test_every_octet_passes_both_ways_and_each_packet_leaves_on_its_20_ms(
     assert heard == spoken
     assert handset.speech_heard() == answer
     times = [packet.at for packet in handset.heard]
-    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx(
-        [0.02] * (len(times) - 1)
-    )
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([0.02] * (len(times) - 1))
     assert [p.sequence for p in handset.heard[:8]] == [65530, 65531, 65532, 65533, 65534, 65535, 0, 1]
     assert [p.rtp_timestamp for p in handset.heard[:3]] == [0, 160, 320]
     assert [p.marker for p in handset.heard[:3]] == [True, False, False]
@@ -145,6 +143,58 @@ async def test_while_held_nothing_is_sent_and_afterwards_rtp_time_has_gone_on(au
     assert after.sequence == (before.sequence + 1) % 65536
     assert after.rtp_timestamp - before.rtp_timestamp == round(8000 * max(gaps))
     assert after.marker
+
+
+async def test_a_phone_that_suppresses_silence_is_heard_to_be_silent(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[bytes](100)
+    stream = make_stream(trio.socket.socket(type=trio.socket.SOCK_DGRAM), PHONE, send)
+    stream.received(datagram(1, VOICE), PHONE, 0.0)
+    for tick in range(1, 61):  # 1.2 s
+        stream.outgoing(0.02 * tick)
+    heard = [receive.receive_nowait() for _ in range(receive.statistics().current_buffer_used)]
+    assert heard[0] == VOICE
+    assert set(heard[1:]) == {b"\xff" * 160}
+    assert 49 <= len(heard[1:]) <= 50  # all but the first 200 ms
+    stream.socket.close()
+
+
+async def test_a_caller_who_never_spoke_is_not_made_up(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[bytes](100)
+    stream = make_stream(trio.socket.socket(type=trio.socket.SOCK_DGRAM), PHONE, send)
+    for tick in range(60):
+        stream.outgoing(0.02 * tick)
+    assert receive.statistics().current_buffer_used == 0
+    stream.socket.close()
+
+
+async def test_a_flood_from_a_stranger_costs_the_caller_nothing_under_the_heartbeat() -> None:
+    """20 foreign packets for each of the caller's: 1000 a second on one port."""
+    with trio.fail_after(20):
+        async with open_heartbeat() as clock, PortPool(RtpSettings(bind_ip="127.0.0.1")).open_socket() as ours:
+            phone, stranger = await udp(("127.0.0.1", 0)), await udp(("127.0.0.1", 0))
+            send, receive = trio.open_memory_channel[bytes](200)
+            stream, handset = make_stream(ours, phone.getsockname(), send), Handset(phone)
+            handset.say(VOICE * 50)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(clock.receive, stream)
+                nursery.start_soon(clock.send, stream)
+                nursery.start_soon(handset.speak, ours.getsockname())
+                nursery.start_soon(flood, stranger, ours.getsockname(), 20)
+                heard = [await receive.receive() for _ in range(50)]
+                nursery.cancel_scope.cancel()
+            assert heard == [VOICE] * 50
+            assert stream.statistics().foreign > 500
+            phone.close()
+            stranger.close()
+
+
+async def flood(sock: trio.socket.SocketType, to: tuple[str, int], each_20_ms: int) -> None:
+    due = trio.current_time()
+    for sequence in range(10_000):
+        for _ in range(each_20_ms):
+            await sock.sendto(datagram(sequence, VOICE, ssrc=666), to)
+        due += 0.02
+        await trio.sleep_until(due)
 
 
 async def test_a_port_rests_between_two_calls(autojump_clock: MockClock) -> None:

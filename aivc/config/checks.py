@@ -35,6 +35,8 @@ def contradictions(settings: Settings, *, simulator: bool) -> Iterator[Finding]:
         yield Finding(("rtp.min_port", "rtp.max_port"), f"{rtp.min_port} is not below rtp.max_port, {rtp.max_port}")
     elif even_ports(rtp.min_port, rtp.max_port) == 0:
         yield Finding(("rtp.min_port", "rtp.max_port"), "no even port with an odd one after it lies in this range")
+    if rtp.ip is None and sip.external_ip is not None and ":" in sip.external_ip:
+        yield Finding(("rtp.ip", "sip.external_ip"), "set it: sip.external_ip is IPv6, and media are IPv4 only")
     if sip.enabled and not sip.listen:
         yield Finding(("sip.listen", "sip.enabled"), "is empty; give an address, or set sip.enabled = false")
 

@@ -30,6 +30,19 @@ def advertised_ip(text: str) -> None:
         raise ValueError(f"{shortened(text)} cannot be advertised: nobody can send to it")
 
 
+def media_ip(text: str) -> None:
+    """An address for media sockets, which are IPv4 only, as the SDP that we accept."""
+    ip_address(text)
+    if ":" in text:
+        raise ValueError(f"{shortened(text)} is IPv6; media are IPv4 only")
+
+
+def advertised_media_ip(text: str) -> None:
+    """A media address that a peer can send to."""
+    media_ip(text)
+    advertised_ip(text)
+
+
 def parse_listen(text: str) -> tuple[str, int]:
     """IP address and port of `udp:HOST:PORT`; an IPv6 HOST stands in brackets, port 0 = any free one.
 

@@ -10,7 +10,15 @@ from typing import Literal
 import attrs
 
 from aivc.config.metadata import about
-from aivc.config.rules import advertised_ip, header_value, ip_address, parse_listen, realtime_url, sip_uri
+from aivc.config.rules import (
+    advertised_ip,
+    advertised_media_ip,
+    header_value,
+    media_ip,
+    parse_listen,
+    realtime_url,
+    sip_uri,
+)
 
 Address = tuple[str, int]  # IP address as text, UDP or TCP port
 
@@ -242,7 +250,7 @@ class RtpSettings:
     )
     bind_ip: str = attrs.field(
         default="0.0.0.0",
-        metadata=about("The local address of the media sockets", variable="RTP_BIND_IP", rule=ip_address),
+        metadata=about("The local address of the media sockets", variable="RTP_BIND_IP", rule=media_ip),
     )
     ip: str | None = attrs.field(
         default=None,
@@ -250,14 +258,14 @@ class RtpSettings:
             "The address written into SDP; not set: `sip.external_ip`, else the local one that reaches the peer",
             variable="RTP_IP",
             example="203.0.113.10",
-            rule=advertised_ip,
+            rule=advertised_media_ip,
         ),
     )
     nat: Literal["auto", "on", "off"] = attrs.field(
         default="auto",
         metadata=about(
             "Whether audio may come from, and go to, another IP address than the SDP's: if that one is private and the"
-            " signalling came from elsewhere, always, or never"
+            " signalling came from one that is not, always, or never"
         ),
     )
     timeout_seconds: float = attrs.field(

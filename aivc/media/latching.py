@@ -5,7 +5,8 @@ itself: the same SSRC with `PROOF_PACKETS` consecutive sequence numbers. Then th
 moves the media or the source has been silent for `relatch_seconds`. Everybody else is foreign: counted, not heard.
 
 Who may stand in: a source with the SDP's IP address and another port; any source when `nat` is "on", or "auto" with
-an SDP address that is private (RFC 1918, RFC 6598, loopback, link-local) while the signalling came from elsewhere.
+an SDP address that is private (RFC 1918, RFC 6598, loopback, link-local) while the signalling came from one that is
+not. A private phone behind a private proxy needs "on".
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aivc.config.settings import Address
 from aivc.media.rtp import Packet
 
 PROOF_PACKETS: Final = 4  # as Asterisk's strictrtp and rtpengine ask
+LEAVING_SECONDS: Final = 1.0  # a source that a re-INVITE left may still have packets on their way
 CANDIDATES: Final = 8  # sources on probation at once; a spraying attacker replaces only the oldest
 
 PRIVATE: Final = tuple(
@@ -60,18 +62,21 @@ class Latch:
     foreign: int = 0  # packets from strangers
     locked: bool = False
     last_heard: float = 0.0  # when the locked source was last heard, seconds
-    _described: Address = attrs.field(init=False)
+    described: Address = attrs.field(init=False)
     _candidates: dict[Address, Candidate] = attrs.field(init=False, factory=dict)
+    _left: Address | None = attrs.field(init=False, default=None)
+    _left_until: float = attrs.field(init=False, default=0.0)
 
     def __attrs_post_init__(self) -> None:
-        self._described = self.remote
+        self.described = self.remote
 
-    def move(self, remote: Address) -> None:
+    def move(self, remote: Address, now: float) -> None:
         """A re-INVITE named another address: start again from there."""
-        if remote != self._described:
-            self.remote = self._described = remote
+        if remote != self.described:
+            self._left, self._left_until = self.remote, now + LEAVING_SECONDS
+            self.remote = self.described = remote
             self.locked = False
-            self._candidates.clear()
+            self._dismiss_candidates()
 
     def accept(self, packet: Packet, source: Address, now: float) -> tuple[Packet, ...]:
         """The packets to hear now: none from a stranger, all that waited when a source has proved itself."""
@@ -81,10 +86,10 @@ class Latch:
         if self.locked and now - self.last_heard < self.relatch_seconds:
             self.foreign += 1
             return ()
-        if source == self._described:
+        if source == self.described:
             self._lock(source, now)
             return (packet,)
-        if not self._may_stand_in(source):
+        if not self._may_stand_in(source) or (source == self._left and now < self._left_until):
             self.foreign += 1
             return ()
         return self._prove(packet, source, now)
@@ -105,12 +110,17 @@ class Latch:
 
     def _lock(self, source: Address, now: float) -> None:
         self.remote, self.locked, self.last_heard = source, True, now
+        self._candidates.pop(source, None)
+        self._dismiss_candidates()
+
+    def _dismiss_candidates(self) -> None:
+        self.foreign += sum(len(candidate.packets) for candidate in self._candidates.values())
         self._candidates.clear()
 
     def _may_stand_in(self, source: Address) -> bool:
-        if source[0] == self._described[0] or self.nat == "on":
+        if source[0] == self.described[0] or self.nat == "on":
             return True
-        return self.nat == "auto" and is_private(self._described[0]) and self._described[0] != self.signalling_ip
+        return self.nat == "auto" and is_private(self.described[0]) and not is_private(self.signalling_ip)
 
 
 def follows(packet: Packet, previous: Packet) -> bool:

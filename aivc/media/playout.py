@@ -6,6 +6,7 @@ Plain synchronous state: barge-in cuts and measures it in one step, between two 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -14,6 +15,7 @@ from aivc.media.g711 import FRAME_OCTETS, OCTETS_PER_MS
 
 # Models speak faster than real time: this is the longest answer that may wait here. It also bounds a hostile server.
 CAPACITY_SECONDS: Final = 120
+MOST_ITEMS: Final = 32  # unfinished ones; a barge-in sends the model one event for each
 CAPACITY_OCTETS: Final = CAPACITY_SECONDS * 1000 * OCTETS_PER_MS
 
 
@@ -52,27 +54,33 @@ class Chunk:
     start: int = 0
 
 
+def unheeded(item: ItemPlayout) -> None:
+    """For who does not measure."""
+
+
 @attrs.define
 class Playout:
     """The queue between the model's bursts and the pacer's even frames.
 
     Args:
       silence: the octet that fills the end of the last frame, 0xFF (PCMU) or 0xD5 (PCMA).
+      began: told of each item when its first frame leaves.
     """
 
     silence: int
+    began: Callable[[ItemPlayout], None] = unheeded
     waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
-    began: list[ItemPlayout] = attrs.field(factory=list)  # items whose first frame left; whoever measures takes them
     _chunks: deque[Chunk] = attrs.field(factory=deque)
     _items: dict[str, ItemPlayout] = attrs.field(factory=dict)  # those that are not complete, in order
 
     def push(self, response_id: str, item_id: str, audio: bytes) -> bool:
         """Queue audio of an item; False when it does not fit in, and nothing of it is queued."""
-        if self.waiting_octets + len(audio) > CAPACITY_OCTETS:
+        item = self._items.get(item_id)
+        too_many = item is None and len(self._items) >= MOST_ITEMS
+        if too_many or self.waiting_octets + len(audio) > CAPACITY_OCTETS:
             self.refused_octets += len(audio)
             return False
-        item = self._items.get(item_id)
         if item is None:
             item = self._items[item_id] = ItemPlayout(item_id, response_id)
         item.received_octets += len(audio)
@@ -133,7 +141,7 @@ class Playout:
         item = chunk.item
         if not item.heard_octets:
             item.began_at = now
-            self.began.append(item)
+            self.began(item)
         item.heard_octets += len(octets)
         self.waiting_octets -= len(octets)
         if chunk.start == len(chunk.octets):

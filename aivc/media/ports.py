@@ -6,6 +6,7 @@ A freed port is kept in quarantine so that a phone that has not noticed the end 
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import socket as stdlib
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ import trio
 
 from aivc.config.settings import Address, RtpSettings
 
-ATTEMPTS: Final = 200  # ports tried for one call before it is refused: others may own ports of our range
+ATTEMPTS: Final = 200  # ports of others met for one call before it is refused
 
 
 class NoPortFree(OSError):
@@ -40,7 +41,7 @@ class PortPool:
     _next: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._next = self.random.randrange(len(self._even_ports))
+        self._next = self.random.randrange(max(1, len(self._even_ports)))
 
     @asynccontextmanager
     async def open_socket(self) -> AsyncIterator[trio.socket.SocketType]:
@@ -67,14 +68,14 @@ class PortPool:
         return range(self.settings.min_port + self.settings.min_port % 2, self.settings.max_port + 1, 2)
 
     async def _bind(self) -> tuple[trio.socket.SocketType, int]:
-        for port in self._candidates():
+        for port in itertools.islice(self._candidates(), ATTEMPTS):
             family = stdlib.AF_INET6 if ":" in self.settings.bind_ip else stdlib.AF_INET
             sock = trio.socket.socket(family, stdlib.SOCK_DGRAM)
             try:
                 await sock.bind((self.settings.bind_ip, port))
-            except OSError as error:
+            except BaseException as error:  # also when cancelled: nobody else knows of this socket
                 sock.close()
-                if error.errno != errno.EADDRINUSE:
+                if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
                     raise
             else:
                 return sock, port
@@ -87,7 +88,8 @@ class PortPool:
         ports, now = self._even_ports, trio.current_time()
         while self._free_at and next(iter(self._free_at.values())) <= now:
             del self._free_at[next(iter(self._free_at))]
-        for _ in range(min(ATTEMPTS, len(ports))):
+        # Our own are passed over before the attempts are counted.
+        for _ in range(len(ports)):
             port = ports[self._next]
             self._next = (self._next + 1) % len(ports)
             if port not in self._in_use and port not in self._free_at:

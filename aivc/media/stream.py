@@ -5,7 +5,7 @@ Synchronous on purpose: a `MediaClock` (clock.py) does the waiting, for one stre
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 import trio
@@ -20,10 +20,14 @@ from aivc.media.rtp import BadPacket, Packet, parse_untrusted
 
 Codec = Literal["PCMU", "PCMA"]
 
+# A phone with silence suppression (RFC 3389) sends nothing between words; the model must hear the silence all the same,
+# or its voice detection never learns that the caller has finished. Longer than any ptime and ordinary jitter.
+SUPPRESSED: Final = 0.200  # seconds without audio
+
 
 @attrs.define
 class RtpCounters:
-    """Packets by fate. Every packet that is not heard is in exactly one of the `*_dropped` or `foreign` counts."""
+    """Packets, by what became of them."""
 
     received: int = 0  # RTP packets of ours, in any order
     malformed: int = 0  # not RTP
@@ -31,7 +35,8 @@ class RtpCounters:
     other_payload: int = 0  # comfort noise, telephone-event, payload types never agreed
     lost: int = 0
     late: int = 0  # too late or twice
-    reordered: int = 0
+    reordered: int = 0  # put back in their place, and heard
+    restarts: int = 0  # of the caller's stream: a new SSRC or a jump of its sequence
     heard_dropped: int = 0  # the model's side was stuck for a second
     sent: int = 0
     send_errors: int = 0
@@ -62,11 +67,13 @@ class RtpStream:
     settings: RtpSettings
     started_at: float
     may_send: bool = True  # False while the caller holds us
+    expects_audio: bool = True  # False while the caller is not to send
     last_received: float = attrs.field(init=False)  # seconds; the start counts as received
     counters: RtpCounters = attrs.field(init=False, factory=RtpCounters)
     last_voiced: float = attrs.field(init=False)  # when the caller's last audible packet came, seconds
     _reorder: ReorderBuffer = attrs.field(init=False, factory=ReorderBuffer)
     _silence: bytes = attrs.field(init=False)
+    _last_audio: float = attrs.field(init=False, default=float("inf"))  # seconds; nothing is filled in before the first
 
     def __attrs_post_init__(self) -> None:
         self.last_received = self.started_at
@@ -100,6 +107,8 @@ class RtpStream:
         if self._reorder.holding:
             for packet in self._reorder.release(now):
                 self._hear(packet, now)
+        if now - self._last_audio > SUPPRESSED:
+            self._pass_on(self._silence)
         if not self.may_send or self._unanswered(now):
             self.pacer.pause(now)
             return None
@@ -113,7 +122,8 @@ class RtpStream:
             lost=self._reorder.lost,
             late=self._reorder.late,
             reordered=self._reorder.reordered,
-            sent=self.pacer.sent,
+            sent=self.pacer.sent - self.counters.send_errors,
+            restarts=self._reorder.restarts,
             stalls=self.pacer.stalls,
         )
 
@@ -123,8 +133,12 @@ class RtpStream:
             return
         if is_voiced(packet.payload, self.codec):
             self.last_voiced = now
+        self._last_audio = now
+        self._pass_on(packet.payload)
+
+    def _pass_on(self, octets: bytes) -> None:
         try:
-            self.heard.send_nowait(packet.payload)
+            self.heard.send_nowait(octets)
         except trio.WouldBlock:
             self.counters.heard_dropped += 1
 

@@ -30,13 +30,13 @@ from aivc.media.clock import MediaClock, TaskClock
 from aivc.media.g711 import SILENCE
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
-from aivc.media.playout import Playout
+from aivc.media.playout import ItemPlayout, Playout
 from aivc.media.ports import NoPortFree, PortPool, local_ip_towards
 from aivc.media.stream import RtpCounters, RtpStream
 from aivc.nursery.ending import CallOver, Ending, first_cause, leaves
 from aivc.nursery.execution import run_tools, set_from_any_thread
 from aivc.nursery.performer import Announcer, Performer
-from aivc.nursery.record import Answered, CallRecord, Ended, Observer
+from aivc.nursery.record import Answered, CallRecord, Ended, ModelAudible, Observer
 from aivc.nursery.turns import Turns
 from aivc.nursery.watch import hang_up_after_farewell, watch_deadlines, watch_drain, watch_leg, watch_limits
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused, RealtimeSocket, configure, open_realtime
@@ -44,7 +44,7 @@ from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
 from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
-from aivc.realtime.tools import ToolContext, ToolRegistry, load_tools
+from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_tools
 from aivc.sip.leg import Leg
 
 log = logging.getLogger("aivc.call")
@@ -77,6 +77,7 @@ class Progress:
     turns: Turns = attrs.field(factory=Turns)
     answered_at: float | None = None
     stream: RtpStream | None = None
+    performer: Performer | None = None
     socket: RealtimeSocket | None = None
 
 
@@ -111,7 +112,7 @@ async def serve_call(
     """
     means = Means(
         connect,
-        load_tools(settings.openai.tools) if tools is None else tools,
+        await load_or_reject(leg, settings) if tools is None else tools,
         TaskClock() if clock is None else clock,
         PortPool(settings.rtp) if ports is None else ports,
         trio.Event() if draining is None else draining,
@@ -125,11 +126,20 @@ async def serve_call(
                 over = await until_over(partial(join, leg, settings, means, progress, announcer, lines))
             finally:
                 await say_goodbye(leg, progress.socket, over, settings)
-                record = make_record(leg, progress, over)
+                record = make_record(leg, progress, announcer, over)
                 log_record(record)
                 announcer.tell(Ended(record))
                 lines.cancel_scope.cancel()
     return record
+
+
+async def load_or_reject(leg: Leg, settings: Settings) -> ToolRegistry:
+    """The tools of the settings. Raises ToolFileError after the call was refused."""
+    try:
+        return load_tools(settings.openai.tools)
+    except ToolFileError:
+        await leg.reject(CallOver(Ending.INTERNAL_ERROR).rejection(settings.service.retry_after_seconds))
+        raise
 
 
 async def until_over(talk: Callable[[], Awaitable[None]]) -> CallOver:
@@ -168,21 +178,22 @@ async def join(
         call.start_soon(watch_leg, leg.events, lambda: progress.stream)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
+        local = await media_address(leg, settings, media_socket)
         socket = progress.socket = await means.connect(lines, openai)
         await configure(socket, dialect, openai, agreement.codec, means.tools.schemas)
 
         heard_send, heard_receive = trio.open_memory_channel[bytes](HEARD_FRAMES)
         outbox_send, outbox_receive = trio.open_memory_channel[ClientEvent](OUTBOX_EVENTS)
         jobs_send, jobs_receive = trio.open_memory_channel[ToolCall](JOBS)
-        playout = Playout(SILENCE[agreement.codec])
+        playout = Playout(SILENCE[agreement.codec], partial(note_audible, progress.turns, announcer))
         stream = progress.stream = open_stream(leg, settings, media_socket, playout, heard_send)
-        performer = Performer(
+        performer = progress.performer = Performer(
             Conversation(openai, event_ids()), playout, stream, outbox_send, jobs_send, progress.turns, announcer
         )
         farewell = trio.Event()
         context = ToolContext(leg.call_id, leg.caller, leg.dialled, partial(set_from_any_thread, farewell))
 
-        await leg.answer(await media_address(settings, media_socket, agreement.remote))
+        await leg.answer(local)
         progress.answered_at = trio.current_time()
         logs.event(log, "call.answered", after_ms=round(1000 * (progress.answered_at - progress.started_at)))
         announcer.tell(Answered())
@@ -197,6 +208,12 @@ async def join(
         call.start_soon(hang_up_after_farewell, farewell, performer, openai.farewell_seconds)
         call.start_soon(socket.keep_alive, openai.ping_seconds, openai.pong_seconds)
         performer.begin()
+
+
+def note_audible(turns: Turns, announcer: Announcer, item: ItemPlayout) -> None:
+    """The first packet of an item leaves now."""
+    turns.began(item)
+    announcer.tell(ModelAudible(item.item_id, item.began_at or 0.0))
 
 
 async def write_heard(socket: RealtimeSocket, heard: trio.MemoryReceiveChannel[bytes]) -> None:
@@ -245,16 +262,25 @@ def open_stream(
         settings.rtp,
         now,
         agreement.may_send,
+        agreement.may_send and agreement.may_receive,
     )
 
 
-async def media_address(settings: Settings, media_socket: trio.socket.SocketType, remote: Address) -> Address:
-    """What our SDP says: `rtp.ip`, else `sip.external_ip`, else the address that reaches the caller."""
+async def media_address(leg: Leg, settings: Settings, media_socket: trio.socket.SocketType) -> Address:
+    """What our SDP says: `rtp.ip`, else `sip.external_ip`, else the address that reaches the caller's media.
+
+    Raises CallOver when no packet of ours can reach it.
+    """
     host, port = media_socket.getsockname()[:2]
     advertised = settings.rtp.ip or settings.sip.external_ip
-    if advertised is None:
-        advertised = await local_ip_towards(remote) if host in WILDCARDS else host
-    return advertised, port
+    if advertised is not None or host not in WILDCARDS:
+        return advertised or host, port
+    # Who holds us from the start, or has not told an address yet, is reached where the INVITE came from.
+    towards = leg.agreement.remote if leg.agreement.may_send else leg.source
+    try:
+        return await local_ip_towards(towards), port
+    except OSError as error:
+        raise CallOver(Ending.MEDIA_UNREACHABLE, f"{towards[0]}: {error.strerror}") from None
 
 
 def event_ids() -> Callable[[], str]:
@@ -269,14 +295,17 @@ async def say_goodbye(leg: Leg, socket: RealtimeSocket | None, over: CallOver, s
     if over.ending is Ending.EMBEDDER_CANCELLED:  # somebody wants to be rid of the call now: say BYE, wait for little
         hang_up, close = min(hang_up, GOODBYE_MARGIN), min(close, GOODBYE_MARGIN)
     with trio.move_on_after(hang_up, shield=True):
-        await leg.reject(over.rejection(settings.service.retry_after_seconds))
-        await leg.hang_up(over.reason)
+        try:
+            await leg.reject(over.rejection(settings.service.retry_after_seconds))
+            await leg.hang_up(over.reason)
+        except Exception as error:  # a bug in a front end costs neither the record nor the closing of the WebSocket
+            logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
     if socket is not None:
         await socket.close(close)
 
 
-def make_record(leg: Leg, progress: Progress, over: CallOver) -> CallRecord:
-    turns = progress.turns
+def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOver) -> CallRecord:
+    turns, performer = progress.turns, progress.performer
     return CallRecord(
         call_id=leg.call_id,
         caller=leg.caller,
@@ -293,6 +322,9 @@ def make_record(leg: Leg, progress: Progress, over: CallOver) -> CallRecord:
         tools=tuple(turns.tools),
         realtime_errors=dict(turns.errors),
         protocol_violations=turns.violations,
+        refused_octets=performer.playout.refused_octets if performer else 0,
+        late_deltas=performer.conversation.dropped_deltas if performer else 0,
+        observer_missed=announcer.missed,
     )
 
 

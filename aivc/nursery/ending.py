@@ -20,6 +20,7 @@ class Ending(enum.Enum):
     MAX_DURATION = "max_duration"
     ACK_MISSING = "ack_missing"  # our 200 was never acknowledged
     MEDIA_TIMEOUT = "media_timeout"  # no RTP from the caller
+    MEDIA_UNREACHABLE = "media_unreachable"  # no route to the address in the caller's SDP
     NO_RTP_PORT = "no_rtp_port"
     REALTIME_REFUSED = "realtime_refused"  # the model could not be had: key, model name, network, time-out
     REALTIME_FATAL = "realtime_fatal"  # the model reported an error that no retry mends
@@ -46,6 +47,7 @@ FAREWELLS: dict[Ending, Farewell] = {
     Ending.MAX_DURATION: Farewell(503, "the call reached its maximum duration"),
     Ending.ACK_MISSING: Farewell(408, "no ACK came for our 200"),
     Ending.MEDIA_TIMEOUT: Farewell(408, "no RTP came from the caller"),
+    Ending.MEDIA_UNREACHABLE: Farewell(488, "the address in your SDP cannot be reached from here"),
     Ending.NO_RTP_PORT: Farewell(503, "no RTP port is free", retry=True),
     Ending.REALTIME_REFUSED: Farewell(503, "the model is not available", retry=True),
     Ending.REALTIME_FATAL: Farewell(503, "the model failed", retry=True),

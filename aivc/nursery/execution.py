@@ -18,6 +18,7 @@ from aivc.realtime.tools import ToolArgumentsError, ToolContext, ToolRegistry
 
 log = logging.getLogger("aivc.tools")
 
+SIDE_BY_SIDE: Final = 8  # tools of one call at a time; more wait, and beyond `jobs` the model is told "busy"
 LONGEST_OUTPUT: Final = 32_000  # characters; more would crowd the model's context and the WebSocket
 
 
@@ -34,11 +35,13 @@ async def run_tools(
     A tool that ends the call is not answered: the model has nothing more to say.
     """
 
+    places, threads = trio.CapacityLimiter(SIDE_BY_SIDE), trio.CapacityLimiter(SIDE_BY_SIDE)
+
     async def run_one(call: ToolCall) -> None:
         logs.event(log, "tool.started", name=call.name)
         performer.announcer.tell(ToolStarted(call.call_id, call.name, call.arguments_json))
         started_at = trio.current_time()
-        output = await output_of(tools, context, call, seconds)
+        output = await output_of(tools, context, call, seconds, threads)
         run = ToolRun(call.call_id, call.name, call.arguments_json, output, started_at, trio.current_time())
         performer.turns.tool_ran(run)
         performer.announcer.tell(ToolFinished(run))
@@ -46,17 +49,27 @@ async def run_tools(
         if not farewell.is_set():
             performer.tool_finished(call.call_id, output)
 
+    async def run_one_in(place: object, call: ToolCall) -> None:
+        try:
+            await run_one(call)
+        finally:
+            places.release_on_behalf_of(place)
+
     async with trio.open_nursery() as nursery:
         async for call in jobs:
-            nursery.start_soon(run_one, call)
+            place = object()
+            await places.acquire_on_behalf_of(place)
+            nursery.start_soon(run_one_in, place, call)
 
 
-async def output_of(tools: ToolRegistry, context: ToolContext, call: ToolCall, seconds: float) -> str:
+async def output_of(
+    tools: ToolRegistry, context: ToolContext, call: ToolCall, seconds: float, threads: trio.CapacityLimiter
+) -> str:
     """What the model is told: the tool's result, or an error that it can act on."""
     try:
         function = tools.prepare(call.name, call.arguments_json, context)
         with trio.fail_after(seconds):
-            return as_output(await invoke(function))
+            return as_output(await invoke(function, threads))
     except ToolArgumentsError as error:
         return as_error(str(error))
     except trio.TooSlowError:
@@ -67,11 +80,14 @@ async def output_of(tools: ToolRegistry, context: ToolContext, call: ToolCall, s
         return as_error(f"{call.name} failed: {type(error).__name__}: {error}")
 
 
-async def invoke(function: Callable[[], object]) -> object:
-    """Call a tool: an async one in this task, a plain one in a thread, so that it may block."""
+async def invoke(function: Callable[[], object], threads: trio.CapacityLimiter) -> object:
+    """Call a tool: an async one in this task, a plain one in a thread, so that it may block.
+
+    The threads are the call's own: a tool that never returns must not use up those that look up host names.
+    """
     if inspect.iscoroutinefunction(function):
         return await function()
-    return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=threads)
 
 
 def set_from_any_thread(event: trio.Event) -> None:

@@ -71,6 +71,7 @@ class Performer:
     turns: Turns
     announcer: Announcer
     deadline_moved: trio.Event = attrs.field(factory=trio.Event)
+    _overlong: str = ""  # the response that was refused last: one cancellation is enough
 
     def begin(self) -> None:
         """The call was answered."""
@@ -91,16 +92,8 @@ class Performer:
         """
         for effect in effects:
             self._perform_one(effect)
-        self.measure()
         self.deadline_moved.set()
         self.deadline_moved = trio.Event()
-
-    def measure(self) -> None:
-        """Note which items became audible."""
-        for item in self.playout.began:
-            self.turns.began(item)
-            self.announcer.tell(ModelAudible(item.item_id, item.began_at or 0.0))
-        self.playout.began.clear()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
@@ -111,9 +104,7 @@ class Performer:
             case ItemAudioDone(item_id=item_id):
                 self.playout.end_item(item_id)
             case CutPlayout():
-                self.measure()
-                now = trio.current_time()
-                self.perform(self.conversation.playout_cut(self.playout.cut(), now))
+                self.perform(self.conversation.playout_cut(self.playout.cut(), trio.current_time()))
             case RunTool(call=call):
                 self._run(call)
             case GiveUp(code=code, message=message):
@@ -130,8 +121,13 @@ class Performer:
     def _play(self, response_id: str, item_id: str, audio: bytes) -> None:
         self.turns.audio_came(trio.current_time())
         if not self.playout.push(response_id, item_id, audio):
-            logs.event(log, "playout.full", level=logging.WARNING, item_id=item_id, refused_octets=len(audio))
-            self._send(CancelResponse(event_id=f"full-{item_id}", response_id=response_id))
+            self._refuse(response_id)
+
+    def _refuse(self, response_id: str) -> None:
+        if response_id != self._overlong:
+            self._overlong = response_id
+            logs.event(log, "playout.full", level=logging.WARNING, response_id=response_id)
+            self._send(CancelResponse(event_id=f"full-{response_id}", response_id=response_id))
 
     def _run(self, call: ToolCall) -> None:
         try:

@@ -72,6 +72,9 @@ class CallRecord:
     tools: tuple[ToolRun, ...]
     realtime_errors: dict[str, int]  # by code
     protocol_violations: int  # events from the model that could not be read
+    refused_octets: int = 0  # of the model's audio, beyond the two minutes that may wait
+    late_deltas: int = 0  # audio of responses that had been cut already
+    observer_missed: int = 0  # events that did not fit into the observer's channel
 
     @property
     def duration_seconds(self) -> float:

@@ -37,11 +37,16 @@ class Service:
     """A running service, as `open_service()` yields it."""
 
     settings: Settings
-    listening: tuple[Address, ...]
+    agent: UserAgent
     draining: trio.Event = attrs.field(factory=trio.Event)  # set: no new calls
     calls: int = 0  # in progress, ringing included
     refused: int = 0
     idle: trio.Event = attrs.field(factory=trio.Event)  # set while draining and no call is left
+
+    @property
+    def listening(self) -> tuple[Address, ...]:
+        """The SIP addresses, with their real ports."""
+        return self.agent.listening
 
     def drain(self) -> None:
         """Refuse new calls from now on; those in progress go on."""
@@ -61,12 +66,14 @@ class Service:
 
     def call_began(self) -> None:
         self.calls += 1
+        self._settle()
 
     def call_ended(self) -> None:
         self.calls -= 1
         self._settle()
 
     def _settle(self) -> None:
+        self.agent.accepting = self.refusal() is None  # a dispatcher that asks by OPTIONS looks elsewhere in time
         if self.draining.is_set() and not self.calls:
             self.idle.set()
 
@@ -93,7 +100,7 @@ async def open_service(
     """
     registry = load_tools(settings.openai.tools) if tools is None else tools
     hang_up = trio.Event()
-    async with shared_clock(clock) as media_clock, open_user_agent(front_end(settings.sip)) as agent:
+    async with open_user_agent(front_end(settings.sip)) as agent, shared_clock(clock) as media_clock:
         serve = partial(
             serve_call,
             settings=settings,
@@ -104,19 +111,19 @@ async def open_service(
             draining=hang_up,
             observer=observer,
         )
-        service = Service(settings, agent.listening)
+        service = Service(settings, agent)
+        agent.accepting = service.refusal() is None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_calls, service, agent, serve)
             logs.event(log, "service.ready", listening=[f"{host}:{port}" for host, port in agent.listening])
             yield service
-            await drain(service, agent, hang_up)
+            await drain(service, hang_up)
             nursery.cancel_scope.cancel()
 
 
-async def drain(service: Service, agent: UserAgent, hang_up: trio.Event) -> None:
+async def drain(service: Service, hang_up: trio.Event) -> None:
     """Let calls finish, then have them hang up, then stop waiting."""
     settings = service.settings
-    agent.accepting = False
     service.drain()
     logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
     with trio.move_on_after(settings.service.drain_seconds):
@@ -138,6 +145,12 @@ async def answer_calls(service: Service, agent: UserAgent, serve: ServeCall) -> 
         finally:
             service.call_ended()
 
+    async def refuse_one(leg: Leg, refusal: Rejection) -> None:
+        try:
+            await leg.reject(refusal)
+        except Exception as error:
+            logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
+
     async with trio.open_nursery() as nursery:
         async for leg in agent.legs:
             refusal = service.refusal()
@@ -147,7 +160,7 @@ async def answer_calls(service: Service, agent: UserAgent, serve: ServeCall) -> 
             else:
                 service.refused += 1
                 logs.event(log, "call.refused", call_id=leg.call_id, status=refusal.status, cause=refusal.cause)
-                nursery.start_soon(leg.reject, refusal)
+                nursery.start_soon(refuse_one, leg, refusal)
 
 
 def front_end(settings: SipSettings) -> SipSettings:

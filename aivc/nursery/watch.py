@@ -32,7 +32,12 @@ async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], stream: Callabl
 def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
     """Follow a re-INVITE: another address or payload type, hold, or resume. The codec of a call never changes."""
     if stream is not None:
-        stream.latch.move(agreement.remote)
+        now = trio.current_time()
+        if agreement.remote != stream.latch.described:
+            stream.latch.move(agreement.remote, now)
+            stream.started_at = now
+        stream.last_received = now
+        stream.expects_audio = agreement.may_send and agreement.may_receive
         stream.payload_type = stream.pacer.payload_type = agreement.payload_type
         stream.may_send = agreement.may_send
 
@@ -47,11 +52,12 @@ async def watch_limits(stream: RtpStream, settings: Settings) -> None:
     last_moment = trio.current_time() + settings.service.max_call_seconds
     patience = settings.rtp.timeout_seconds or float("inf")
     while True:
-        await trio.sleep_until(min(last_moment, stream.last_received + patience))
+        heard_at = stream.last_received if stream.expects_audio else trio.current_time()
+        await trio.sleep_until(min(last_moment, heard_at + patience))
         now = trio.current_time()
         if now >= last_moment:
             raise CallOver(Ending.MAX_DURATION, f"service.max_call_seconds = {settings.service.max_call_seconds:g}")
-        if now >= stream.last_received + patience:
+        if stream.expects_audio and now >= stream.last_received + patience:
             raise CallOver(Ending.MEDIA_TIMEOUT, f"nothing came for {patience:g} s (rtp.timeout_seconds)")
 
 

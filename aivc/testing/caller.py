@@ -60,6 +60,7 @@ class PhoneCall:
     _bye_answered: trio.Event = attrs.field(factory=trio.Event)
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _ended: bool = False
+    _cancelled: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.call_id = self.phone.token("call")
@@ -72,15 +73,19 @@ class PhoneCall:
         return host, int(port or 5060)
 
     async def invite(self) -> None:
-        """Send INVITE and repeat it until something comes back (timer A); returns at the first response."""
+        """Send INVITE and repeat it until something comes back (timer A); returns at the first response.
+
+        Raises trio.TooSlowError when nothing does within 32 s (timer B).
+        """
         offer = self.sdp if self.sdp is not None else self._offer()
         message = self._request("INVITE", 1, self._branch, "", offer)
         interval = T1
-        while not self.responses:
-            await self.phone.send(message, self.remote)
-            with trio.move_on_after(interval):
-                await self._changed.wait()
-            interval = min(2 * interval, GIVE_UP)
+        with trio.fail_after(GIVE_UP):
+            while not self.responses:
+                await self.phone.send(message, self.remote)
+                with trio.move_on_after(interval):
+                    await self._changed.wait()
+                interval *= 2
 
     async def wait_answer(self) -> Response:
         """The 2xx. Raises CallRefused for any other final response."""
@@ -92,7 +97,14 @@ class PhoneCall:
 
     async def cancel(self) -> None:
         """Give up before the answer, RFC 3261 section 9.1."""
+        self._cancelled = True
         await self.phone.send(self._request("CANCEL", 1, self._branch, ""), self.remote)
+
+    async def give_up(self) -> None:
+        """End the call in the way that its state asks for: CANCEL, BYE or nothing."""
+        if self.answered is None and not self._ended and not self._cancelled:
+            await self.cancel()
+        await self.hang_up()
 
     async def hang_up(self) -> None:
         """Send BYE and wait for its answer. Does nothing when the call is over already."""
@@ -225,7 +237,11 @@ class Phone:
     async def ring(
         self, uri: str, *, codec: str = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
     ) -> AsyncIterator[PhoneCall]:
-        """Call `uri`; the block runs as soon as something came back, before the answer. The phone listens already."""
+        """Call `uri`; the block runs as soon as something came back, before the answer. The phone listens already.
+
+        Leaving the block hangs up, or cancels a call that was not answered yet. Raises trio.TooSlowError after 32 s
+        without any response.
+        """
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as media:
             await media.bind((self.address[0], 0))
             call = PhoneCall(self, uri, Handset(media, codec, ptime_ms), acknowledge, sdp)
@@ -235,7 +251,7 @@ class Phone:
             try:
                 await call.invite()
                 yield call
-                await call.hang_up()
+                await call.give_up()
             finally:
                 listening.cancel()
 

@@ -134,6 +134,7 @@ class Handset:
             due += self.ptime_ms / 1000
             if not self.muted:
                 await self._send(self._to_say.popleft() if self._to_say else self.silence, remote)
+            self.rtp_timestamp = (self.rtp_timestamp + self.packet_octets) % 0x100000000  # muted or not, time goes on
             self._notify()
 
     async def _send(self, payload: bytes, remote: Address) -> None:
@@ -141,7 +142,6 @@ class Handset:
         kind = PAYLOAD_TYPES[self.codec] | (0x80 if first else 0)
         header = struct.pack("!BBHII", 0x80, kind, self.sequence, self.rtp_timestamp, self.ssrc)
         self.sequence = (self.sequence + 1) % 0x10000
-        self.rtp_timestamp = (self.rtp_timestamp + self.packet_octets) % 0x100000000
         self.sent.append(RtpSent(trio.current_time(), payload))
         await self.socket.sendto(header + payload, remote)
 

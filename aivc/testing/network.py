@@ -26,7 +26,7 @@ from aivc.config.settings import Address
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-WILDCARDS = {"0.0.0.0", "::", ""}
+WILDCARDS = ("0.0.0.0", "::", "")
 FIRST_EPHEMERAL_PORT = 49152  # RFC 6335 section 6
 RECEIVE_QUEUE_DATAGRAMS = 4096  # per socket; what does not fit is lost, as in a kernel
 
@@ -113,7 +113,8 @@ class VirtualNetwork(SocketFactory):
         if flow.random.random() < self.loss:
             flow.lost += 1
             return
-        receiver = self.bound.get(to) or self.bound.get(("0.0.0.0", to[1]))
+        wildcards = (self.bound.get((host, to[1])) for host in WILDCARDS)
+        receiver = self.bound.get(to) or next(filter(None, wildcards), None)
         if receiver is not None:
             self._serial += 1
             receiver.arrive(InFlight(trio.current_time() + self.delay + late, self._serial, data, source))
@@ -126,13 +127,12 @@ class VirtualNetwork(SocketFactory):
 
 
 class VirtualSocket(SocketType):
-    """One UDP socket of a `VirtualNetwork`; has what trio's own has of bind, connect, send and receive."""
+    """One UDP socket of a `VirtualNetwork`: bind, sendto, recvfrom, and connect to learn one's own address."""
 
     def __init__(self, network: VirtualNetwork) -> None:
         super().__init__()
         self._network = network
         self._address: Address | None = None
-        self._peer: Address | None = None
         self._arrivals: list[InFlight] = []
         self._waiting = trio.CancelScope()  # of the one task that waits for a datagram
         self._closed = False
@@ -144,7 +144,6 @@ class VirtualSocket(SocketType):
 
     async def connect(self, address: tuple[object, ...] | str | Buffer) -> None:
         self._check_open()
-        self._peer = as_address(address)
         if self._address is None:
             self._address = self._network.bind(self, (self._network.host, 0))
         await trio.lowlevel.checkpoint()

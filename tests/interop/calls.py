@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -18,7 +17,7 @@ from aivc.testing.model import FakeModel
 from aivc.testing.script import CallTool, Context, Part, Say, decided
 from aivc.testing.voice import Codec
 from interop import baresip, linphone, pjsip, sipp
-from interop.phone import DIALLED, Model
+from interop.phone import DIALLED, Make
 from interop.service_process import LogLine, ServiceProcess, serving
 from interop.speech import LEAD_SECONDS, SPEECH_SECONDS, model_speech, read_wav
 from interop.wire import Wire, open_wire
@@ -26,7 +25,7 @@ from interop.wire import Wire, open_wire
 LONGEST_SECONDS = 40.0
 HEARD_OCTETS = round(8000 * (LEAD_SECONDS + SPEECH_SECONDS + 1.2))  # then the model, too, has long said everything
 
-MODELS: Mapping[str, ModuleType] = {"baresip": baresip, "sipp": sipp, "linphone": linphone, "pjsip": pjsip}
+MAKES: Mapping[str, Make] = {"baresip": baresip, "sipp": sipp, "linphone": linphone, "pjsip": pjsip}
 
 
 @attrs.frozen
@@ -38,8 +37,8 @@ class Case:
     ends: Literal["caller", "model"]
 
     @property
-    def model(self) -> Model:
-        return cast("Model", MODELS[self.phone])  # a module has these functions
+    def make(self) -> Make:
+        return MAKES[self.phone]
 
     def __str__(self) -> str:
         return f"{self.phone}-{self.codec}-{self.ends}-hangs-up"
@@ -86,7 +85,7 @@ def model_of(case: Case) -> FakeModel:
 
 
 def variables_of(case: Case) -> dict[str, str]:
-    host = case.model.host()
+    host = case.make.host()
     variables = {"AIVC_SIP_LISTEN": f"udp:{host}:0", "RTP_BIND_IP": host}
     if case.ends == "caller":
         variables |= {"OPENAI_WELCOME_MSG": "Say goodbye.", "OPENAI_TURN_DETECT_TYPE": "none"}
@@ -111,7 +110,7 @@ async def watch_call(case: Case, folder: Path, model: FakeModel, service: Servic
     """Dial, wait until it is over on every side, and note what each has seen."""
     started = time.monotonic()
     uri, caller_ends = service.uri(DIALLED), case.ends == "caller"
-    async with case.model.call(uri, case.codec, folder, hangs_up=caller_ends) as phone:
+    async with case.make.call(uri, case.codec, folder, hangs_up=caller_ends) as phone:
         session = await model.wait_session()
         if caller_ends:
             await session.wait_until(lambda session: len(session.received_audio) >= HEARD_OCTETS)

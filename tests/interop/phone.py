@@ -37,8 +37,8 @@ class RealPhone:
         return await self.program.wait_exit()
 
 
-class Model(Protocol):
-    """One make of telephone."""
+class Make(Protocol):
+    """A make of telephone: one module of this package."""
 
     def missing(self) -> str | None:
         """Why it cannot be used here; None when it can."""

@@ -105,15 +105,13 @@ async def open_program(
         cwd=folder,
         env=None if environ is None else dict(environ),
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     program = Program(words, process)
-    async with trio.open_nursery() as nursery:
+    async with process.stdin, process.stdout, trio.open_nursery() as nursery:
         try:
             nursery.start_soon(program.read)
             yield program
         finally:
             await program.stop()
             nursery.cancel_scope.cancel()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    await trio.aclose_forcefully(process.stdin)
-    await trio.aclose_forcefully(process.stdout)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import trio
 
 from aivc.config.catalogue import CATALOGUE
 from aivc.config.settings import Address
@@ -19,6 +20,8 @@ from interop.program import Program, open_program
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-interop-0123456789abcdef"
+
+STOP_SECONDS = 10.0  # for a service whose calls are over
 
 LogLine = dict[str, Any]
 
@@ -34,8 +37,8 @@ class ServiceProcess:
     def port(self) -> int:
         return self.address[1]
 
-    def uri(self, user: str = "1000", host: str | None = None) -> str:
-        return f"sip:{user}@{host or self.address[0]}:{self.port}"
+    def uri(self, user: str = "1000") -> str:
+        return f"sip:{user}@{self.address[0]}:{self.port}"
 
     def log(self, event: str | None = None, **fields: object) -> list[LogLine]:
         """The whole lines so far, as JSON; those of one event, and with these fields."""
@@ -74,6 +77,8 @@ def command(*arguments: str) -> list[str]:
 async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProcess]:
     """`aivc serve` on a free port of 127.0.0.1, talking to the model at this URL, for the length of the block.
 
+    Its calls must be over at the end of the block: it is told to stop, and must do so in order.
+
     Args:
         variables: environment variables, over those that are set here.
     """
@@ -90,3 +95,7 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
         ready = await wait_log(program, "service.ready")
         host, _, port = ready["listening"][0].rpartition(":")
         yield ServiceProcess(program, (host, int(port)))
+        if program.process.poll() is None:
+            program.process.terminate()
+        with trio.fail_after(STOP_SECONDS):
+            assert await program.wait_exit() == 0

@@ -15,7 +15,6 @@ from interop.speech import caller_audio
 
 TALK_SECONDS = 3.5
 GIVE_UP_SECONDS = 20
-ANSI = "\x1b"
 
 
 def missing() -> str | None:

@@ -38,7 +38,7 @@ JITTER_SECONDS = 0.010  # that a busy machine may add to an interval, 95 % of th
 def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Call:
     """One call; every test of this file looks at it from another side."""
     case: Case = request.param
-    if (reason := case.model.missing()) is not None:
+    if (reason := case.make.missing()) is not None:
         pytest.skip(reason)
     return trio.run(make_call, case, tmp_path_factory.mktemp(case.phone))
 

@@ -99,7 +99,7 @@ async def test_jitter_and_overtaking_packets_leave_no_trace(autojump_clock: Mock
             call.handset.say(speech(1.0, seed=4))
             await call.handset.wait_said()
             call.handset.muted = True
-            await trio.sleep(0.2)
+            await trio.sleep(0.1)
         in_order = sorted(call.handset.heard, key=lambda packet: packet.sequence - call.handset.heard[0].sequence)
         assert greeting in b"".join(packet.payload for packet in in_order)
         assert world.session.received_audio == said(call.handset)

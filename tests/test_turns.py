@@ -1,0 +1,121 @@
+"""Latencies, interruptions and errors, gathered from notices in the order of time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aivc.media.playout import ItemPlayout
+from aivc.nursery.record import Cut, ToolRun
+from aivc.nursery.turns import MOST_LINES, Turns
+from aivc.realtime.effects import (
+    CallerSaid,
+    CallerStartedSpeaking,
+    CallerStoppedSpeaking,
+    Interrupted,
+    ModelStartedResponse,
+    RealtimeError,
+)
+from aivc.realtime.errors import ErrorKind
+
+STOPPED = CallerStoppedSpeaking("item_1", 1000)
+STARTED = ModelStartedResponse("resp_1")
+
+
+def item(began_at: float) -> ItemPlayout:
+    return ItemPlayout("item_2", "resp_1", began_at=began_at)
+
+
+def one_turn(silent: float, stopped: float, response: float, delta: float, began: float) -> Turns:
+    turns = Turns()
+    turns.notice(CallerStartedSpeaking("item_1", 0), 0.0, 0.0)
+    turns.notice(STOPPED, silent, stopped)
+    turns.notice(STARTED, silent, response)
+    turns.audio_came(delta)
+    turns.began(item(began))
+    return turns
+
+
+def test_an_answers_way_is_told_in_four_parts() -> None:
+    (latency,) = one_turn(10.0, 10.25, 10.27, 10.6, 10.615).latencies
+    assert latency.item_id == "item_2"
+    assert latency.began_at == 10.0
+    assert latency.endpointing_ms == pytest.approx(250)
+    assert latency.response_ms == pytest.approx(20)
+    assert latency.first_audio_ms == pytest.approx(330)
+    assert latency.playout_ms == pytest.approx(15)
+
+
+@given(st.lists(st.floats(0, 1000), min_size=5, max_size=5).map(sorted))
+def test_the_parts_add_up_to_what_the_caller_waited(moments: list[float]) -> None:
+    (latency,) = one_turn(*moments).latencies
+    assert latency.total_ms == pytest.approx(1000 * (moments[-1] - moments[0]), abs=1e-6)
+    assert min(latency.endpointing_ms, latency.response_ms, latency.first_audio_ms, latency.playout_ms) >= 0
+
+
+def test_a_voiced_packet_after_the_notice_does_not_make_time_run_backwards() -> None:
+    (latency,) = one_turn(10.5, 10.25, 10.3, 10.4, 10.5).latencies
+    assert latency.endpointing_ms == 0.0
+
+
+def test_a_turn_is_measured_once_however_many_items_answer_it() -> None:
+    turns = one_turn(1.0, 1.2, 1.3, 1.4, 1.5)
+    turns.began(item(2.0))
+    assert len(turns.latencies) == 1
+
+
+def test_only_the_first_response_and_the_first_audio_of_a_turn_count() -> None:
+    turns = Turns()
+    turns.notice(STOPPED, 1.0, 1.2)
+    for at in (1.3, 1.6):
+        turns.notice(STARTED, 1.0, at)
+        turns.audio_came(at + 0.1)
+    turns.began(item(1.8))
+    (latency,) = turns.latencies
+    assert latency.response_ms == pytest.approx(100)
+    assert latency.first_audio_ms == pytest.approx(100)
+    assert latency.total_ms == pytest.approx(800)
+
+
+def test_a_greeting_has_no_latency() -> None:
+    turns = Turns()
+    turns.notice(STARTED, 0.0, 0.1)
+    turns.audio_came(0.4)
+    turns.began(item(0.5))
+    assert turns.latencies == []
+
+
+def test_an_answer_that_was_overtaken_by_the_caller_is_not_measured() -> None:
+    turns = Turns()
+    turns.notice(STOPPED, 1.0, 1.2)
+    turns.notice(STARTED, 1.0, 1.3)
+    turns.audio_came(1.4)
+    turns.notice(CallerStartedSpeaking("item_3", 1500), 1.45, 1.5)
+    turns.began(item(1.5))
+    assert turns.latencies == []
+
+
+def test_audio_without_a_response_is_not_measured() -> None:
+    turns = Turns()
+    turns.notice(STOPPED, 1.0, 1.2)
+    turns.audio_came(1.25)  # of the answer before
+    turns.began(item(1.3))
+    assert turns.latencies == []
+
+
+def test_interruptions_and_errors_are_kept() -> None:
+    turns = Turns()
+    turns.notice(Interrupted("item_2", 1240, 5000), 0.0, 3.0)
+    for code in ("server_error", "server_error", ""):
+        turns.notice(RealtimeError(code, "text", ErrorKind.OTHER), 0.0, 3.0)
+    turns.notice(CallerSaid("item_1", "Hello"), 0.0, 3.0)
+    assert turns.cuts == [Cut("item_2", 3.0, 1240, 5000)]
+    assert turns.errors == {"server_error": 2, "none": 1}
+
+
+def test_a_history_has_an_end() -> None:
+    turns = Turns()
+    for number in range(MOST_LINES + 5):
+        turns.tool_ran(ToolRun(str(number), "clock", "{}", "12:00", 0.0, 1.0))
+    assert len(turns.tools) == MOST_LINES
