@@ -152,7 +152,9 @@ def run(task: Callable[[], Awaitable[T]]) -> T:
         status = INTERRUPTED  # SystemExit raised in here would be wrapped in a group
     except* OSError as refused:
         logs.event(log, "traceback", level=logging.DEBUG, exc_info=refused)
-        click.echo(f"aivc: {logs.redacted(str(first_leaf(refused)))}", err=True)
+        leaf = first_leaf(refused)
+        text = leaf.strerror if isinstance(leaf, OSError) and leaf.strerror and not leaf.filename else str(leaf)
+        click.echo(f"aivc: {logs.redacted(text)}", err=True)
     sys.exit(status)
 
 

@@ -11,7 +11,7 @@ import trio
 from call_parts import OUTBOX, REMOTE, Parts, parts, rtp_stream
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Settings, serve_call
+from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Settings, SipSettings, serve_call
 from aivc.config.settings import Address, ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.media.ports import NoPortFree
@@ -147,8 +147,10 @@ async def test_the_observer_hears_of_the_end_last(autojump_clock: MockClock) -> 
 
 async def test_tool_files_that_cannot_be_loaded_are_the_callers_error() -> None:
     settings = attrs.evolve(SETTINGS, openai=attrs.evolve(SETTINGS.openai, tools=("/nowhere/tools.py",)))
+    leg = paper_leg()
     with trio.fail_after(1), pytest.raises(ToolFileError, match="no such file"):
-        await serve_call(paper_leg(), settings)
+        await serve_call(leg, settings)
+    assert leg.did == [Rejection(500, "internal error")]
 
 
 async def test_a_server_that_cannot_be_reached_is_a_refusal() -> None:
@@ -221,11 +223,11 @@ async def test_being_cancelled_is_no_cause() -> None:
 async def test_our_sdp_names_an_address_that_the_caller_can_reach(
     bind_ip: str, rtp_ip: str | None, external_ip: str | None, told: str
 ) -> None:
-    settings = Settings(rtp=RtpSettings(ip=rtp_ip), sip=attrs.evolve(Settings().sip, external_ip=external_ip))
+    settings = Settings(rtp=RtpSettings(ip=rtp_ip), sip=SipSettings(external_ip=external_ip))
     VirtualNetwork().enable()
     with trio.fail_after(1), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind((bind_ip, 40_000))
-        assert await media_address(settings, sock, REMOTE) == (told, 40_000)
+        assert await media_address(paper_leg(), settings, sock) == (told, 40_000)
 
 
 def test_event_ids_are_never_repeated() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -134,7 +135,7 @@ def test_a_result_is_never_longer_than_the_model_can_take() -> None:
 # run_tools
 
 
-def announce(given: Parts, *calls: tuple[str, dict[str, object]]) -> None:
+def announce(given: Parts, *calls: tuple[str, Mapping[str, object]]) -> None:
     """The model calls these in response r1, which is over then."""
     given.performer.handle(ResponseCreated("r1"))
     made = tuple(

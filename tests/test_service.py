@@ -6,6 +6,8 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
@@ -34,48 +36,55 @@ from aivc.media.clock import TaskClock
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
 from aivc.nursery.service import answer_calls, front_end, realtime_connector, shared_clock
 from aivc.realtime.tools import ToolFileError
-from aivc.sip.useragent import UserAgent
 from aivc.testing import CallTool, FakeModel, Say, open_phone, scripted, serve_port, silence, speech
 
 WORDS = speech(1.0, pitch_hz=210.0)
 
 
-def service(**changes: object) -> Service:
-    return Service(changed(service=changes), ())
+@asynccontextmanager
+async def open_idle(**changes: object) -> AsyncIterator[Service]:
+    """A service that nobody calls."""
+    with trio.fail_after(10):
+        async with open_user_agent(SipSettings(listen=())) as agent:
+            yield Service(changed(service=changes), agent)
 
 
 # Admission
 
 
-def test_a_service_takes_calls_up_to_its_limit() -> None:
-    given = service(max_calls=2)
-    for _ in range(2):
+async def test_a_service_takes_calls_up_to_its_limit() -> None:
+    async with open_idle(max_calls=2) as given:
+        for _ in range(2):
+            assert given.refusal() is None
+            assert given.agent.accepting
+            given.call_began()
+        assert given.refusal() == Rejection(503, "service.max_calls = 2 is reached", 10)
+        assert not given.agent.accepting  # OPTIONS tells a dispatcher to look elsewhere
+        given.call_ended()
         assert given.refusal() is None
+        assert given.agent.accepting
+
+
+async def test_a_draining_service_takes_no_calls_and_tells_when_the_last_has_ended() -> None:
+    async with open_idle() as given:
         given.call_began()
-    assert given.refusal() == Rejection(503, "service.max_calls = 2 is reached", 10)
-    given.call_ended()
-    assert given.refusal() is None
+        given.call_began()
+        given.drain()
+        assert given.refusal() == Rejection(503, "the service is going down", 10)
+        assert not given.agent.accepting
+        given.call_ended()
+        assert not given.idle.is_set()
+        given.call_ended()
+        assert given.idle.is_set()
 
 
-def test_a_draining_service_takes_no_calls_and_tells_when_the_last_has_ended() -> None:
-    given = service()
-    given.call_began()
-    given.call_began()
-    given.drain()
-    assert given.refusal() == Rejection(503, "the service is going down", 10)
-    given.call_ended()
-    assert not given.idle.is_set()
-    given.call_ended()
-    assert given.idle.is_set()
-
-
-def test_a_service_without_calls_is_drained_at_once() -> None:
-    given = service()
-    given.call_began()
-    given.call_ended()
-    assert not given.idle.is_set()  # it is not draining
-    given.drain()
-    assert given.idle.is_set()
+async def test_a_service_without_calls_is_drained_at_once() -> None:
+    async with open_idle() as given:
+        given.call_began()
+        given.call_ended()
+        assert not given.idle.is_set()  # it is not draining
+        given.drain()
+        assert given.idle.is_set()
 
 
 def test_a_user_agent_that_is_off_listens_nowhere_and_keeps_its_other_settings() -> None:
@@ -88,7 +97,6 @@ def test_a_user_agent_that_is_off_listens_nowhere_and_keeps_its_other_settings()
 async def test_a_bug_in_one_call_costs_that_call_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = service(max_calls=2)
     legs_send, legs = trio.open_memory_channel[Leg](4)
     served: list[str] = []
     late = paper_leg()
@@ -100,9 +108,10 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
         await trio.sleep(1.0)
         raise AssertionError("nobody looks at it")
 
-    with trio.fail_after(5), caplog.at_level(logging.ERROR, "aivc"):
-        async with open_user_agent(SipSettings(listen=())) as agent, trio.open_nursery() as nursery:
-            nursery.start_soon(answer_calls, given, with_legs(agent, legs), serve)
+    with caplog.at_level(logging.ERROR, "aivc"):
+        async with open_idle(max_calls=2) as given, trio.open_nursery() as nursery:
+            given.agent.legs = legs  # the test brings the calls
+            nursery.start_soon(answer_calls, given, given.agent, serve)
             for identity in ("bug", "good"):
                 legs_send.send_nowait(attrs.evolve(paper_leg(), call_id=identity))
             await trio.sleep(0.5)
@@ -115,12 +124,6 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
             nursery.cancel_scope.cancel()
     (bug,) = [record for record in caplog.records if record.exc_info and record.exc_info[0] is LookupError]
     assert bug.message == "call.bug"
-
-
-def with_legs(agent: UserAgent, legs: trio.MemoryReceiveChannel[Leg]) -> UserAgent:
-    """The same user agent, with its calls from the test."""
-    agent.legs = legs
-    return agent
 
 
 # Opening and closing

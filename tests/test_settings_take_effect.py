@@ -24,12 +24,12 @@ from aivc import Ending, LogSettings, OpenAISettings, Secret, Settings, logs, op
 from aivc.config.catalogue import CATALOGUE
 from aivc.config.loading import load
 from aivc.media.clock import TaskClock
-from aivc.nursery.service import Service
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
 from aivc.realtime.effects import Send
 from aivc.realtime.events import ConfigureSession, CreateResponse
 from aivc.realtime.target import target
+from aivc.sip.leg import Rejection
 from aivc.testing import CallRefused, CallTool, FakeModel, Faults, PhoneCall, Say, Script, connect_to, scripted
 
 LONG: Final = scripted([[Say("Well,", seconds=5.0)]])
@@ -149,12 +149,19 @@ def test_a_transfer_that_cannot_be_made_yet_is_warned_of(name: str) -> None:
     assert [warning for warning in loaded.warnings if warning.startswith(f"openai.{name}: has no effect yet")]
 
 
+async def refusal(settings: Settings, calls: int = 0) -> Rejection | None:
+    """What becomes of a call to a service with these settings that has so many already."""
+    async with open_world(SILENT, settings=settings, calls=0) as world:
+        world.service.calls = calls
+        refused = world.service.refusal()
+        world.service.calls = 0
+    return refused
+
+
 @shows("openai.disable")
-def test_calls_are_refused_while_openai_is_off() -> None:
-    assert Service(changed(), ()).refusal() is None
-    refusal = Service(changed(openai={"disable": True}), ()).refusal()
-    assert refusal is not None
-    assert (refusal.status, refusal.cause) == (503, "openai.disable is set")
+async def test_calls_are_refused_while_openai_is_off(autojump_clock: MockClock) -> None:
+    assert await refusal(changed()) is None
+    assert await refusal(changed(openai={"disable": True})) == Rejection(503, "openai.disable is set", 10)
 
 
 @shows("openai.tools")
@@ -256,13 +263,10 @@ async def test_the_last_words_have_a_deadline(autojump_clock: MockClock, seconds
 
 
 @shows("service.max_calls")
-def test_calls_beyond_the_limit_are_refused() -> None:
-    service = Service(changed(service={"max_calls": 2}), (), calls=1)
-    assert service.refusal() is None
-    service.call_began()
-    refusal = service.refusal()
-    assert refusal is not None
-    assert refusal.cause == "service.max_calls = 2 is reached"
+async def test_calls_beyond_the_limit_are_refused(autojump_clock: MockClock) -> None:
+    settings = changed(service={"max_calls": 2})
+    assert await refusal(settings, calls=1) is None
+    assert await refusal(settings, calls=2) == Rejection(503, "service.max_calls = 2 is reached", 10)
 
 
 @shows("service.retry_after_seconds")
@@ -273,9 +277,9 @@ async def test_a_refused_caller_is_told_when_to_try_again(autojump_clock: MockCl
             async with world.dial():
                 pass
     assert caught.value.response.header("Retry-After") == "3"
-    refusal = Service(changed(service={"retry_after_seconds": 3}, openai={"disable": True}), ()).refusal()
-    assert refusal is not None
-    assert refusal.retry_after_seconds == 3
+    disabled = await refusal(changed(service={"retry_after_seconds": 3}, openai={"disable": True}))
+    assert disabled is not None
+    assert disabled.retry_after_seconds == 3
 
 
 @shows("service.max_call_seconds")

@@ -9,7 +9,7 @@ from aivc.config.catalogue import CATALOGUE, Setting
 
 CONFIG_FILE = "CONFIG_FILE"
 PREFIX = "AIVC_"
-OTHER_VARIABLES = ("AIVC_TEST_DATA",)  # read by the test suite: where other projects' captures lie
+OTHER_VARIABLES = ("AIVC_TEST_DATA", "AIVC_PJSUA2_PYTHON")  # read by the test suite
 
 
 def given(environ: Mapping[str, str]) -> Iterator[tuple[Setting, str]]:

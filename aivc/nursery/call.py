@@ -38,7 +38,14 @@ from aivc.nursery.execution import run_tools, set_from_any_thread
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.record import Answered, CallRecord, Ended, ModelAudible, Observer
 from aivc.nursery.turns import Turns
-from aivc.nursery.watch import hang_up_after_farewell, watch_deadlines, watch_drain, watch_leg, watch_limits
+from aivc.nursery.watch import (
+    hang_up_after_farewell,
+    warn_unheard,
+    watch_deadlines,
+    watch_drain,
+    watch_leg,
+    watch_limits,
+)
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused, RealtimeSocket, configure, open_realtime
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
@@ -205,6 +212,7 @@ async def join(
         call.start_soon(run_tools, jobs_receive, means.tools, context, openai.tool_seconds, performer, farewell)
         call.start_soon(watch_deadlines, performer)
         call.start_soon(watch_limits, stream, settings)
+        call.start_soon(warn_unheard, stream)
         call.start_soon(hang_up_after_farewell, farewell, performer, openai.farewell_seconds)
         call.start_soon(socket.keep_alive, openai.ping_seconds, openai.pong_seconds)
         performer.begin()

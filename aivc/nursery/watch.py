@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
+from aivc import logs
 from aivc.config.settings import Settings
 from aivc.media.g711 import FRAME_SECONDS
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.performer import Performer
 from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, HungUp, LegEvent, MediaChanged
+
+log = logging.getLogger("aivc.call")
+
+# Audio that waits in a telephone when BYE comes is thrown away; baresip and Linphone lost up to 70 ms of it.
+JITTER_BUFFER: Final = 0.2  # seconds
+SETTLED: Final = 3.0  # seconds after the answer by which the caller's audio has found its way, if it ever does
 
 
 async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], stream: Callable[[], RtpStream | None]) -> None:
@@ -47,6 +56,15 @@ async def watch_drain(draining: trio.Event) -> None:
     raise CallOver(Ending.DRAINED)
 
 
+async def warn_unheard(stream: RtpStream) -> None:
+    """Say what to do when audio comes, but from where it must not come: a caller in silence has no other clue."""
+    await trio.sleep(SETTLED)
+    counters = stream.statistics()
+    if counters.foreign and not counters.received:
+        hint = 'the audio comes from another address than the SDP says; rtp.nat = "on" would take it'
+        logs.event(log, "rtp.unheard", level=logging.WARNING, sdp=stream.remote[0], packets=counters.foreign, hint=hint)
+
+
 async def watch_limits(stream: RtpStream, settings: Settings) -> None:
     """Maximum duration, and a caller whose RTP has stopped coming (0 seconds: never)."""
     last_moment = trio.current_time() + settings.service.max_call_seconds
@@ -78,5 +96,5 @@ async def hang_up_after_farewell(farewell: trio.Event, performer: Performer, sec
         # The playout has no event to wait for: what runs 50 times a second and call stays flat.
         while performer.conversation.responses.active_id or not performer.playout.drained:  # noqa: ASYNC110
             await trio.sleep(FRAME_SECONDS)
-        await trio.sleep(FRAME_SECONDS)  # the last frame is on its way, not yet heard
+        await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard
     raise CallOver(Ending.MODEL_HUNG_UP)

@@ -142,6 +142,21 @@ async def test_what_still_comes_of_an_interrupted_answer_is_not_heard(
         assert heard.removeprefix(LONG[: 800 * OCTETS_PER_MS]).startswith(SHORT)
 
 
+async def test_an_answer_that_is_interrupted_before_its_first_audio_is_never_heard(
+    autojump_clock: MockClock, dialect: Dialect
+) -> None:
+    # Half a second from the beginning of the item to its first audio, and some of that is on its way already.
+    faults, script = Faults(late_deltas=5), scripted([[Say("Hello.", audio=LONG)], []])
+    async with open_world(script, dialect=dialect, faults=faults, speed=0.1, delta_ms=(50.0, 50.0)) as world:
+        async with world.dial() as call:
+            await world.session.wait_sent("response.output_item.added")
+            call.handset.say(EXCUSE_ME)
+            await call.handset.wait_silence(1.0)
+        assert len(world.session.sent(lambda event: event["type"].endswith("audio.delta"))) == 5
+        assert call.handset.speech_heard() == b""
+    assert world.record.late_deltas == 5
+
+
 async def test_a_caller_who_interrupts_twice_is_answered_at_last(autojump_clock: MockClock, dialect: Dialect) -> None:
     script = scripted([[Say("Hello.", audio=LONG)], [Say("Well,", audio=LONG)], [Say("Yes?", audio=SHORT)]])
     async with open_world(script, dialect=dialect) as world:
