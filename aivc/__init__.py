@@ -14,7 +14,7 @@ from aivc.config.settings import (
     Settings,
     SipSettings,
 )
-from aivc.media.clock import open_heartbeat
+from aivc.media.clock import TaskClock, open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.nursery.call import serve_call
 from aivc.nursery.ending import Ending
@@ -39,6 +39,7 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SipSettings",
+    "TaskClock",
     "Tool",
     "ToolContext",
     "ToolFileError",

@@ -8,65 +8,38 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from call_parts import OUTBOX, REMOTE, Parts, parts, rtp_stream
+from call_parts import OUTBOX, Parts, parts, rtp_stream
+from paper_leg import AGREEMENT, PaperLeg, paper_leg
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Settings, SipSettings, serve_call
-from aivc.config.settings import Address, ServiceSettings
+from aivc.config.settings import ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.media.ports import NoPortFree
 from aivc.nursery.call import as_cause, event_ids, media_address, until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.record import Answered, Ended
-from aivc.nursery.watch import hang_up_after_farewell, watch_deadlines, watch_drain, watch_leg, watch_limits
+from aivc.nursery.watch import (
+    JITTER_BUFFER,
+    hang_up_after_farewell,
+    watch_deadlines,
+    watch_drain,
+    watch_leg,
+    watch_limits,
+)
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused
 from aivc.realtime.effects import CutPlayout, GiveUp, Play, RealtimeError
 from aivc.realtime.effects import Send as SendEvent
 from aivc.realtime.errors import ErrorKind
 from aivc.realtime.events import CancelResponse, ResponseCreated, ResponseDone
 from aivc.realtime.tools import ToolFileError
-from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, HungUp, LegEvent, MediaChanged, Rejection
+from aivc.sip.leg import AckMissing, Cancelled, HungUp, LegEvent, MediaChanged, Rejection
 from aivc.testing import FakeModel, Say, VirtualNetwork, connect_to, scripted
 
-AGREEMENT = AudioAgreement("PCMU", 0, REMOTE)
 SETTINGS = Settings(
     openai=OpenAISettings(url="ws://model.test/v1/realtime", model="gpt-realtime-2.1", welcome_message="Hello."),
     rtp=RtpSettings(bind_ip="192.0.2.1"),
 )
-
-
-@attrs.define(eq=False)
-class PaperLeg:
-    """A front end of the shortest kind: it notes what it is asked for. Implements `aivc.sip.leg.Leg`."""
-
-    events: trio.MemoryReceiveChannel[LegEvent]
-    tell: trio.MemorySendChannel[LegEvent]
-    did: list[object] = attrs.field(factory=list)
-    broken: bool = False  # cannot answer
-    call_id: str = "paper-1"
-    caller: str = "sip:alice@192.0.2.9"
-    dialled: str = "1000"
-    agreement: AudioAgreement = AGREEMENT
-    source: Address = REMOTE
-
-    async def ring(self) -> None:
-        self.did.append("ring")
-
-    async def answer(self, local: Address) -> None:
-        if self.broken:
-            raise LookupError("no more paper")
-        self.did.append(("answer", local[0]))
-
-    async def reject(self, rejection: Rejection) -> None:
-        self.did.append(rejection)
-
-    async def hang_up(self, reason: str) -> None:
-        self.did.append(("hang_up", reason))
-
-
-def paper_leg() -> PaperLeg:
-    tell, events = trio.open_memory_channel[LegEvent](8)
-    return PaperLeg(events, tell)
 
 
 async def serve(
@@ -105,6 +78,15 @@ async def test_a_bug_ends_its_call_with_500_and_a_record(autojump_clock: MockClo
     assert record.ending is Ending.INTERNAL_ERROR
     assert record.detail == "LookupError('no more paper')"
     assert leg.did == ["ring", Rejection(500, "internal error"), ("hang_up", "internal error")]
+
+
+async def test_a_front_end_that_cannot_hang_up_costs_neither_the_record_nor_the_models_goodbye(
+    autojump_clock: MockClock,
+) -> None:
+    leg = paper_leg()
+    leg.speechless = True
+    record = await serve(leg, during=partial(leg.tell.send_nowait, HungUp()))
+    assert record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_a_front_end_that_goes_away_ends_the_call(autojump_clock: MockClock) -> None:
@@ -360,7 +342,7 @@ async def hang_up_time(given: Parts, seconds: float) -> float:
 
 
 async def test_nothing_to_say_is_said_at_once(autojump_clock: MockClock) -> None:
-    assert await hang_up_time(parts(), 10.0) == pytest.approx(0.020)  # the frame under way
+    assert await hang_up_time(parts(), 10.0) == pytest.approx(JITTER_BUFFER)
 
 
 async def test_last_words_that_are_never_said_are_not_waited_for_longer_than_allowed(
@@ -381,4 +363,4 @@ async def test_an_answer_that_is_still_generated_is_waited_for(autojump_clock: M
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(finish)
-        assert await hang_up_time(given, 10.0) == pytest.approx(1.02, abs=0.021)
+        assert await hang_up_time(given, 10.0) == pytest.approx(1.0 + JITTER_BUFFER, abs=0.021)

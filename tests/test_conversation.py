@@ -125,11 +125,13 @@ def test_what_still_comes_of_an_interrupted_response_is_dropped_and_counted() ->
     speaking(talk)
     talk.handle(events.SpeechStarted("u1", 700), 1.0)
     assert talk.handle(events.AudioDelta("r1", "i1", FRAME), 1.1) == []
+    (deletion,) = talk.handle(events.AudioDelta("r1", "i2", FRAME), 1.1)  # never played: the model must not think so
+    assert deletion == effects.Send(events.DeleteItem("e1", "i2"))
     assert talk.handle(events.AudioDelta("r1", "i2", FRAME), 1.1) == []
     assert talk.handle(events.AudioDone("r1", "i1"), 1.1) == []
     talk.handle(events.ResponseDone("r1", "cancelled", "turn_detected"), 1.2)
     assert talk.handle(events.AudioDelta("r1", "i1", FRAME), 1.3) == []
-    assert talk.dropped_deltas == 3
+    assert talk.dropped_deltas == 4
     talk.handle(events.ResponseCreated("r2"), 2.0)
     assert talk.handle(events.AudioDelta("r2", "i3", FRAME), 2.0) == [effects.Play("r2", "i3", FRAME)]
 

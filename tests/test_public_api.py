@@ -18,6 +18,7 @@ PUBLIC = {
     "ServiceSettings",
     "Settings",
     "SipSettings",
+    "TaskClock",
     "Tool",
     "ToolContext",
     "ToolFileError",

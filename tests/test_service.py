@@ -13,8 +13,8 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from paper_leg import paper_leg
 from scenarios.world import SETTINGS, changed, open_world
-from test_call import paper_leg
 from trio.testing import MockClock
 
 from aivc import (

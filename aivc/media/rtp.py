@@ -17,7 +17,7 @@ class BadPacket(ValueError):
 
 
 class Packet(NamedTuple):
-    """One RTP packet. A NamedTuple and not an attrs class: 50 of them a second and call, half the cost."""
+    """One RTP packet. A NamedTuple and not a frozen attrs class: cheaper to make, 100 times a second and call."""
 
     payload_type: int
     marker: bool

@@ -9,7 +9,7 @@
  phone  <--SIP--> [leg events]          [tools] --outbox--> (writer)
 
 Whoever learns that the call is over raises CallOver; the nursery cancels the rest. The WebSocket's own tasks live in
-an outer nursery, so that its reader survives for a polite goodbye.
+an outer nursery, so that its reader survives for a polite goodbye; unless the call itself is cancelled from outside.
 """
 
 from __future__ import annotations

@@ -170,6 +170,9 @@ class Conversation:
     def _audio(self, event: AudioDelta) -> list[Effect]:
         if event.response_id in self._muted:
             self.dropped_deltas += 1
+            return self._forget_unheard(event.item_id, event.response_id)
+        if self.responses.is_over(event.response_id):  # late, or made up: the ledger of its item is closed
+            self.dropped_deltas += 1
             return []
         if not event.audio:
             return []
@@ -185,6 +188,15 @@ class Conversation:
         if (active := self.responses.active_id) is not None:
             self._muted.add(active, True)
         return [effects.CutPlayout(), effects.CallerStartedSpeaking(event.item_id, event.audio_start_ms)]
+
+    def _forget_unheard(self, item_id: str, response_id: str) -> list[Effect]:
+        """Delete, once, an item of an interrupted response of which nothing was ever played."""
+        if item_id in self._items:
+            return []
+        self._items.add(item_id, response_id)
+        event_id = self.new_event_id()
+        self._corrections.add(event_id, True)
+        return [Send(DeleteItem(event_id, item_id))]
 
     def _shorten(self, item: CutItem) -> Effect:
         event_id = self.new_event_id()

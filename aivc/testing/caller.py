@@ -61,6 +61,7 @@ class PhoneCall:
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _ended: bool = False
     _cancelled: bool = False
+    _cseq: int = 1  # of the last request but ACK and CANCEL
 
     def __attrs_post_init__(self) -> None:
         self.call_id = self.phone.token("call")
@@ -111,7 +112,7 @@ class PhoneCall:
         if self._ended or self.answered is None:
             return
         self._ended = True
-        message = self._request("BYE", 2, self.phone.token("z9hG4bK"), self._to_tag())
+        message = self._request("BYE", self._next_cseq(), self.phone.token("z9hG4bK"), self._to_tag())
         interval = T1
         while not self._bye_answered.is_set() and interval < GIVE_UP:
             await self.phone.send(message, self.remote)
@@ -132,16 +133,17 @@ class PhoneCall:
             self._bye_answered.set()
         if method != "INVITE":
             return
-        self.responses.append(response)
         if 200 <= response.status < 300:
             self._note_answer(response)
             if self.acknowledge:
                 branch = self.phone.token("z9hG4bK")  # a 2xx is acknowledged by the dialog, section 13.2.2.4
-                await self.phone.send(self._request("ACK", 1, branch, self._to_tag()), self.remote)
+                await self.phone.send(self._request("ACK", response.cseq.number, branch, self._to_tag()), self.remote)
         elif response.status >= 300:
-            self._ended = True
+            self._ended = self._ended or self.answered is None  # a refused re-INVITE leaves the call as it was
             to_tag = response.header("To").partition(";tag=")[2]
-            await self.phone.send(self._request("ACK", 1, self._branch, to_tag), self.remote)
+            branch = response.via.branch or self._branch
+            await self.phone.send(self._request("ACK", response.cseq.number, branch, to_tag), self.remote)
+        self.responses.append(response)  # after the ACK, so that nothing that waited for it can overtake it
         self._notify()
 
     async def take_request(self, request: Request, source: Address) -> None:
@@ -154,6 +156,22 @@ class PhoneCall:
         status = "200 OK" if request.method in ("BYE", "OPTIONS") else "405 Method Not Allowed"
         await self.phone.send(answer_to(request, status), source)
         self._notify()
+
+    async def reinvite(self, sdp: str) -> Response:
+        """Offer again within the dialog (RFC 3261 section 14.1); the final response, a 2xx already acknowledged."""
+        number = self._next_cseq()
+        await self.phone.send(
+            self._request("INVITE", number, self.phone.token("z9hG4bK"), self._to_tag(), sdp), self.remote
+        )
+        while True:
+            for response in self.responses:
+                if response.cseq.number == number and response.status >= FINAL:
+                    return response
+            await self._changed.wait()
+
+    def _next_cseq(self) -> int:
+        self._cseq += 1
+        return self._cseq
 
     def _note_answer(self, response: Response) -> None:
         if self.answered is None:
