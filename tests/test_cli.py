@@ -153,3 +153,10 @@ def test_the_module_is_the_command() -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("[openai]\n")
+
+
+def test_check_does_not_show_a_token_in_a_url() -> None:
+    result = invoke("check", OPENAI_URL="wss://realtime.example/v1/realtime?token=abc123")
+    assert result.exit_code == 0
+    assert "abc123" not in result.output
+    assert '"wss://realtime.example/v1/realtime?***"' in result.output

@@ -353,8 +353,8 @@ def test_a_port_range_smaller_than_the_calls_is_warned_about() -> None:
 
 def test_settings_without_effect_beside_others_are_warned_about() -> None:
     assert len(warnings_of(OPENAI_TRANSFER_BY="sip:me@example.com")) == 1
-    assert warnings_of(OPENAI_TURN_DETECT_TYPE="none") == ()
-    (warning,) = warnings_of(OPENAI_TURN_DETECT_TYPE="none", OPENAI_TURN_DETECT_THRESHOLD="0.5")
+    assert warnings_of(OPENAI_TURN_DETECT_TYPE="semantic_vad") == ()
+    _, warning = warnings_of(OPENAI_TURN_DETECT_TYPE="none", OPENAI_TURN_DETECT_THRESHOLD="0.5")
     assert warning == 'openai.turn_detection_threshold: has no effect with turn_detection_type = "none"'
 
 

@@ -254,7 +254,7 @@ def test_an_unknown_type_is_no_error(dialect: Dialect, event_type: str) -> None:
         '{"type":"error","error":"text"}',
         '{"type":"response.created","response":{}}',
         '{"type":"response.created","response":{"id":null}}',
-        '{"type":"response.done","response":{"id":"r"}}',
+        '{"type":"response.done","response":{}}',
         '{"type":"response.output_audio.done","item_id":"i"}',
         '{"type":"response.output_audio.done","item_id":null,"response_id":"r"}',
         '{"type":"input_audio_buffer.speech_started","audio_start_ms":"soon"}',
@@ -314,3 +314,9 @@ def test_no_message_makes_anything_but_an_event_or_a_violation(
 ) -> None:
     with contextlib.suppress(ProtocolViolation):
         assert attrs.has(type(dialect.decode(json.dumps(fields | {"type": event_type}))))
+
+
+def test_a_response_that_ends_without_a_status_is_over_all_the_same() -> None:
+    done = GA.decode('{"type":"response.done","response":{"id":"r"}}')
+    assert isinstance(done, events.ResponseDone)
+    assert done.status == "completed"

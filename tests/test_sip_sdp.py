@@ -113,3 +113,14 @@ def test_every_offer_of_the_vectors_is_read_and_written_unchanged() -> None:
     for vector in json.loads((DATA / "sdp" / "vectors.json").read_text()):
         offer = vector["offer"].encode()
         assert bytes(parse_untrusted(offer)) == offer, vector["id"]
+
+
+def test_a_space_at_the_end_of_a_line_changes_nothing() -> None:
+    text = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9 \r\nt=0 0\r\n"
+    text += "m=audio 4000 RTP/AVP 0 \r\na=sendonly \r\n"
+    description = parse_untrusted(text.encode())
+    (audio,) = description.media
+    assert (audio.port, audio.formats, audio.direction) == (4000, ("0",), "sendonly")
+    connection = description.connection_for(audio)
+    assert connection is not None
+    assert connection.address == "192.0.2.9"

@@ -112,6 +112,7 @@ def test_after_many_rounds_of_tools_without_the_caller_the_model_must_talk() -> 
         talk.tool_finished(f"c{n}", "ok", 0.0)
         if n == TOOL_ROUNDS:
             talk.handle(events.SpeechStarted("u1", 0), 0.0)
+            talk.handle(events.SpeechStopped("u1", 100), 0.0)
         *_, request = sent(talk.handle(events.ResponseDone(f"r{n}", "completed"), 0.0))
         assert isinstance(request, events.CreateResponse)
         choices.append(request.tool_choice)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from aivc.config.models import resolve_model
-from aivc.config.rules import is_openai_host
+from aivc.config.rules import is_openai_host, is_readable_on_the_way
 from aivc.config.settings import Settings
 
 TTS_ONLY_VOICES = ("fable", "onyx", "nova")  # of OpenAI's text-to-speech; the Realtime API refuses them
@@ -60,6 +60,10 @@ def doubts(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -
 
 def openai_doubts(settings: Settings, *, simulator: bool) -> Iterator[str]:
     openai = settings.openai
+    if openai.turn_detection_type == "none":
+        yield "openai.turn_detection_type: none: nobody tells the model that the caller has finished, it never answers"
+    if openai.key is not None and not simulator and is_readable_on_the_way(openai.url):
+        yield "openai.url: not encrypted: key and call can be read on their way; use wss"
     if simulator or openai.disable or not is_openai_host(openai.url):
         return
     resolved = resolve_model(openai.model, openai.url)

@@ -42,5 +42,7 @@ def shown(setting: Setting, value: object, settings: Settings) -> str:
         resolved = resolve_model(settings.openai.model, settings.openai.url)
         if resolved.retired is not None:
             return f"{as_toml(resolved.name)} in place of {as_toml(resolved.retired)}"
+    if setting.path == "openai.url" and isinstance(value, str) and "?" in value:  # a token may be in the query
+        value = f"{value.partition('?')[0]}?***"
     text = "not set" if value is None else as_toml(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."

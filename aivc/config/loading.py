@@ -177,9 +177,17 @@ def find_tools(draft: Draft, folder: Path) -> None:
     assert isinstance(value, tuple)
     found: list[str] = []
     for tool in value:
-        file = next((path for path in (folder / tool, Path(tool)) if path.is_file()), None)
+        file = next((path for path in (folder / tool, Path(tool)) if is_file(path)), None)
         if file is None:
             draft.refuse(setting, f"there is no file {shortened(tool)}")
         else:
             found.append(str(file))
     draft.values[setting.path] = tuple(found)
+
+
+def is_file(path: Path) -> bool:
+    """As `Path.is_file`, which raises for a name that is too long or a folder that may not be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

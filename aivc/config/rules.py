@@ -118,3 +118,9 @@ def is_openai_host(url: str) -> bool:
     except ValueError:
         return False
     return host == "openai.com" or host.endswith(".openai.com")
+
+
+def is_readable_on_the_way(url: str) -> bool:
+    """Whether the URL leads to another machine without encryption."""
+    parts = urlsplit(url)
+    return parts.scheme.lower() in ("ws", "http") and parts.hostname not in ("localhost", "127.0.0.1", "::1")

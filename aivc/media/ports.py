@@ -21,8 +21,8 @@ from aivc.config.settings import Address, RtpSettings
 ATTEMPTS: Final = 200  # ports of others met for one call before it is refused
 
 
-class NoPortFree(OSError):
-    """Every RTP port tried is in use or in quarantine."""
+class NoPortFree(Exception):
+    """Every RTP port tried is in use or in quarantine, or the system gives no socket."""
 
 
 @attrs.define
@@ -69,8 +69,7 @@ class PortPool:
 
     async def _bind(self) -> tuple[trio.socket.SocketType, int]:
         for port in itertools.islice(self._candidates(), ATTEMPTS):
-            family = stdlib.AF_INET6 if ":" in self.settings.bind_ip else stdlib.AF_INET
-            sock = trio.socket.socket(family, stdlib.SOCK_DGRAM)
+            sock = open_udp_socket()
             try:
                 await sock.bind((self.settings.bind_ip, port))
             except BaseException as error:  # also when cancelled: nobody else knows of this socket
@@ -96,9 +95,19 @@ class PortPool:
                 yield port
 
 
+def open_udp_socket() -> trio.socket.SocketType:
+    """Raises NoPortFree when the process has no descriptor left."""
+    try:
+        return trio.socket.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM)
+    except OSError as error:
+        raise NoPortFree(f"no socket for RTP: {error.strerror}; raise the limit of open files (ulimit -n)") from error
+
+
 async def local_ip_towards(remote: Address) -> str:
-    """The IP address of ours from which datagrams to `remote` leave; nothing is sent."""
-    family = stdlib.AF_INET6 if ":" in remote[0] else stdlib.AF_INET
-    with trio.socket.socket(family, stdlib.SOCK_DGRAM) as sock:
+    """The IPv4 address of ours from which datagrams to `remote` leave; nothing is sent.
+
+    Raises OSError when there is no way to it, NoPortFree when the process has no descriptor left.
+    """
+    with open_udp_socket() as sock:
         await sock.connect((remote[0], remote[1] or 9))
         return str(sock.getsockname()[0])

@@ -244,8 +244,9 @@ async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Perfo
         try:
             event = dialect.decode(await socket.receive())
         except ProtocolViolation as violation:
+            level = logging.DEBUG if performer.turns.violations else logging.WARNING  # a broken server sends thousands
             performer.turns.violations += 1
-            logs.event(log, "realtime.violation", level=logging.WARNING, error=str(violation))
+            logs.event(log, "realtime.violation", level=level, error=str(violation))
         else:
             performer.handle(event)
 

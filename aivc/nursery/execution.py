@@ -75,7 +75,7 @@ async def output_of(
     except trio.TooSlowError:
         logs.event(log, "tool.timeout", level=logging.WARNING, name=call.name, seconds=seconds)
         return as_error(f"{call.name} did not finish within {seconds:g} seconds")
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a tool may not end the service
         logs.event(log, "tool.failed", level=logging.ERROR, name=call.name, exc_info=error)
         return as_error(f"{call.name} failed: {type(error).__name__}: {error}")
 

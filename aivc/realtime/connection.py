@@ -187,6 +187,8 @@ async def open_realtime(
     except ssl.SSLError as error:
         cause = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
         raise RealtimeRefused("tls", f"TLS with {place.authority} failed: {cause}") from None
+    except UnicodeError:  # a label of 64 characters, an empty one: no IDNA form
+        raise RealtimeRefused("bad_target", f"{place.authority}: not a host name") from None
     except OSError as error:
         cause = error.strerror or str(error)
         raise RealtimeRefused("unreachable", f"{place.authority}: {cause}", retryable=True) from None

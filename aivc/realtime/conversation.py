@@ -16,7 +16,7 @@ import attrs
 from aivc.config.settings import OpenAISettings
 from aivc.realtime import effects
 from aivc.realtime.effects import Effect, RealtimeError, Send
-from aivc.realtime.errors import ErrorKind, classify
+from aivc.realtime.errors import ErrorKind, classify, is_retryable
 from aivc.realtime.events import (
     AudioDelta,
     AudioDone,
@@ -89,6 +89,7 @@ class Conversation:
     _again: list[ToolOutput] = attrs.field(factory=list, init=False)  # refused as too early
     _retry: ResponseRequest | None = attrs.field(default=None, init=False)
     _retry_at: float = attrs.field(default=math.inf, init=False)
+    _caller_speaking: bool = attrs.field(default=False, init=False)
     _failed: bool = attrs.field(default=False, init=False)  # the last response failed
     _tool_rounds: int = attrs.field(default=0, init=False)
     _errors: int = attrs.field(default=0, init=False)  # since the last audio
@@ -119,7 +120,7 @@ class Conversation:
             case SpeechStarted():
                 return self._caller_speaks(event)
             case SpeechStopped():
-                return [effects.CallerStoppedSpeaking(event.item_id, event.audio_end_ms)]
+                return self._caller_stopped(event, now)
             case CallerTranscript():
                 return [effects.CallerSaid(event.item_id, event.transcript)]
             case CallerTranscriptFailed():
@@ -184,6 +185,7 @@ class Conversation:
 
     def _caller_speaks(self, event: SpeechStarted) -> list[Effect]:
         self._tool_rounds = 0
+        self._caller_speaking = True
         self._forget_retry()  # the server answers what the caller says now
         if (active := self.responses.active_id) is not None:
             self._muted.add(active, True)
@@ -198,6 +200,12 @@ class Conversation:
         self._corrections.add(event_id, True)
         return [Send(DeleteItem(event_id, item_id))]
 
+    def _caller_stopped(self, event: SpeechStopped, now: float) -> list[Effect]:
+        self._caller_speaking = False
+        if self._retry is not None:
+            self._retry_at = now + RETRY_SECONDS  # unless the server answers first, which covers it
+        return [effects.CallerStoppedSpeaking(event.item_id, event.audio_end_ms)]
+
     def _shorten(self, item: CutItem) -> Effect:
         event_id = self.new_event_id()
         self._corrections.add(event_id, True)
@@ -208,6 +216,7 @@ class Conversation:
 
     def _created(self, event: ResponseCreated, now: float) -> list[Effect]:
         response_id = event.response_id
+        self._caller_speaking = False  # the end of a turn may be lost
         self.responses.created(response_id, event.answers)
         self._forget_retry()
         # One response at a time: the end of an earlier one was lost, and its calls still wait.
@@ -215,7 +224,7 @@ class Conversation:
         return [effects.ModelStartedResponse(response_id), *late]
 
     def _call(self, event: FunctionCall) -> list[Effect]:
-        if not self.tools.announce(event):
+        if not self.tools.announce(event, over=self.responses.is_over(event.response_id)):
             return []
         return [effects.RunTool(effects.ToolCall(event.call_id, event.name, event.arguments, event.response_id))]
 
@@ -243,9 +252,17 @@ class Conversation:
         kind = classify(code)
         if kind is ErrorKind.FATAL:
             return [RealtimeError(code, message, kind), effects.GiveUp(code, message)]
-        if not self._failed:  # once: what failed twice fails for longer than a caller waits
-            self._retry, self._retry_at = request or ResponseRequest(), now + RETRY_SECONDS
+        self._errors += 1
+        if self._errors >= ERROR_STORM:
+            return [RealtimeError(code, message, ErrorKind.OTHER), effects.GiveUp(code, message)]
+        self._retry_once(request or ResponseRequest(), now)
         return [RealtimeError(code, message, ErrorKind.OTHER)]
+
+    def _retry_once(self, request: ResponseRequest, now: float) -> None:
+        """What failed twice fails for longer than a caller waits."""
+        if not self._failed:
+            self._retry, self._retry_at = request, math.inf if self._caller_speaking else now + RETRY_SECONDS
+        self._failed = True
 
     def _error(self, event: ErrorEvent, now: float) -> list[Effect]:
         code, kind = event.code or event.type or "unknown", classify(event.code, event.type)
@@ -274,7 +291,12 @@ class Conversation:
         self._errors += 1
         if self._errors >= ERROR_STORM:
             return [effects.GiveUp(code, self._shown(event.message))]
-        return sent(self.responses.refused(event.event_id, now)) if event.event_id is not None else []
+        if event.event_id is None:
+            return []
+        request = self.responses.request_sent_as(event.event_id)
+        if request is not None and is_retryable(code):
+            self._retry_once(request, now)
+        return sent(self.responses.refused(event.event_id, now))
 
     def _deliver(self, outputs: list[ToolOutput], now: float) -> list[Effect]:
         """Send every output, then ask for one response to them."""
@@ -287,6 +309,9 @@ class Conversation:
             wanted.append(Send(SendToolOutput(event_id, output.call_id, output.output)))
         self._tool_rounds += 1
         request = ResponseRequest(tool_choice="none") if self._tool_rounds >= TOOL_ROUNDS else ResponseRequest()
+        if self._caller_speaking:  # nobody is talked down; the server's answer to the caller knows the outputs
+            self._retry = request
+            return wanted
         return wanted + self._request(request, now)
 
     def _request(self, request: ResponseRequest, now: float) -> list[Effect]:

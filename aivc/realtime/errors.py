@@ -53,10 +53,12 @@ RETRYABLE = frozenset(
 
 def classify(code: str | None, error_type: str | None = None) -> ErrorKind:
     """Return what an error event asks for; anything unlisted is OTHER."""
-    name = code or error_type or ""
-    if name.startswith(("item_truncate_", "item_delete_")):
-        return ErrorKind.BENIGN
-    return KINDS.get(name, ErrorKind.OTHER)
+    for name in (code or "", error_type or ""):
+        if name.startswith(("item_truncate_", "item_delete_")):
+            return ErrorKind.BENIGN
+        if name in KINDS:
+            return KINDS[name]
+    return ErrorKind.OTHER
 
 
 def is_retryable(code: str) -> bool:

@@ -151,6 +151,14 @@ class ResponseSequencer:
             case _:
                 return None
 
+    def request_sent_as(self, event_id: str) -> ResponseRequest | None:
+        """Return the request that this event of ours asked for; None when it is another's or answered."""
+        match self.state:
+            case Requested(request=request, event_id=ours) | Active(request=request, event_id=ours) if ours == event_id:
+                return request
+            case _:
+                return None
+
     def already_active(self, event_id: str | None, now: float) -> None:
         """Note "conversation already has an active response"; without an event id it is about our only request."""
         match self.state:

@@ -46,14 +46,18 @@ class ToolLedger:
     _seen: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _open: OrderedDict[str, CallsOfResponse] = attrs.field(factory=OrderedDict, init=False)
 
-    def announce(self, call: FunctionCall) -> bool:
-        """Say whether this call is to be run: complete, and not announced before."""
+    def announce(self, call: FunctionCall, *, over: bool = False) -> bool:
+        """Say whether this call is to be run: complete, and not announced before.
+
+        Args:
+            over: its response is over already; nothing else would ever say so.
+        """
         if call.status != "completed" or call.call_id in self._seen:
             return False
         self._seen[call.call_id] = None
         if len(self._seen) > REMEMBERED_CALLS:
             self._seen.popitem(last=False)
-        self._open.setdefault(call.response_id, CallsOfResponse()).outputs[call.call_id] = None
+        self._open.setdefault(call.response_id, CallsOfResponse(over=over)).outputs[call.call_id] = None
         if len(self._open) > OPEN_RESPONSES:
             self._open.popitem(last=False)
             self.forgotten += 1

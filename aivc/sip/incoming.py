@@ -325,8 +325,7 @@ class IncomingLeg:
         host, port = self._contact_address
         bye = self.dialog.request("BYE", Via(host, port, "UDP", parameters), [reason_header(text, status)])
         self._log("sip.bye_sent", reason=text)
-        to = reachable_address(self.dialog.next_hop, otherwise=self.source)
-        return self.layer.send(bye, self.transaction.arrival.listener, to)
+        return self.layer.send(bye, self.transaction.arrival.listener, self._next_address)
 
     def _finish(self, event: LegEvent | None) -> None:
         """The leg is over: tell so once, and forget it."""
@@ -361,6 +360,15 @@ class IncomingLeg:
     @property
     def _contact_address(self) -> Address:
         return self._host, self.transaction.arrival.listener.address[1]
+
+    @property
+    def _next_address(self) -> Address:
+        """Where our requests go. A phone that names one host in Via and Contact and sends from another sits behind a
+        NAT that it does not know of, and only the way back through that NAT reaches it (RFC 3581 section 1)."""
+        hop, sent_by = self.dialog.next_hop, self.transaction.request.via.host
+        if not self.dialog.route_set and hop.host == sent_by != self.source[0]:
+            return self.source
+        return reachable_address(hop, otherwise=self.source)
 
     @property
     def _contact(self) -> str:

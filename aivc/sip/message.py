@@ -17,6 +17,7 @@ from aivc.sip.scanner import TOKEN, WHITESPACE, AddressError, parse_number, spli
 
 MAX_MESSAGE_OCTETS: Final = 65_535  # the largest UDP datagram
 MAX_HEADERS: Final = 100  # header lines; RFC 4475's longest message has 44
+MAX_VIAS: Final = 70  # a request may pass so many proxies (RFC 3261 section 8.1.1.6); 64 kB of them cost 50 ms
 MAX_LINE_OCTETS: Final = 8192  # one header after unfolding; the limit of most HTTP and SIP servers
 VERSION: Final = "SIP/2.0"
 Parsed = TypeVar("Parsed")
@@ -324,6 +325,8 @@ def check_headers(headers: Headers) -> CSeq:
     vias = [item for line in headers.lines("Via") for item in split_list(line)]
     if not vias:
         raise AddressError("Missing Via")
+    if len(vias) > MAX_VIAS:
+        raise AddressError("Too many Vias")
     for via in vias:
         checked("Via", parse_via, via)
     for name in ("From", "To"):

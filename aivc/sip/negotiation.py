@@ -254,13 +254,6 @@ def describe(origin: Origin, local: Address, timing: str, media: tuple[Media, ..
     return SessionDescription(lines, media)
 
 
-def next_origin(origin: Origin, previous: SessionDescription | None, new: SessionDescription) -> Origin:
-    """The origin with which `new` (written with `origin`) must be sent after `previous`."""
-    if previous is None or previous == new:
-        return origin
-    return attrs.evolve(origin, version=origin.version + 1)
-
-
 def free_payload_type(taken: int) -> int:
     return OFFERED_TELEPHONE_EVENT if taken != OFFERED_TELEPHONE_EVENT else OFFERED_TELEPHONE_EVENT + 1
 

@@ -136,7 +136,7 @@ def parse_line(text: str) -> Line:
 
 
 def parse_media(line: Line, below: list[Line]) -> Media:
-    words = line.value.split(" ")
+    words = line.value.rstrip(" ").split(" ")  # some phones leave a space at the end of a line
     if len(words) < 4 or not all(words) or len(words) > 3 + MAX_FORMATS:
         raise SdpError("Bad m= line")
     kind, port, protocol, *formats = words
@@ -149,7 +149,7 @@ def parse_media(line: Line, below: list[Line]) -> Media:
 
 
 def parse_connection(value: str) -> Connection:
-    words = value.split(" ")
+    words = value.rstrip(" ").split(" ")
     if len(words) != 3 or words[0] != "IN" or words[1] not in ("IP4", "IP6"):
         raise SdpError("Bad c= line")
     _, address_type, address = words
@@ -163,7 +163,8 @@ def connection_of(lines: tuple[Line, ...]) -> Connection | None:
 
 
 def direction_of(lines: tuple[Line, ...]) -> str | None:
-    return next((line.value for line in lines if line.kind == "a" and line.value in DIRECTIONS), None)
+    attributes = (line.value.rstrip(" ") for line in lines if line.kind == "a")
+    return next((attribute for attribute in attributes if attribute in DIRECTIONS), None)
 
 
 def attributes_of(lines: tuple[Line, ...], name: str) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from math import inf
 from typing import Protocol
 
 import attrs
 import trio
+
+from aivc import logs
+
+log = logging.getLogger("aivc.sip")
 
 
 class Timed(Protocol):
@@ -54,5 +59,8 @@ class Timers:
             due, _, item = heapq.heappop(self._heap)
             if self._due.get(item) == due:
                 del self._due[item]
-                item.expire(now)
-                self.watch(item)
+                try:
+                    item.expire(now)
+                    self.watch(item)
+                except Exception as error:  # a bug of ours may cost one transaction or leg, never all timers
+                    logs.event(log, "sip.bug", level=logging.ERROR, exc_info=error)

@@ -29,8 +29,9 @@ from aivc.sip.transport import Arrival, Listener
 
 log = logging.getLogger("aivc.sip")
 
-MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second, and about 30 MB of stored answers
-IN_DIALOG_RESERVE: Final = 1024  # beyond it for BYE, CANCEL and the like: a flood must not keep calls from ending
+MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second
+MAX_STORED_OCTETS: Final = 16 * 1024 * 1024  # of their requests: 2 kB each, as real ones have; answers are as long
+IN_DIALOG_RESERVE: Final = 1024  # beyond it for requests of live calls: a flood must not keep those from ending
 
 
 @attrs.define(eq=False, repr=False)
@@ -44,6 +45,7 @@ class ServerTransaction:
     machine: Transaction
     layer: TransactionLayer
     tag: str  # of To in every response that we send
+    octets: int  # of the request, which is kept as long as this
     response: bytes = b""
 
     @property
@@ -131,6 +133,7 @@ class TransactionLayer:
     servers: dict[tuple[str, ...], ServerTransaction] = attrs.field(factory=dict, init=False)
     clients: dict[tuple[str, str], ClientTransaction] = attrs.field(factory=dict, init=False)
     merges: dict[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict, init=False)  # merge key -> server key
+    stored_octets: int = attrs.field(default=0, init=False)  # of the requests in `servers`
     stray_responses: int = attrs.field(default=0, init=False)
 
     def absorb(self, request: Request) -> bool:
@@ -141,17 +144,20 @@ class TransactionLayer:
         effects = transaction.handle(Input.ACK if request.method == "ACK" else Input.REQUEST)
         return Do.PASS not in effects
 
-    def is_full(self, request: Request) -> bool:
-        """True when no transaction may be made for this request."""
-        reserve = 0 if request.to.tag is None and request.method != "CANCEL" else IN_DIALOG_RESERVE
-        return len(self.servers) >= MAX_TRANSACTIONS + reserve
+    def is_full(self, *, reserved: bool) -> bool:
+        """True when no transaction may be made for a request; `reserved` is for those of calls that we have."""
+        if reserved:
+            return len(self.servers) >= MAX_TRANSACTIONS + IN_DIALOG_RESERVE
+        return len(self.servers) >= MAX_TRANSACTIONS or self.stored_octets >= MAX_STORED_OCTETS
 
     def begin(self, request: Request, arrival: Arrival) -> ServerTransaction:
         """Make the transaction of a new request."""
         machine = server_transaction(request.method)
         key, merge, tag = server_key(request), merge_key(request), self.new_token()
-        transaction = ServerTransaction(request, arrival, key, merge, machine, self, tag)
+        octets = len(bytes(request))
+        transaction = ServerTransaction(request, arrival, key, merge, machine, self, tag, octets)
         self.servers[transaction.key] = transaction
+        self.stored_octets += octets
         if transaction.merge_key is not None:
             self.merges.setdefault(transaction.merge_key, transaction.key)
         return transaction
@@ -187,8 +193,8 @@ class TransactionLayer:
             self.timers.watch(transaction)
         elif isinstance(transaction, ClientTransaction):
             self.clients.pop(transaction.key, None)
-        else:
-            self.servers.pop(transaction.key, None)
+        elif self.servers.pop(transaction.key, None) is not None:
+            self.stored_octets -= transaction.octets
             merge = transaction.merge_key
             if merge is not None and self.merges.get(merge) == transaction.key:
                 del self.merges[merge]

@@ -90,9 +90,10 @@ class Listener:
         """Send what is queued until `close_outbox`. Cancelled between two datagrams only, so that none is lost."""
         async for data, to in self._queued:
             try:
-                with trio.move_on_after(FLUSH, shield=True):
+                with trio.move_on_after(FLUSH, shield=True) as waiting:
                     await self.socket.sendto(data, to)
                     self.counters.sent += 1
+                self.counters.unsent += waiting.cancelled_caught
             except OSError as error:
                 self.counters.unsent += 1
                 logs.event(log, "sip.unsent", level=logging.WARNING, to=format_host_port(*to), error=str(error))
@@ -145,7 +146,10 @@ class Listener:
         if host is None:
             if len(self._routes) == KNOWN_PEERS:
                 self._routes.clear()
-            host = self._routes[peer[0]] = await route_to(peer, otherwise=own)
+            host = await route_to(peer)
+            if host is None:
+                return own
+            self._routes[peer[0]] = host
         return host
 
     def _refuse(self, error: ParseError, length: int, source: Address) -> None:
@@ -188,23 +192,28 @@ async def open_listener(entry: str, external_host: str | None, counters: Counter
     return Listener(socket, external_host, counters)
 
 
-async def route_to(peer: Address, otherwise: str) -> str:
-    """The local address from which the system would reach `peer`: a connected UDP socket knows, and sends nothing."""
+async def route_to(peer: Address) -> str | None:
+    """The local address from which the system would reach `peer`: a connected UDP socket knows, and sends nothing.
+
+    None when there is no route, or no descriptor left for the socket.
+    """
     family = stdlib.AF_INET6 if ":" in peer[0] else stdlib.AF_INET
-    with trio.socket.socket(family, stdlib.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with trio.socket.socket(family, stdlib.SOCK_DGRAM) as probe:
             await probe.connect(peer)
             return str(probe.getsockname()[0])
-        except OSError as error:
-            logs.event(log, "sip.no_route", level=logging.WARNING, to=format_host_port(*peer), error=str(error))
-            return otherwise
+    except OSError as error:
+        logs.event(log, "sip.no_route", level=logging.WARNING, to=format_host_port(*peer), error=str(error))
+        return None
 
 
 def stamp(headers: Headers, via: Via) -> Headers:
-    """Replace the topmost Via value, and leave all others as they are."""
+    """Replace the topmost Via value, leave out empty Via lines, and leave all others as they are."""
     fields: list[tuple[str, str]] = []
     done = False
     for name, value in headers:
+        if name.lower() == "via" and not value.strip(" ,"):
+            continue
         if not done and name.lower() == "via":
             value, done = ", ".join([str(via), *split_list(value)[1:]]), True
         fields.append((name, value))

@@ -40,7 +40,7 @@ from aivc.sip.transport import ARRIVALS, FLUSH, Arrival, Counters, Listener, ope
 
 log = logging.getLogger("aivc.sip")
 
-MAX_LEGS: Final = 2048  # unanswered and running calls; the service admits far fewer, and refuses the rest itself
+MAX_LEGS: Final = 10_240  # unanswered and running calls, above all that service.max_calls may allow
 WAITING_LEGS: Final = 64  # legs that the service has not taken yet; it takes them at once or is stuck
 RETRY_AFTER_SECONDS: Final = 10  # in our own 503s
 SYSTEM_RANDOMNESS: Final = random.SystemRandom()
@@ -132,7 +132,7 @@ class UserAgent:
             leg = self._calls.get(dialog_id(request))
             if leg is None or not leg.acknowledge(request):
                 self._stray_acks += 1
-        elif self._layer.is_full(request):
+        elif self._layer.is_full(reserved=self._is_of_a_call(request)):
             self._refused += 1
             answer = answer_to(
                 request.headers, 503, tag=self._layer.new_token(), extra=[retry_after_header(RETRY_AFTER_SECONDS)]
@@ -140,6 +140,12 @@ class UserAgent:
             arrival.listener.send_nowait(bytes(answer), request.via.response_address())
         else:
             self._begin(self._layer.begin(request, arrival))
+
+    def _is_of_a_call(self, request: Request) -> bool:
+        """True when a call of ours hangs on this request; a To tag alone can be invented."""
+        return dialog_id(request) in self._calls or (
+            request.method == "CANCEL" and self._layer.invited_by(request) is not None
+        )
 
     def _begin(self, transaction: ServerTransaction) -> None:
         """Serve a request that is no retransmission: RFC 3261 sections 8.2, 9.2 and 12.2.2."""
