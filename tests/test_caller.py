@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from aivc import Leg, Rejection, SipSettings, UserAgent, open_user_agent
-from aivc.config.settings import Address
+from aivc.config.settings import Address, Codec
 from aivc.sip.leg import AckMissing, Cancelled, HungUp
 from aivc.sip.message import Request, parse_untrusted
 from aivc.testing import CallRefused, Handset, Phone, VirtualNetwork, open_phone, silence, speech
@@ -67,7 +67,7 @@ async def test_a_call_is_answered_acknowledged_and_hung_up(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_the_phone_offers_one_codec(autojump_clock: MockClock, codec: str) -> None:
+async def test_the_phone_offers_one_codec(autojump_clock: MockClock, codec: Codec) -> None:
     async with open_exchange() as given:
         given.phone.nursery.start_soon(given.answer)
         async with given.phone.dial(URI, codec=codec) as call:
@@ -75,7 +75,7 @@ async def test_the_phone_offers_one_codec(autojump_clock: MockClock, codec: str)
         agreement = given.legs[0].agreement
         assert agreement.codec == codec
         assert agreement.remote[0] == "192.0.2.9"
-        assert call.handset.silence == silence(0.02, call.handset.codec)  # type: ignore[arg-type]  # text to a Literal
+        assert call.handset.silence == silence(0.02, call.handset.codec)
 
 
 async def test_a_refused_call_raises_the_response(autojump_clock: MockClock) -> None:

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aivc.config.settings import OpenAISettings
+from aivc.config.settings import Codec, OpenAISettings
 from aivc.realtime import events
 from aivc.realtime.dialects import BETA, GA, Dialect, ProtocolViolation, dialect_named
-from aivc.realtime.events import Codec
 
 SETTINGS = OpenAISettings(voice="marin", max_tokens=500)
 both = pytest.mark.parametrize("dialect", [GA, BETA], ids=["ga", "beta"])

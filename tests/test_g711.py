@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from aivc.config.settings import Codec
 from aivc.media.g711 import LINEAR, SILENCE, is_voiced, peak_level, silence_frame
 
 
@@ -20,12 +21,12 @@ from aivc.media.g711 import LINEAR, SILENCE, is_voiced, peak_level, silence_fram
         ("PCMA", 0x80, 5504),
     ],
 )
-def test_octets_stand_for_the_samples_of_the_standard(codec: str, octet: int, sample: int) -> None:
+def test_octets_stand_for_the_samples_of_the_standard(codec: Codec, octet: int, sample: int) -> None:
     assert LINEAR[codec][octet] == sample
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-def test_silence_is_silent_in_its_own_law_and_loud_in_the_other(codec: str) -> None:
+def test_silence_is_silent_in_its_own_law_and_loud_in_the_other(codec: Codec) -> None:
     other = "PCMA" if codec == "PCMU" else "PCMU"
     assert not is_voiced(silence_frame(codec), codec)
     assert peak_level(silence_frame(codec), codec) <= 8

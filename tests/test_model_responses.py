@@ -10,10 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from aivc.config.settings import Codec
 from aivc.testing.client import RawClient, raw_client
 from aivc.testing.model import FakeModel
 from aivc.testing.script import CallTool, Context, CutOff, Fail, Part, Say, decided, scripted
-from aivc.testing.voice import SILENCE, Codec, silence, speech, to_pcm_24k
+from aivc.testing.voice import SILENCE, silence, speech, to_pcm_24k
 
 Json = dict[str, Any]
 LONG = scripted([[Say("A very long answer, word for word, to be interrupted.", seconds=10.0)], [Say("Yes?")]])

@@ -9,11 +9,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from aivc.config.settings import Codec
 from aivc.testing.client import RawClient, raw_client
 from aivc.testing.model import FakeModel
 from aivc.testing.phrases import phrase
 from aivc.testing.script import CallTool, Say, echo, scripted
-from aivc.testing.voice import Codec, silence, speech
+from aivc.testing.voice import silence, speech
 
 Json = dict[str, Any]
 NO_VAD: Json = {"turn_detection": None}

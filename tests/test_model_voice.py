@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from aivc.config.settings import Codec
 from aivc.testing.phrases import TEXTS, phrase, recognised
 from aivc.testing.vad import AudioFormat, EnergyVad, SpeechStarted, SpeechStopped
 from aivc.testing.voice import (
     QUIETEST,
     SAMPLES,
     SILENCE,
-    Codec,
     level_dbfs,
     silence,
     speech,

@@ -21,6 +21,7 @@ from aivc.config.rules import (
 )
 
 Address = tuple[str, int]  # IP address as text, UDP or TCP port
+Codec = Literal["PCMU", "PCMA"]  # the laws of G.711, by their RTP names (RFC 3551 section 6)
 
 
 class Secret:

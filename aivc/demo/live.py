@@ -7,6 +7,7 @@ from typing import assert_never
 import attrs
 import trio
 
+from aivc.config.settings import Codec
 from aivc.demo.display import Display, Moment
 from aivc.media.g711 import peak_level
 from aivc.nursery.record import Answered, CallEvent, Ended, ModelAudible, ToolFinished, ToolStarted
@@ -89,6 +90,6 @@ async def show_levels(display: Display, handset: Handset) -> None:
         display.level(level(caller, handset.codec), level(model, handset.codec))
 
 
-def level(frame: bytes, codec: str) -> int:
+def level(frame: bytes, codec: Codec) -> int:
     """0 to 100."""
     return min(100, 100 * peak_level(frame, codec) // FULL_SCALE)

@@ -37,7 +37,7 @@ def measured(call: PhoneCall, session: Session, said: Sequence[Spoken], events: 
     record = next(event.what.record for event in events if isinstance(event.what, Ended))
     items = list(model_items(session))
     return CallRecording(
-        codec="PCMA" if handset.codec == "PCMA" else "PCMU",
+        codec=handset.codec,
         duration=record.duration_seconds,
         caller=tuple(AudioFrame(sent.at - origin, sent.payload) for sent in handset.sent),
         model=tuple(AudioFrame(heard.at - origin, heard.payload) for heard in handset.heard),

@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from aivc.config.settings import Codec
+
 Speaker = Literal["caller", "model"]
 
 
@@ -77,7 +79,7 @@ class Delay:
 class CallRecording:
     """Everything that the picture, the sound file and the table are made of."""
 
-    codec: Literal["PCMU", "PCMA"]
+    codec: Codec
     duration: float
     caller: tuple[AudioFrame, ...]
     model: tuple[AudioFrame, ...]

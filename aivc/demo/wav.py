@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from aivc.config.settings import Codec
 from aivc.demo.recording import AudioFrame, CallRecording
 from aivc.media.g711 import FRAME_OCTETS, FRAME_SECONDS, silence_frame
 
@@ -46,7 +47,7 @@ def channels(recording: CallRecording) -> tuple[bytes, bytes]:
     return lay_out(caller, slots, recording.codec), lay_out(model, slots, recording.codec)
 
 
-def lay_out(frames: Iterable[tuple[int, AudioFrame]], slots: int, codec: str) -> bytes:
+def lay_out(frames: Iterable[tuple[int, AudioFrame]], slots: int, codec: Codec) -> bytes:
     silence = silence_frame(codec)
     octets = bytearray(silence * slots)
     for slot, frame in frames:

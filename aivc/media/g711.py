@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from aivc.config.settings import Codec
+
 OCTETS_PER_MS: Final = 8
 FRAME_MS: Final = 20  # RFC 3551 section 4.5: the default packet of the sample-based codecs
 FRAME_OCTETS: Final = FRAME_MS * OCTETS_PER_MS
@@ -16,7 +18,7 @@ SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}  # the octet that decodes to (near
 VOICED_PEAK: Final = 1000  # 16-bit units, about -30 dBFS: above line noise, below quiet speech
 
 
-def silence_frame(codec: str) -> bytes:
+def silence_frame(codec: Codec) -> bytes:
     """20 ms of silence."""
     return bytes([SILENCE[codec]]) * FRAME_OCTETS
 
@@ -45,12 +47,12 @@ QUIET: Final = {  # octets below the voiced peak: deleting them leaves what is l
 VOICED_OCTETS: Final = 8  # loud samples in a frame that make it voiced: fewer are clicks
 
 
-def is_voiced(frame: bytes, codec: str) -> bool:
+def is_voiced(frame: bytes, codec: Codec) -> bool:
     """Whether somebody seems to speak: an energy gate, for measuring; it decides nothing in a conversation."""
     return len(frame.translate(None, QUIET[codec])) >= VOICED_OCTETS
 
 
-def peak_level(frame: bytes, codec: str) -> int:
+def peak_level(frame: bytes, codec: Codec) -> int:
     """The loudest sample of `frame`, 0 to 32767; 0 for an empty one."""
     samples = LINEAR[codec]
     return max((abs(samples[octet]) for octet in set(frame)), default=0)

@@ -5,20 +5,18 @@ Synchronous on purpose: a `MediaClock` (clock.py) does the waiting, for one stre
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 import trio
 
-from aivc.config.settings import Address, RtpSettings
+from aivc.config.settings import Address, Codec, RtpSettings
 from aivc.media.g711 import is_voiced, silence_frame
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
 from aivc.media.reorder import ReorderBuffer
 from aivc.media.rtp import BadPacket, Packet, parse_untrusted
-
-Codec = Literal["PCMU", "PCMA"]
 
 # A phone with silence suppression (RFC 3389) sends nothing between words; the model must hear the silence all the same,
 # or its voice detection never learns that the caller has finished. Longer than any ptime and ordinary jitter.

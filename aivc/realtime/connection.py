@@ -22,11 +22,10 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from aivc import logs
-from aivc.config.settings import OpenAISettings
+from aivc.config.settings import Codec, OpenAISettings
 from aivc.realtime.dialects import Dialect, ProtocolViolation
 from aivc.realtime.errors import is_retryable
 from aivc.realtime.events import (
-    Codec,
     ConfigureSession,
     ErrorEvent,
     SessionCreated,

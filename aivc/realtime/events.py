@@ -11,9 +11,8 @@ from typing import Literal
 
 import attrs
 
-from aivc.config.settings import OpenAISettings
+from aivc.config.settings import Codec, OpenAISettings
 
-Codec = Literal["PCMU", "PCMA"]
 Role = Literal["user", "system", "assistant"]
 ToolChoice = Literal["auto", "none", "required"]
 

@@ -6,7 +6,8 @@ written here that a dialect does not define: GA has no temperature, semantic VAD
 
 from __future__ import annotations
 
-from aivc.realtime.events import Codec, ConfigureSession, CreateResponse, ToolSchema
+from aivc.config.settings import Codec
+from aivc.realtime.events import ConfigureSession, CreateResponse, ToolSchema
 
 GA_FORMATS: dict[Codec, str] = {"PCMU": "audio/pcmu", "PCMA": "audio/pcma"}
 BETA_FORMATS: dict[Codec, str] = {"PCMU": "g711_ulaw", "PCMA": "g711_alaw"}

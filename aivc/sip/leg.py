@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import attrs
 import trio
 
-from aivc.config.settings import Address
-
-Codec = Literal["PCMU", "PCMA"]
+from aivc.config.settings import Address, Codec
 
 
 @attrs.frozen

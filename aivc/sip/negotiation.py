@@ -12,8 +12,8 @@ from typing import Final
 
 import attrs
 
-from aivc.config.settings import Address
-from aivc.sip.leg import AudioAgreement, Codec
+from aivc.config.settings import Address, Codec
+from aivc.sip.leg import AudioAgreement
 from aivc.sip.scanner import AddressError, is_ip_address, parse_number
 from aivc.sip.sdp import Line, Media, SessionDescription
 

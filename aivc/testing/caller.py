@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import trio
 
-from aivc.config.settings import Address
+from aivc.config.settings import Address, Codec
 from aivc.sip.message import ParseError, Request, Response, parse_untrusted
 from aivc.testing.handset import PAYLOAD_TYPES, Handset
 
@@ -235,7 +235,7 @@ class Phone:
 
     @asynccontextmanager
     async def dial(
-        self, uri: str, *, codec: str = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
     ) -> AsyncIterator[PhoneCall]:
         """Call `uri`, wait for the answer, talk for the length of the block, hang up.
 
@@ -253,7 +253,7 @@ class Phone:
 
     @asynccontextmanager
     async def ring(
-        self, uri: str, *, codec: str = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
     ) -> AsyncIterator[PhoneCall]:
         """Call `uri`; the block runs as soon as something came back, before the answer. The phone listens already.
 

@@ -12,8 +12,8 @@ import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from aivc.config.settings import Codec
 from aivc.testing.schema import Json
-from aivc.testing.voice import Codec
 
 FORMATS: dict[Codec, str] = {"PCMU": "audio/pcmu", "PCMA": "audio/pcma"}
 FRAME_OCTETS = 160  # 20 ms of G.711

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from aivc.config.settings import Codec
 from aivc.testing.conversation import Conversation, Item
 from aivc.testing.schema import Json
 from aivc.testing.script import CallTool, CutOff, Fail, Part, Say
 from aivc.testing.vad import OCTETS_PER_MS, AudioFormat
-from aivc.testing.voice import Codec, to_pcm_24k, transcode
+from aivc.testing.voice import to_pcm_24k, transcode
 
 if TYPE_CHECKING:
     import random

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 import trio
 
-from aivc.config.settings import Address
+from aivc.config.settings import Address, Codec
 
 SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}
 PAYLOAD_TYPES: Final = {"PCMU": 0, "PCMA": 8}  # RFC 3551 section 6
@@ -53,7 +53,7 @@ class Handset:
     """
 
     socket: trio.socket.SocketType
-    codec: str = "PCMU"
+    codec: Codec = "PCMU"
     ptime_ms: int = 20
     sequence: int = 1000
     rtp_timestamp: int = 16000

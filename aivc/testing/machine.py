@@ -11,6 +11,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from aivc.config.settings import Codec
 from aivc.testing.configuration import default_session, updated_session
 from aivc.testing.conversation import Conversation, Item
 from aivc.testing.hearing import Heard, InputBuffer, TurnEnded, TurnMissing, TurnStarted, user_item_body
@@ -21,7 +22,6 @@ from aivc.testing.rules import LARGEST_APPEND_OCTETS, LONGEST_EVENT_ID, check_ev
 from aivc.testing.schema import Json, Refusal
 from aivc.testing.script import ToolOutput, Turn
 from aivc.testing.vad import AudioFormat
-from aivc.testing.voice import Codec
 from aivc.testing.wire import from_beta, item_from_beta
 
 if TYPE_CHECKING:

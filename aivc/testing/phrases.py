@@ -10,7 +10,8 @@ from importlib.resources import files
 
 import attrs
 
-from aivc.testing.voice import Codec, transcode
+from aivc.config.settings import Codec
+from aivc.testing.voice import transcode
 
 TEXTS: dict[str, str] = {
     "model_greeting": "Hello, this is the A I V C demo line. How can I help you?",

@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 
 import attrs
 
+from aivc.config.settings import Codec
 from aivc.testing.phrases import phrase
 from aivc.testing.schema import Json
-from aivc.testing.voice import Codec, speech
+from aivc.testing.voice import speech
 
 CALL_CONTROL = ("terminate_call", "transfer_call")  # tools that end the call: no ready script uses them as an example
 

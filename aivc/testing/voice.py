@@ -10,9 +10,8 @@ import math
 import random
 from array import array
 from functools import lru_cache
-from typing import Literal
 
-Codec = Literal["PCMU", "PCMA"]
+from aivc.config.settings import Codec
 
 SAMPLES_PER_SECOND = 8000
 FULL_SCALE = 32768

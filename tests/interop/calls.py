@@ -10,12 +10,11 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from aivc.config.settings import Address
+from aivc.config.settings import Address, Codec
 from aivc.demo.simulator import open_simulator
 from aivc.testing.handset import RtpHeard
 from aivc.testing.model import FakeModel
 from aivc.testing.script import CallTool, Context, Part, Say, decided
-from aivc.testing.voice import Codec
 from interop import baresip, linphone, pjsip, sipp
 from interop.phone import DIALLED, Make
 from interop.service_process import LogLine, ServiceProcess, serving

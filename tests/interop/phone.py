@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from aivc.testing.voice import Codec
+from aivc.config.settings import Codec
 from interop.program import Program
 
 DIALLED = "1000"

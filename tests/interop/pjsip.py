@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
-from aivc.testing.voice import Codec
+from aivc.config.settings import Codec
 from interop.phone import RealPhone
 from interop.program import open_program
 from interop.speech import caller_audio, write_wav

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aivc.testing.voice import Codec
+from aivc.config.settings import Codec
 from interop.phone import RealPhone
 from interop.program import Program, open_program
 from interop.sipp_scenario import answered, expect, expect_request, in_dialog, pause, scenario, speak

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aivc.testing.voice import Codec
+from aivc.config.settings import Codec
 
 PAYLOAD_TYPES: dict[Codec, int] = {"PCMU": 0, "PCMA": 8}
 INVITE_BRANCH = "z9hG4bK-[pid]-[call_number]-invite"

@@ -8,8 +8,9 @@ from array import array
 from functools import cache
 from pathlib import Path
 
+from aivc.config.settings import Codec
 from aivc.testing.phrases import phrase
-from aivc.testing.voice import SAMPLES, SAMPLES_PER_SECOND, Codec, little_endian, nearest_octet, silence
+from aivc.testing.voice import SAMPLES, SAMPLES_PER_SECOND, little_endian, nearest_octet, silence
 
 LEAD_SECONDS = 0.2  # of silence before the caller speaks
 SPEECH_SECONDS = 1.6

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from aivc.config.settings import Codec
 from aivc.testing import Handset, Say, VirtualNetwork, echo, phrase, scripted, speech
 from aivc.testing.voice import transcode
 from scenarios.conftest import Dialect
 from scenarios.world import DELAY, open_world
 
-Codec = Literal["PCMU", "PCMA"]
 FRAME_OCTETS = 160  # 20 ms
 
 each_codec = pytest.mark.parametrize("codec", ["PCMU", "PCMA"])

@@ -29,7 +29,7 @@ from aivc import (
     SipSettings,
     open_service,
 )
-from aivc.config.settings import Address, ServiceSettings
+from aivc.config.settings import Address, Codec, ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
@@ -88,11 +88,11 @@ class World:
     phone: Phone
     events: list[CallEvent] = attrs.field(factory=list)  # what the observer heard, once the calls are over
 
-    def dial(self, codec: str = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
+    def dial(self, codec: Codec = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
         """Call, wait for the answer, hang up at the end of the block; `more` as in `Phone.dial`."""
         return self.phone.dial(NUMBER, codec=codec, **more)
 
-    def ring(self, codec: str = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
+    def ring(self, codec: Codec = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
         """Call; the block runs before the answer."""
         return self.phone.ring(NUMBER, codec=codec, **more)
 
