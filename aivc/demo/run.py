@@ -25,7 +25,7 @@ from aivc.demo.wav import write_stereo
 from aivc.media.ports import local_ip_towards
 from aivc.nursery.ending import leaves
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
-from aivc.nursery.service import open_service
+from aivc.nursery.service import open_service, spare_startup_objects
 from aivc.realtime.tools import load_tools, tool
 from aivc.testing.caller import CallRefused, PhoneCall, open_phone
 from aivc.testing.model import FakeModel
@@ -88,6 +88,7 @@ async def make_call(display: Display) -> CallRecording:
     async with trio.open_nursery() as nursery, open_simulator(model) as url:
         nursery.start_soon(watch, receive, see)
         async with open_service(loopback(url), tools=tools, observer=send) as service, open_phone() as phone:
+            spare_startup_objects()
             host, port = service.listening[0]
             async with phone.dial(f"sip:demo@{host}:{port}") as call:
                 nursery.start_soon(show_levels, display, call.handset)

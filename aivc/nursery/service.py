@@ -195,12 +195,16 @@ async def run_service(settings: Settings, *, observer: Observer | None = None) -
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_service(settings, observer=observer):
-                # Start-up made tens of thousands of objects that live for ever: no collection need look at them again.
-                gc.collect()
-                gc.freeze()
+                spare_startup_objects()
                 await anext(signals)
                 nursery.start_soon(stop_at_once, signals, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
+
+
+def spare_startup_objects() -> None:
+    """Start-up made tens of thousands of objects that live for ever: no collection need stop the media for them."""
+    gc.collect()
+    gc.freeze()
 
 
 async def stop_at_once(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
