@@ -164,7 +164,7 @@ class OpenAISettings:
     tools: tuple[str, ...] = attrs.field(
         default=(),
         metadata=about(
-            "Python files with functions the model may call; a relative path is looked for beside the"
+            "A Python file, or a list of them, with functions the model may call; a relative path is looked for beside the"
             " configuration file, then in the working directory",
             variable="OPENAI_TOOLS",
         ),
