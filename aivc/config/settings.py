@@ -164,8 +164,8 @@ class OpenAISettings:
     tools: tuple[str, ...] = attrs.field(
         default=(),
         metadata=about(
-            "A Python file, or a list of them, with functions the model may call; a relative path is looked for beside the"
-            " configuration file, then in the working directory",
+            "A Python file, or a list of them, with functions the model may call; a relative path is looked for"
+            " beside the configuration file, then in the working directory",
             variable="OPENAI_TOOLS",
         ),
     )
