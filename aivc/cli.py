@@ -17,7 +17,7 @@ from typing import TypeVar
 import click
 import trio
 
-from aivc import __version__, logs
+from aivc import __version__, load_tools, logs
 from aivc.config.effective import effective_table
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.rules import parse_host_port
@@ -80,10 +80,10 @@ def serve(config: str | None, simulator: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("aivc-demo"),
     show_default=True,
-    help="Folder for the recording, the transcript and the timeline.",
+    help="Folder for the sound file, the timeline picture and the latency table.",
 )
 @click.option("--listen", is_flag=True, help="Keep the service up for your own softphone, until Ctrl-C.")
-@click.option("--sip-port", type=click.IntRange(1, 65535), help="UDP port to listen on with --listen, 5060 by default.")
+@click.option("--sip-port", type=click.IntRange(1, 65535), help="UDP port for --listen, 5060 by default.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the log, too.")
 def demo(out: Path, listen: bool, sip_port: int | None, verbose: bool) -> None:
     """Make one whole call on this machine: a caller, the service and a simulated model.
@@ -121,12 +121,17 @@ def simulator(listen: tuple[str, int]) -> None:
 @config_option
 @click.option("--simulator", is_flag=True, help="Check for `serve --simulator`, which needs no key.")
 def check(config: str | None, simulator: bool) -> None:
-    """Show every setting, its value and where that comes from; then what looks wrong.
+    """Show every setting, its value and where that comes from; then what looks wrong. Imports the tool files.
 
     The source is `default`, `file`, or `environment` and the variable. Secrets are masked. With errors they are all
     printed, one a line, and the exit status is 2.
     """
     loaded = loaded_or_exit(config, simulator=simulator)
+    try:
+        load_tools(loaded.settings.openai.tools)
+    except ConfigError as error:
+        print_errors(error)
+        sys.exit(UNUSABLE)
     click.echo(logs.redacted(effective_table(loaded)))
 
 
@@ -135,9 +140,13 @@ def loaded_or_exit(config: str | None, *, simulator: bool) -> Loaded:
     try:
         return load(config, os.environ, simulator=simulator)
     except ConfigError as error:
-        for line in error.errors:
-            click.echo(logs.redacted(line), err=True)
+        print_errors(error)
         sys.exit(UNUSABLE)
+
+
+def print_errors(error: ConfigError) -> None:
+    for line in error.errors:
+        click.echo(logs.redacted(line), err=True)
 
 
 def run(task: Callable[[], Awaitable[T]]) -> T:

@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import settings
+
+# The same examples every time, so that a run says something about the change and not about luck. To look for new ones:
+# HYPOTHESIS_PROFILE=explore pytest -k "any or every"
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=3000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture

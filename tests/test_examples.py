@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +14,18 @@ import trio
 from trio.testing import MockClock
 
 import aivc
-from aivc.testing import CallTool, FakeModel, Part, Say, VirtualNetwork, connect_to, open_phone, scripted, speech
+from aivc.testing import (
+    CallTool,
+    FakeModel,
+    Part,
+    Say,
+    VirtualNetwork,
+    connect_to,
+    open_phone,
+    scripted,
+    serve_port,
+    speech,
+)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -66,3 +80,44 @@ async def test_the_embedding_example_takes_a_call_and_answers_with_its_own_tool(
 async def serve(embed: ModuleType, agent: aivc.UserAgent, config: aivc.Settings, model: FakeModel) -> None:
     serve_one = partial(aivc.serve_call, settings=config, tools=embed.tools(), connect=connect_to(model))
     await embed.answer_phone(agent, serve_one)
+
+
+async def test_the_embedding_example_runs_as_a_program_against_a_server_without_a_key() -> None:
+    model = FakeModel(scripted([[Say("Hello.", seconds=1.0)]]), require_key=False)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            port: int = await nursery.start(serve_port, model)
+            url = f"ws://127.0.0.1:{port}/v1/realtime"
+            environment = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
+            environment |= {"OPENAI_URL": url, "AIVC_SIP_LISTEN": "udp:127.0.0.1:0"}
+            start = partial(
+                trio.run_process,
+                [sys.executable, str(EXAMPLES / "embed.py")],
+                env=environment,
+                stdout=subprocess.PIPE,
+                check=False,
+            )
+            process: trio.Process = await nursery.start(start)
+            assert process.stdout is not None
+            shown = b""
+            while b"\n" not in shown:
+                shown += await process.stdout.receive_some()
+            address = shown.decode().split()[-1]
+            async with open_phone() as phone, phone.dial(f"sip:shop@{address}") as call:
+                await call.handset.wait_speech(0.2)
+            while b"caller_hung_up" not in shown:
+                shown += await process.stdout.receive_some()
+            process.terminate()
+            await process.wait()
+            nursery.cancel_scope.cancel()
+    assert model.sessions[0].errors == []
+
+
+async def test_the_embedding_example_asks_for_a_key_in_one_line() -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("OPENAI_API_KEY", "OPENAI_URL")}
+    with trio.fail_after(30):
+        done = await trio.run_process(
+            [sys.executable, str(EXAMPLES / "embed.py")], env=environment, capture_stderr=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == ["Set OPENAI_API_KEY, or OPENAI_URL to a server that needs no key."]

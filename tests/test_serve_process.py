@@ -69,7 +69,7 @@ async def test_a_signal_refuses_new_calls_and_hangs_up_the_running_one_when_its_
                 assert call.handset.heard[-1].at > told + DRAIN_SECONDS / 2  # until then the call went on
             assert await service.program.wait_exit() == 0
     assert [line["ending"] for line in service.log("call.ended")] == ["drained"]
-    assert service.log("service.stopped", calls_cut=0)
+    assert service.log("service.stopped", calls_cut=1)
 
 
 async def test_a_drained_service_ends_as_soon_as_its_last_call_is_over() -> None:

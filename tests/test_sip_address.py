@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aivc.sip.address import (
@@ -193,6 +193,8 @@ SEPARATORS = [
 ]
 
 
+@example("A:0>")
+@example("A:>")
 @given(st.text(st.characters(max_codepoint=255)) | st.lists(st.sampled_from(SEPARATORS)).map("".join))
 def test_any_text_is_read_or_refused_and_what_is_read_round_trips(text: str) -> None:
     for parse in (parse_uri, parse_name_addr, parse_via):

@@ -55,6 +55,7 @@ async def run_demo(*, out: Path, listen: bool, sip_port: int | None) -> int:
     if listen:
         await run_demo_line(sip_port or 5060)
         return 0
+    make_folder(out)  # better refused now than after the call
     recording: CallRecording | None = None
     try:
         with open_display(sys.stdout) as display, trio.move_on_after(LONGEST):
@@ -141,9 +142,13 @@ def for_softphone(url: str, sip_port: int) -> Settings:
     )
 
 
+def make_folder(out: Path) -> None:
+    """Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+
+
 def write_files(recording: CallRecording, out: Path) -> list[Path]:
     """The sound file, the picture and the table. Raises OSError."""
-    out.mkdir(parents=True, exist_ok=True)
     sound, picture, table = out / "call.wav", out / "timeline.svg", out / "latency.txt"
     write_stereo(sound, recording)
     picture.write_text(draw_timeline(recording), encoding="utf-8")

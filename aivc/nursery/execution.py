@@ -77,7 +77,7 @@ async def output_of(
         return as_error(f"{call.name} did not finish within {seconds:g} seconds")
     except (Exception, SystemExit) as error:  # sys.exit() in a tool may not end the service
         logs.event(log, "tool.failed", level=logging.ERROR, name=call.name, exc_info=error)
-        return as_error(f"{call.name} failed: {type(error).__name__}: {error}")
+        return as_error(logs.redacted(f"{call.name} failed: {type(error).__name__}: {error}"))
 
 
 async def invoke(function: Callable[[], object], threads: trio.CapacityLimiter) -> object:

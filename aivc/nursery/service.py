@@ -128,10 +128,11 @@ async def drain(service: Service, hang_up: trio.Event) -> None:
     logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
     with trio.move_on_after(settings.service.drain_seconds):
         await service.idle.wait()
+    calls_cut = service.calls
     hang_up.set()
     with trio.move_on_after(settings.sip.hang_up_seconds + settings.openai.close_seconds + LAST_WORDS):
         await service.idle.wait()
-    logs.event(log, "service.stopped", calls_cut=service.calls)
+    logs.event(log, "service.stopped", calls_cut=calls_cut)
 
 
 async def answer_calls(service: Service, agent: UserAgent, serve: ServeCall) -> None:

@@ -25,6 +25,7 @@ from aivc.sip.scanner import (
     parse_port,
 )
 
+NOT_IN_URIS: Final = '<>"\\^`{|}'  # the delimiters around URIs and what else RFC 3986 leaves out of them
 DEFAULT_PORT: Final = 5060  # RFC 3261 section 19.1.2, UDP and TCP
 MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 section 8.1.1.7
 MAX_CSEQ: Final = 2**32 - 1  # RFC 3261 section 8.1.1.5: a 32-bit unsigned integer
@@ -162,8 +163,8 @@ def parse_uri(text: str) -> Uri:
     Raises:
       AddressError: not a URI, or a sip URI that breaks section 19.1.1.
     """
-    if not all("!" <= char <= "~" for char in text):
-        raise AddressError("space or non-ASCII octet in a URI")
+    if not all("!" <= char <= "~" and char not in NOT_IN_URIS for char in text):
+        raise AddressError("character that no URI may have")
     scheme, colon, rest = text.partition(":")
     if not (colon and rest and scheme[0:1].isalpha() and ALPHANUMERIC.union("+-.").issuperset(scheme)):
         raise AddressError("URI without a scheme")
