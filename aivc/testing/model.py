@@ -216,7 +216,10 @@ async def serve_port(
     Raises:
         OSError: the port cannot be had.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     bound: int = listeners[0].socket.getsockname()[1]
     task_status.started(bound)
     await trio.serve_listeners(model.serve_stream, listeners)
