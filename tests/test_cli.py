@@ -168,10 +168,3 @@ def test_check_finds_a_tool_file_that_cannot_be_imported(tmp_path: Path) -> None
     result = invoke("check", **KEY, OPENAI_TOOLS=str(file))
     assert result.exit_code == 2
     assert result.stderr == f"openai.tools: {file}: RuntimeError: broken\n"
-
-
-def test_a_demo_folder_that_cannot_be_made_is_told_before_the_call() -> None:
-    result = invoke("demo", "--out", "/proc/nowhere")
-    assert result.exit_code == 1
-    assert "/proc/nowhere" in result.stderr
-    assert "answered" not in result.output

@@ -47,6 +47,15 @@ async def test_the_demo_makes_a_whole_call_and_leaves_sound_picture_and_figures(
         assert sum(parts) == total
 
 
+async def test_a_folder_that_cannot_be_made_is_told_before_the_call() -> None:
+    command = [sys.executable, "-m", "aivc", "demo", "--out", "/proc/nowhere"]
+    with trio.fail_after(30):
+        done = await trio.run_process(command, env=ENVIRONMENT, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.returncode == 1
+    assert "/proc/nowhere" in done.stderr.decode()
+    assert done.stdout == b""
+
+
 async def test_a_softphone_may_call_the_demo_line(tmp_path: Path) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
         probe.bind(("0.0.0.0", 0))
