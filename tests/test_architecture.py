@@ -270,7 +270,7 @@ def test_the_rules_for_tests_bite(tmp_path: Path) -> None:
 def test_the_rule_against_paths_of_one_machine_bites(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     document = tmp_path / "docs" / "a.md"
-    document.write_text("see https://example.com/work/x, docs/home/y, /etc/aivc and ~/work/z\n")
+    document.write_text("see https://example.com/root/x, docs/home/y, /etc/aivc and ~/home/z\n")
     assert workplace_paths(tmp_path) == []
     for folder in ("work", "home", "root", "Users"):
         document.write_text(f"fine\nsee `/{folder}/me/aivc`\n")

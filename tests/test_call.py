@@ -16,7 +16,7 @@ from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Settings, S
 from aivc.config.settings import ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.media.ports import NoPortFree
-from aivc.nursery.call import as_cause, event_ids, media_address, until_over
+from aivc.nursery.call import Progress, as_cause, event_ids, make_record, media_address, until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.record import Answered, Ended
 from aivc.nursery.watch import (
@@ -210,6 +210,19 @@ async def test_our_sdp_names_an_address_that_the_caller_can_reach(
     with trio.fail_after(1), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind((bind_ip, 40_000))
         assert await media_address(paper_leg(), settings, sock) == (told, 40_000)
+
+
+async def test_what_was_dropped_on_the_way_is_in_the_record() -> None:
+    given = parts()
+    given.performer.playout.refused_octets = 1
+    given.performer.conversation.dropped_deltas = 2
+    given.performer.conversation.responses.refused_requests = 3
+    given.performer.conversation.tools.forgotten = 4
+    given.performer.announcer.missed = 5
+    progress = Progress(0.0, performer=given.performer)
+    record = make_record(paper_leg(), progress, given.performer.announcer, CallOver(Ending.CALLER_HUNG_UP))
+    dropped = (record.refused_octets, record.late_deltas, record.refused_requests, record.forgotten_tools)
+    assert (*dropped, record.observer_missed) == (1, 2, 3, 4, 5)
 
 
 def test_event_ids_are_never_repeated() -> None:

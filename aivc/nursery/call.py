@@ -333,6 +333,8 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOv
         protocol_violations=turns.violations,
         refused_octets=performer.playout.refused_octets if performer else 0,
         late_deltas=performer.conversation.dropped_deltas if performer else 0,
+        refused_requests=performer.conversation.responses.refused_requests if performer else 0,
+        forgotten_tools=performer.conversation.tools.forgotten if performer else 0,
         observer_missed=announcer.missed,
     )
 

@@ -74,6 +74,8 @@ class CallRecord:
     protocol_violations: int  # events from the model that could not be read
     refused_octets: int = 0  # of the model's audio, beyond the two minutes that may wait
     late_deltas: int = 0  # audio of responses that had been cut already
+    refused_requests: int = 0  # responses of ours that the model would not begin, given up
+    forgotten_tools: int = 0  # responses with open tool calls beyond those that are remembered
     observer_missed: int = 0  # events that did not fit into the observer's channel
 
     @property

@@ -15,7 +15,6 @@ from aivc.config.settings import Codec
 
 SAMPLES_PER_SECOND = 8000
 FULL_SCALE = 32768
-SPEECH_DBFS = -20.0  # what a telephone's talker has, active level (ITU-T P.56)
 
 
 def mulaw_sample(octet: int) -> int:
