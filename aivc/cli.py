@@ -17,7 +17,7 @@ from typing import TypeVar
 import click
 import trio
 
-from aivc import __version__, load_tools, logs
+from aivc import __version__, logs
 from aivc.config.effective import effective_table
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.rules import parse_host_port
@@ -121,14 +121,17 @@ def simulator(listen: tuple[str, int]) -> None:
 @config_option
 @click.option("--simulator", is_flag=True, help="Check for `serve --simulator`, which needs no key.")
 def check(config: str | None, simulator: bool) -> None:
-    """Show every setting, its value and where that comes from; then what looks wrong. Imports the tool files.
+    """Show every setting, its value and where that comes from; then what looks wrong. Imports the tool files and
+    reads the sounds.
 
     The source is `default`, `file`, or `environment` and the variable. Secrets are masked. With errors they are all
     printed, one a line, and the exit status is 2.
     """
     loaded = loaded_or_exit(config, simulator=simulator)
+    from aivc.nursery.service import equip
+
     try:
-        load_tools(loaded.settings.openai.tools)
+        equip(loaded.settings)
     except ConfigError as error:
         print_errors(error)
         sys.exit(UNUSABLE)

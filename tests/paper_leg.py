@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 import trio
 from call_parts import REMOTE
 
 from aivc.config.settings import Address
-from aivc.sip.leg import AudioAgreement, LegEvent, Rejection
+from aivc.sip.leg import AudioAgreement, LegEvent, ReferOutcome, Rejection
 
 AGREEMENT = AudioAgreement("PCMU", 0, REMOTE)
 
@@ -25,7 +27,9 @@ class PaperLeg:
     caller: str = "sip:alice@192.0.2.9"
     dialled: str = "1000"
     agreement: AudioAgreement = AGREEMENT
+    headers: Mapping[str, str] = attrs.field(factory=dict)
     source: Address = REMOTE
+    outcomes: list[ReferOutcome] = attrs.field(factory=list)  # of the transfers to come; then none ever answers
 
     async def ring(self) -> None:
         self.did.append("ring")
@@ -37,6 +41,13 @@ class PaperLeg:
 
     async def reject(self, rejection: Rejection) -> None:
         self.did.append(rejection)
+
+    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+        self.did.append(("refer", refer_to, referred_by))
+        if not self.outcomes:
+            await trio.sleep(seconds)
+            return ReferOutcome(None, "no answer")
+        return self.outcomes.pop(0)
 
     async def hang_up(self, reason: str) -> None:
         if self.speechless:

@@ -31,13 +31,18 @@ PUBLIC = "__init__.py"  # says what is public, so it may import anything
 
 PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
-    | {f"sip/{name}.py" for name in ("transaction", "dialog")}
+    | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer")}
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
+    | {f"media/{name}.py" for name in ("dtmf", "filling")}
     | {f"realtime/{name}.py" for name in ("events", "dialects", "decoding", "session", "target", "framing", "errors")}
     | {f"realtime/{name}.py" for name in ("conversation", "effects", "sequencer", "toolcalls", "recent", "schema")}
-    | {f"nursery/{name}.py" for name in ("ending", "turns")}
+    | {f"realtime/{name}.py" for name in ("machines", "caller_side", "model_side", "interruption", "items", "setbacks")}
+    | {f"realtime/{name}.py" for name in ("patience", "courtesies", "history", "replay", "usage")}
+    | {f"realtime/{name}.py" for name in ("turn_detection",)}
+    | {f"realtime/{name}.py" for name in ("arguments", "toolerrors", "transfers")}
+    | {f"nursery/{name}.py" for name in ("ending", "turns", "record", "cost")}
     | {f"demo/{name}.py" for name in ("recording", "timeline", "report", "wav")}
-    | {"testing/vad.py", "testing/script.py"}
+    | {"testing/keys.py", "testing/vad.py", "testing/script.py", "testing/wording.py"}
 )  # and every file of config/
 IMPURE_MODULES = frozenset(
     {"asyncio", "concurrent", "multiprocessing", "os", "random", "secrets", "select", "selectors", "signal", "socket"}

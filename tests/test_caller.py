@@ -17,7 +17,7 @@ from aivc.config.settings import Address, Codec
 from aivc.sip.leg import AckMissing, Cancelled, HungUp
 from aivc.sip.message import Request, parse_untrusted
 from aivc.testing import CallRefused, Handset, Phone, VirtualNetwork, open_phone, silence, speech
-from aivc.testing.caller import answer_to, media_address
+from aivc.testing.wording import answer_to, media_address
 
 SERVER: Address = ("192.0.2.1", 5060)
 MEDIA: Address = ("192.0.2.1", 40_000)

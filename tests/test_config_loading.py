@@ -131,7 +131,17 @@ def test_an_unknown_variable_of_ours_is_warned_about_with_the_nearest_known_one(
         ("[openai]\nxyzzy = 1\n", "openai.xyzzy: unknown key"),
         ("[opnai]\nvoice = 'a'\n", "opnai: unknown section; did you mean openai?"),
         ("voice = 'a'\n", "voice: unknown section; voice belongs in [openai]"),
-        ("[xyzzy]\n", "xyzzy: unknown section; known are openai, sip, rtp, service, log"),
+        (
+            "[xyzzy]\n",
+            "xyzzy: unknown section; known are openai, sip, rtp, service, log, dtmf, sounds, tools, engine, records,"
+            " agents",
+        ),
+        ("[agnets.sales]\n", "agnets: unknown section; did you mean agents?"),
+        (
+            '["a b"]\nvoice = 1\n',
+            '"a b": unknown section; known are openai, sip, rtp, service, log, dtmf, sounds, tools,'
+            " engine, records, agents",
+        ),
         ("sip = 5060\n", "sip: expected a table, [sip], got an integer 5060"),
         ("[[sip]]\n", "sip: expected a table, [sip], got an array"),
     ],
@@ -316,54 +326,6 @@ def test_each_tool_file_that_is_missing_is_named() -> None:
         'openai.tools (OPENAI_TOOLS): there is no file "a.py"',
         'openai.tools (OPENAI_TOOLS): there is no file "b.py"',
     )
-
-
-# Warnings
-
-
-def warnings_of(**environ: str) -> tuple[str, ...]:
-    return load(None, KEY | {"OPENAI_API_MODEL": "gpt-realtime-2.1"} | environ).warnings
-
-
-def test_nothing_is_said_about_a_plain_configuration() -> None:
-    assert warnings_of() == ()
-
-
-def test_a_temperature_is_warned_about_only_when_set_and_only_in_the_ga_dialect() -> None:
-    (warning,) = warnings_of(OPENAI_TEMPERATURE="0.8")
-    assert warning.startswith("openai.temperature: has no effect")
-    assert warnings_of(OPENAI_TEMPERATURE="0.8", OPENAI_DIALECT="beta", OPENAI_URL="ws://127.0.0.1:1/") == ()
-
-
-def test_the_beta_dialect_is_warned_about_on_openais_own_host_only() -> None:
-    (warning,) = warnings_of(OPENAI_DIALECT="beta")
-    assert warning.startswith("openai.dialect: ")
-
-
-def test_a_text_to_speech_voice_is_warned_about() -> None:
-    (warning,) = warnings_of(OPENAI_VOICE="nova")
-    assert warning.startswith("openai.voice: nova")
-
-
-def test_a_port_range_smaller_than_the_calls_is_warned_about() -> None:
-    (warning,) = warnings_of(RTP_MIN_PORT="40001", RTP_MAX_PORT="40009", AIVC_SERVICE_MAX_CALLS="5")
-    assert "room for 4 calls" in warning
-    assert warnings_of(RTP_MIN_PORT="40000", RTP_MAX_PORT="40009", AIVC_SERVICE_MAX_CALLS="5") == ()
-
-
-def test_settings_without_effect_beside_others_are_warned_about() -> None:
-    assert len(warnings_of(OPENAI_TRANSFER_BY="sip:me@example.com")) == 1
-    assert warnings_of(OPENAI_TURN_DETECT_TYPE="semantic_vad") == ()
-    _, warning = warnings_of(OPENAI_TURN_DETECT_TYPE="none", OPENAI_TURN_DETECT_THRESHOLD="0.5")
-    assert warning == 'openai.turn_detection_threshold: has no effect with turn_detection_type = "none"'
-
-
-def test_the_default_model_is_warned_about_once_and_only_where_it_is_asked_for() -> None:
-    (warning,) = load(None, KEY).warnings
-    assert warning.startswith("openai.model: OpenAI shut gpt-4o-realtime-preview-2024-10-01 down")
-    assert load(None, {}, simulator=True).warnings == ()
-    assert load(None, {"OPENAI_DISABLE": "1"}).warnings == ()
-    assert load(None, {"OPENAI_URL": "ws://127.0.0.1:1/"}).warnings == ()
 
 
 # The table of `aivc check`

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import attrs
 import pytest
 import tomli
 
 from aivc.config import reference
-from aivc.config.catalogue import CATALOGUE, SECTIONS, Setting
+from aivc.config.catalogue import CATALOGUE, SECTIONS, SPECIAL, Setting, fields_of, record_class
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.metadata import KEY
-from aivc.config.settings import Secret, Settings
-from aivc.config.values import as_toml, from_text, read
+from aivc.config.percall import with_answer
+from aivc.config.settings import HttpTool, McpServer, Secret, Settings
+from aivc.config.spelling import as_toml
+from aivc.config.values import from_text, read
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "config.toml"
@@ -25,7 +28,7 @@ DOCUMENT = ROOT / "docs" / "configuration.md"
 
 each_setting = pytest.mark.parametrize("setting", CATALOGUE, ids=lambda setting: setting.path)
 
-# A valid value of each setting that is not its default, as TOML has it. `openai.tools` is given by the fixture.
+# A valid value of each setting that is not its default, as TOML has it. Paths of files are given by the fixture.
 OTHER: dict[str, object] = {
     "openai.key": "sk-other",
     "openai.model": "gpt-realtime-2.1-mini",
@@ -41,6 +44,33 @@ OTHER: dict[str, object] = {
     "openai.turn_detection_prefix_ms": 0,
     "openai.transfer_to": "sip:desk@example.com",
     "openai.transfer_by": "tel:+15551234567",
+    "openai.reconnect": False,
+    "openai.turn_detection_eagerness": "low",
+    "openai.turn_detection_create_response": False,
+    "openai.turn_detection_interrupt_response": False,
+    "openai.noise_reduction": "near_field",
+    "openai.transcription_model": "gpt-transcribe",
+    "openai.transcription_language": "de",
+    "openai.transcription_prompt": "Müller",
+    "openai.tool_choice": "opening_hours",
+    "openai.extra_session": {"audio": {"input": {"turn_detection": {"x": [1, 2.5, "z"]}}}, "tracing": "auto"},
+    "openai.welcome_interruptible": False,
+    "openai.interruption": "confirm",
+    "openai.confirm_ms": 400,
+    "openai.idle_timeout_ms": 8000,
+    "openai.idle_prompts": 3,
+    "openai.idle_message": "Ask whether anybody is there.",
+    "openai.farewell_message": "Say goodbye.",
+    "openai.disabled_tools": ["send_digits"],
+    "openai.tool_descriptions": {"terminate_call": "Hang up."},
+    "openai.filler_after_ms": 1500,
+    "openai.filler": "sound",
+    "openai.filler_message": "Say: just a second.",
+    "openai.transfer_targets": {"sales": "sip:sales@example.com", "desk-2": "tel:+4930123"},
+    "openai.transfer_allow": ["[+]49[0-9]*", "sip:.*@example[.]com"],
+    "openai.prices": {"input_audio": 32.0, "output_text": 16.5},
+    "openai.match": ["1[0-9]{3}", "desk"],
+    "openai.match_from": ["[+]49.*"],
     "openai.url": "ws://127.0.0.1:8765/v1/realtime",
     "openai.dialect": "beta",
     "sip.enabled": False,
@@ -52,24 +82,36 @@ OTHER: dict[str, object] = {
     "rtp.bind_ip": "127.0.0.1",
     "rtp.ip": "203.0.113.9",
     "rtp.nat": "off",
+    "rtp.reorder_ms": 0,
+    "rtp.hold": "nothing",
     "service.max_calls": 7,
     "service.retry_after_seconds": 3,
     "log.level": "debug",
     "log.format": "json",
+    "dtmf.enabled": False,
+    "dtmf.finish": "*#",
+    "dtmf.tone_ms": 100,
+    "dtmf.gap_ms": 50,
+    "tools.http": [{"name": "hours", "description": "When?", "url": "https://example.com/hours"}],
+    "tools.mcp": [{"server_label": "wiki", "server_url": "https://example.com/mcp", "allowed_tools": ["search"]}],
+    "engine.api_url": "https://example.com/bots",
+    "engine.api_failure": "refuse",
+    "records.directory": "calls",
+    "records.transcripts": False,
 }
 
 
 @pytest.fixture
 def tool_files(tmp_path: Path) -> list[str]:
-    files = [tmp_path / "weather.py", tmp_path / "desk.py"]
+    files = [tmp_path / "first.file", tmp_path / "second.file"]
     for file in files:
         file.write_text("")
     return [str(file) for file in files]
 
 
 def other_value(setting: Setting, tool_files: list[str]) -> object:
-    if setting.path == "openai.tools":
-        return tool_files
+    if setting.about.file:
+        return tool_files if get_origin(setting.kind) is tuple else tool_files[0]
     if setting.path in OTHER:
         return OTHER[setting.path]
     assert setting.kind is float, f"{setting.path} needs a line in OTHER"
@@ -84,7 +126,21 @@ def effective(loaded: Loaded, setting: Setting) -> object:
     value = getattr(getattr(loaded.settings, setting.section), setting.name)
     if isinstance(value, Secret):
         return value.reveal()
+    if record_class(setting.kind) is not None:
+        return [{name: item for name, item in plain(record).items() if item} for record in value]
     return list(value) if isinstance(value, tuple) else value
+
+
+def plain(record: HttpTool | McpServer) -> dict[str, object]:
+    """What was given for it: the other values are defaults."""
+    usual = {key.name: key.default for key in fields_of(type(record), "")}
+    given = {name: value for name, value in attrs.asdict(record).items() if value != usual[name]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def needed(setting: Setting, tool_files: list[str]) -> dict[str, str]:
+    """Variables without which its other value contradicts the rest."""
+    return {"AIVC_SOUNDS_HOLD": tool_files[0]} if setting.path == "openai.filler" else {}
 
 
 @each_setting
@@ -92,22 +148,24 @@ def test_a_setting_is_read_from_toml(setting: Setting, tmp_path: Path, tool_file
     value = other_value(setting, tool_files)
     file = tmp_path / "config.toml"
     file.write_text(f"[{setting.section}]\n{setting.name} = {as_toml(value)}\n")
-    loaded = load(str(file), {"CONFIG_FILE": "not read"}, simulator=True)
+    others = needed(setting, tool_files)
+    loaded = load(str(file), {"CONFIG_FILE": "not read"} | others, simulator=True)
     assert effective(loaded, setting) == value != setting.default
     assert loaded.sources[setting.path] == "file"
-    assert {source for path, source in loaded.sources.items() if path != setting.path} == {"default"}
+    sources = [source for path, source in loaded.sources.items() if path != setting.path]
+    assert len([source for source in sources if source != "default"]) == len(others)
 
 
 @each_setting
 def test_a_setting_is_read_from_the_environment(setting: Setting, tool_files: list[str]) -> None:
     value = other_value(setting, tool_files)
-    loaded = load(None, {setting.variable: as_variable(value)}, simulator=True)
+    loaded = load(None, {setting.variable: as_variable(value)} | needed(setting, tool_files), simulator=True)
     assert effective(loaded, setting) == value
     assert loaded.sources[setting.path] == f"environment {setting.variable}"
     assert not any(setting.variable in warning and "unknown" in warning for warning in loaded.warnings)
 
 
-bounded = [setting for setting in CATALOGUE if setting.about.low is not None]
+bounded = [setting for setting in CATALOGUE if setting.about.low is not None and setting.path != "openai.prices"]
 
 
 @pytest.mark.parametrize("setting", bounded, ids=lambda setting: setting.path)
@@ -128,7 +186,7 @@ def test_a_value_outside_the_range_is_refused_by_its_path(setting: Setting, tmp_
 def test_the_ends_of_the_range_are_allowed(setting: Setting) -> None:
     for value in (setting.about.low, setting.about.high):
         if value is not None:
-            assert read(setting, from_text(setting.kind, f"{value:g}")) == value
+            assert read(setting, from_text(setting.kind, f"{value:g}"), {}) == value
 
 
 @pytest.mark.parametrize("setting", [s for s in CATALOGUE if s.kind is float], ids=lambda setting: setting.path)
@@ -150,7 +208,8 @@ def test_a_setting_of_the_wrong_type_is_refused_not_coerced(setting: Setting, tm
 
 @each_setting
 def test_a_setting_is_documented(setting: Setting) -> None:
-    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ") and setting.variable in line]
+    lines = DOCUMENT.read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and f"| `{setting.variable}` |" in line]
     assert len(rows) == 1
     assert f"`{setting.name}`" in rows[0]
     assert setting.about.doc in rows[0]
@@ -162,19 +221,45 @@ def test_a_setting_is_documented(setting: Setting) -> None:
 def test_a_setting_stands_in_the_shipped_file_commented_at_its_default(setting: Setting) -> None:
     text = SHIPPED.read_text()
     section = text[text.index(f"\n[{setting.section}]") :].partition("\n\n\n[")[0]
+    if record_class(setting.kind) is not None:
+        assert f"({setting.variable}).\n#[[{setting.path}]]\n" in section
+        return
     (line,) = re.findall(rf"^#({setting.name} = .*)$", section, re.MULTILINE)
     shown = tomli.loads(line)[setting.name]
     default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
-    assert shown == default or (default is None and shown == setting.about.example is not None)
+    assert shown == default or (default in (None, [], {}) and shown == setting.about.example is not None)
     assert setting.variable in line
+
+
+RECORD_KEYS = [
+    key
+    for setting in CATALOGUE
+    if (cls := record_class(setting.kind)) is not None
+    for key in fields_of(cls, setting.path)
+]
+
+
+@pytest.mark.parametrize("key", RECORD_KEYS, ids=lambda key: key.path)
+def test_a_key_of_an_array_of_tables_is_documented_and_stands_in_the_shipped_file(key: Setting) -> None:
+    table = DOCUMENT.read_text().partition(f"### `[[{key.section}]]`: ")[2].partition("\n###")[0]
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| `{key.name}` |")]
+    assert key.about.doc in row
+    example = SHIPPED.read_text().partition(f"#[[{key.section}]]\n")[2].partition("\n\n")[0]
+    assert re.findall(rf"^#{key.name} = ", example, re.MULTILINE)
 
 
 def test_every_line_of_the_shipped_file_may_be_uncommented(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    uncommented = re.sub(r"^#(\w+ = )", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
+    uncommented = re.sub(r"^#(\w+ = |\[)", r"\1", SHIPPED.read_text(), flags=re.MULTILINE)
     file.write_text(re.sub(r"^model = .*\n(?=model)", "", uncommented, flags=re.MULTILINE))
-    loaded = load(str(file), {})
+    (tmp_path / "sounds").mkdir()
+    for name in ("sorry.wav", "busy.wav", "music.wav"):
+        (tmp_path / "sounds" / name).write_bytes(b"")
+    names = ("HOURS_AUTHORIZATION", "HOURS_SECRET", "WIKI_TOKEN")
+    loaded = load(str(file), dict.fromkeys(names, "Bearer x"))
     assert set(loaded.sources.values()) == {"file"}
+    assert [agent.name for agent in loaded.settings.agents] == ["sales"]
+    assert loaded.settings.tools.http[0].secret == Secret("Bearer x")
 
 
 def test_the_shipped_file_needs_only_a_key_and_says_nothing_against_itself() -> None:
@@ -191,6 +276,26 @@ def test_the_shipped_file_is_what_the_settings_render() -> None:
 def test_the_document_has_the_tables_that_the_settings_render() -> None:
     document = DOCUMENT.read_text()
     assert document == reference.with_tables(document), "run python -m aivc.config.reference"
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_each_example_of_the_document_is_a_configuration_without_warnings(tmp_path: Path, block: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(block)
+    names = ("OPENAI_API_KEY", "HOURS_AUTHORIZATION", "HOURS_SECRET", "WIKI_TOKEN")
+    loaded = load(str(file), dict.fromkeys(names, "x") | {"OPENAI_API_MODEL": "gpt-realtime-2.1"})
+    assert loaded.warnings == ()
+    assert "file" in loaded.sources.values()
+
+
+def test_the_answer_in_the_document_can_be_used() -> None:
+    question, answer = (json.loads(block) for block in blocks("json"))
+    assert question["bot"] == "100"
+    assert with_answer(Settings(), answer).openai.welcome_message == answer["openai"]["welcome_message"]
 
 
 def test_a_document_without_its_marks_is_refused() -> None:
@@ -219,6 +324,7 @@ def test_the_fixed_names_stay() -> None:
         "openai.tools": "OPENAI_TOOLS",
         "openai.url": "OPENAI_URL",
         "openai.dialect": "OPENAI_DIALECT",
+        "engine.api_url": "API_URL",
         "rtp.min_port": "RTP_MIN_PORT",
         "rtp.max_port": "RTP_MAX_PORT",
         "rtp.bind_ip": "RTP_BIND_IP",
@@ -237,7 +343,7 @@ def test_every_field_of_every_section_is_in_the_catalogue() -> None:
     fields = [(section, field) for section, cls in SECTIONS.items() for field in attrs.fields(cls)]
     assert [f"{section}.{field.name}" for section, field in fields] == [setting.path for setting in CATALOGUE]
     assert all(KEY in field.metadata for _, field in fields)
-    assert list(SECTIONS) == [field.name for field in attrs.fields(Settings)]
+    assert [*SECTIONS, *SPECIAL] == [field.name for field in attrs.fields(Settings)]
 
 
 def test_a_secret_does_not_print_itself() -> None:

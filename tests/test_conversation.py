@@ -6,14 +6,15 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from realtime_talk import FRAME, Cut, call, conversation, sent, speaking
+from realtime_talk import FRAME, Cut, call, conversation, requests, sent, speaking
 
 from aivc.config.settings import OpenAISettings, Secret
 from aivc.realtime import effects, events
-from aivc.realtime.conversation import ERROR_STORM, RETRY_SECONDS, Conversation
+from aivc.realtime.conversation import Conversation
 from aivc.realtime.effects import Effect, Send
 from aivc.realtime.errors import ErrorKind
 from aivc.realtime.sequencer import ANSWER_SECONDS
+from aivc.realtime.setbacks import ERROR_STORM, RETRY_SECONDS
 
 # The greeting
 
@@ -170,7 +171,8 @@ def test_an_error_about_a_correction_of_ours_is_benign_whatever_its_code(code: s
 )
 def test_a_truncation_is_never_longer_than_the_item_and_never_zero(items: list[Cut]) -> None:
     talk = conversation()
-    speaking(talk)
+    for item in items:
+        speaking(talk, item_id=item.item_id)
     talk.handle(events.SpeechStarted("u1", 0), 1.0)
     told = {}
     for event in sent(talk.playout_cut(items, 1.0)):
@@ -192,7 +194,7 @@ def test_a_truncation_is_never_longer_than_the_item_and_never_zero(items: list[C
 
 
 def test_a_failed_response_is_asked_for_again_once_after_a_pause() -> None:
-    talk = conversation(welcome_message="Hello.")
+    talk = conversation(welcome_message="Hello.", answer_seconds=0)
     (greeting,) = sent(talk.begin(0.0))
     talk.handle(events.ResponseCreated("r1"), 0.1)
     failed = events.ResponseDone("r1", "failed", error_code="server_error", error_message="busy")
@@ -212,6 +214,7 @@ def test_the_caller_speaking_replaces_the_second_attempt() -> None:
     talk = conversation()
     talk.handle(events.ResponseCreated("r1"), 0.0)
     talk.handle(events.ResponseDone("r1", "failed", error_code="server_error"), 0.1)
+    assert talk.deadline == 0.1 + RETRY_SECONDS
     talk.handle(events.SpeechStarted("u1", 0), 0.2)
     assert talk.deadline == float("inf")
 
@@ -265,15 +268,48 @@ def test_a_refused_request_makes_room_for_the_next() -> None:
     assert events.CreateResponse("e3") in sent(talk.tool_finished("c1", "ok", 0.4))
 
 
-def test_an_unanswered_request_is_reported_and_not_repeated() -> None:
-    talk = conversation(welcome_message="Hello.")
-    talk.begin(0.0)
+def test_an_unanswered_greeting_is_reported_and_asked_for_once_more() -> None:
+    talk = conversation(welcome_message="Hello.", answer_seconds=0)
+    (greeting,) = requests(talk.begin(0.0))
     assert talk.deadline == ANSWER_SECONDS
     assert talk.expire(ANSWER_SECONDS - 0.1) == []
-    (notice,) = talk.expire(ANSWER_SECONDS)
-    assert isinstance(notice, effects.RealtimeError)
-    assert notice.code == "response_timeout"
+    wanted = talk.expire(ANSWER_SECONDS)
+    assert [effect.code for effect in wanted if isinstance(effect, effects.RealtimeError)] == ["response_timeout"]
+    assert requests(wanted) == [attrs.evolve(greeting, event_id="e2")]
+    assert requests(talk.expire(2 * ANSWER_SECONDS)) == []
     assert talk.deadline == float("inf")
+
+
+def test_an_unanswered_remark_is_not_repeated() -> None:
+    talk = conversation(answer_seconds=0)
+    assert requests(talk.say("Say: one moment.", 0.0))
+    assert requests(talk.expire(ANSWER_SECONDS)) == []
+
+
+def test_a_slow_server_that_answers_the_first_request_is_not_asked_a_third_time() -> None:
+    talk = conversation(welcome_message="Hello.", answer_seconds=0)
+    (first,) = requests(talk.begin(0.0))
+    (second,) = requests(talk.expire(ANSWER_SECONDS))
+    talk.handle(events.ResponseCreated("r1", first.event_id), 5.1)
+    busy = events.ErrorEvent("conversation_already_has_active_response", "wait", event_id=second.event_id)
+    talk.handle(busy, 5.1)
+    assert requests(talk.handle(events.ResponseDone("r1", "completed"), 6.0)) == []
+
+
+def test_an_incomplete_response_is_noted_and_what_came_of_it_is_played() -> None:
+    talk = conversation()
+    speaking(talk)
+    wanted = talk.handle(events.ResponseDone("r1", "incomplete", "max_output_tokens"), 0.5)
+    assert effects.ItemAudioDone("i1") in wanted
+    assert [effect.code for effect in wanted if isinstance(effect, effects.RealtimeError)] == ["max_output_tokens"]
+    assert requests(wanted) == []
+
+
+def test_errors_of_remote_tools_are_notices() -> None:
+    talk = conversation()
+    for _ in range(2 * ERROR_STORM):
+        (notice,) = talk.handle(events.ErrorEvent("mcp_list_tools_failed", "m"), 0.0)
+        assert isinstance(notice, effects.RealtimeError)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 from realtime_talk import call, conversation, sent
 
 from aivc.realtime import effects, events
-from aivc.realtime.conversation import ERROR_STORM, RETRY_SECONDS
 from aivc.realtime.errors import ErrorKind, classify
+from aivc.realtime.setbacks import ERROR_STORM, RETRY_SECONDS
 
 
 @pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded"])
 def test_a_request_refused_for_the_moment_is_sent_again_once(code: str) -> None:
-    talk = conversation("Hello")
+    talk = conversation("Hello", answer_seconds=0)
     (greeting,) = sent(talk.begin(0.0))
     assert sent(talk.handle(events.ErrorEvent(code, "busy", event_id=greeting.event_id), 1.0)) == []
     (again,) = sent(talk.expire(1.0 + RETRY_SECONDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from aivc.config.settings import Codec, OpenAISettings
 from aivc.realtime import events
 from aivc.realtime.dialects import BETA, GA, Dialect, ProtocolViolation, dialect_named
+from aivc.realtime.errors import ErrorKind, classify
 
 SETTINGS = OpenAISettings(voice="marin", max_tokens=500)
 both = pytest.mark.parametrize("dialect", [GA, BETA], ids=["ga", "beta"])
@@ -73,6 +75,13 @@ def read(dialect: Dialect, event_type: str, **fields: object) -> events.ServerEv
                 "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "42#"}]},
             },
         ),
+        (
+            events.SendFunctionCall("e", "call_1", "book", '{"n":2}'),
+            {
+                "type": "conversation.item.create",
+                "item": {"type": "function_call", "call_id": "call_1", "name": "book", "arguments": '{"n":2}'},
+            },
+        ),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, dict) else "",
 )
@@ -84,6 +93,12 @@ def test_what_the_assistant_said_has_its_own_content_type_in_each_dialect() -> N
     said = events.SendText("e", "assistant", "Hello.")
     assert sent(GA, said)["item"]["content"][0]["type"] == "output_text"
     assert sent(BETA, said)["item"]["content"][0]["type"] == "text"
+
+
+@both
+def test_a_raw_event_goes_out_as_it_is(dialect: Dialect) -> None:
+    mine = {"type": "input_audio_buffer.clear", "event_id": "mine", "more": [1, None]}
+    assert sent(dialect, events.SendRaw(mine)) == mine
 
 
 def test_only_the_beta_sends_its_header() -> None:
@@ -168,6 +183,55 @@ def test_the_common_events_are_read(dialect: Dialect) -> None:
     )
     assert failed == events.CallerTranscriptFailed("i", "audio_unintelligible", "?")
     assert read(dialect, "response.created", response={"id": "resp_1"}) == events.ResponseCreated("resp_1")
+
+
+@both
+def test_a_committed_turn_and_an_idle_caller_are_read(dialect: Dialect) -> None:
+    committed = read(dialect, "input_audio_buffer.committed", item_id="item_1", previous_item_id=None)
+    assert committed == events.InputCommitted("item_1")
+    idle = read(dialect, "input_audio_buffer.timeout_triggered", item_id="item_2", audio_start_ms=1, audio_end_ms=2)
+    assert idle == events.IdleTimeout("item_2")
+    with pytest.raises(ProtocolViolation):
+        read(dialect, "input_audio_buffer.committed")
+
+
+TOKENS = {"type": "tokens", "input_tokens": 22, "output_tokens": 5, "input_token_details": {"audio_tokens": 20}}
+
+
+@both
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (None, events.CallerTranscript("i", "Hi")),
+        (TOKENS, events.CallerTranscript("i", "Hi", events.Usage(22, 5, 20))),
+        ({"type": "duration", "seconds": 3}, events.CallerTranscript("i", "Hi", seconds=3.0)),
+        ({"type": "duration", "seconds": 2.5}, events.CallerTranscript("i", "Hi", seconds=2.5)),
+        ({"type": "duration", "seconds": -1}, events.CallerTranscript("i", "Hi")),
+        ({"type": "duration", "seconds": math.inf}, events.CallerTranscript("i", "Hi")),
+        ({"type": "duration", "seconds": 10**400}, events.CallerTranscript("i", "Hi")),
+    ],
+)
+def test_a_transcript_tells_what_it_cost(dialect: Dialect, usage: object, expected: events.CallerTranscript) -> None:
+    name = "conversation.item.input_audio_transcription.completed"
+    assert read(dialect, name, item_id="i", transcript="Hi", usage=usage) == expected
+
+
+def test_a_failure_of_a_remote_tool_server_is_an_error_that_ends_nothing() -> None:
+    listing = read(GA, "mcp_list_tools.failed", item_id="item_1")
+    assert isinstance(listing, events.ErrorEvent)
+    assert (listing.code, listing.message) == ("mcp_list_tools_failed", "the item is item_1")
+    called = read(GA, "response.mcp_call.failed", item_id="item_2", output_index=0)
+    assert isinstance(called, events.ErrorEvent)
+    assert called.code == "mcp_call_failed"
+    assert {classify(event.code, event.type) for event in (listing, called)} == {ErrorKind.BENIGN}
+
+
+@both
+def test_a_number_beyond_reason_is_none(dialect: Dialect) -> None:
+    created = read(dialect, "session.created", session={"id": "sess_1", "expires_at": 10**400})
+    assert created == events.SessionCreated("sess_1", None)
+    with pytest.raises(ProtocolViolation):
+        read(dialect, "input_audio_buffer.speech_started", item_id="i", audio_start_ms=10**400)
 
 
 @both

@@ -280,6 +280,76 @@ async def test_faults_may_change_between_sessions(autojump_clock: MockClock) -> 
                 await client.wait_for("session.created")
 
 
+async def test_each_connection_may_have_its_own_faults(autojump_clock: MockClock) -> None:
+    with trio.fail_after(20):
+        later = [Faults(refuse_upgrade=503), Faults(refuse_session="insufficient_quota"), Faults()]
+        async with FakeModel(LONG, faults=Faults(drop_after_deltas=2), later_faults=later) as model:
+            async with raw_client(model.open_stream()) as client:
+                await ask(client)
+                assert (await client.wait_closed())[0] == 1006
+            with pytest.RaisesGroup(ConnectionRejected, flatten_subgroups=True):
+                async with raw_client(model.open_stream()):
+                    pytest.fail("let in")
+            async with raw_client(model.open_stream()) as client:
+                assert await client.wait_closed() == (4000, "invalid_request_error.insufficient_quota")
+                assert client.received("error")[0]["error"]["code"] == "insufficient_quota"
+            for _ in range(2):
+                async with raw_client(model.open_stream()) as client:
+                    await ask(client)
+                    await client.wait_for("response.done")
+            assert model.asked == 5
+            assert [session.errors for session in model.sessions] == [[]] * 4
+
+
+async def test_a_response_of_the_servers_own_crosses_the_clients(autojump_clock: MockClock) -> None:
+    with trio.fail_after(20):
+        faults = Faults(crossing=1)
+        async with FakeModel(LONG, faults=faults) as model, raw_client(model.open_stream()) as client:
+            await client.configure()
+            await client.send("response.create", event_id="mine", response={"metadata": {"n": "1"}})
+            error = (await client.wait_for("error"))["error"]
+            assert (error["code"], error["event_id"]) == ("conversation_already_has_active_response", "mine")
+            assert client.received("response.created")[0]["response"]["metadata"] is None
+            await client.wait_for("response.done")
+            await client.send("response.create", response={"metadata": {"n": "2"}})
+            await client.wait_for("response.done", count=2)
+            assert client.received("response.created")[1]["response"]["metadata"] == {"n": "2"}
+            assert model.sessions[0].errors == []
+
+
+async def test_requests_are_answered_after_a_while_of_silence(autojump_clock: MockClock) -> None:
+    with trio.fail_after(20):
+        async with FakeModel(LONG, faults=Faults(unanswered=2)) as model, raw_client(model.open_stream()) as client:
+            await client.configure()
+            for _ in range(3):
+                assert client.received("response.created") == []
+                await client.send("response.create")
+                await trio.sleep(1)
+            assert len(client.received("response.created")) == 1
+
+
+async def test_a_turn_is_an_item_but_nobody_says_that_it_is_committed(autojump_clock: MockClock) -> None:
+    with trio.fail_after(20):
+        faults = Faults(lose_committed=True)
+        async with FakeModel(LONG, faults=faults) as model, raw_client(model.open_stream()) as client:
+            await client.configure()
+            await client.append(silence(0.5) + speech(1.0) + silence(0.5))
+            await client.wait_for("response.done")
+            assert client.received("input_audio_buffer.committed") == []
+            assert client.received("conversation.item.added")[0]["item"]["role"] == "user"
+
+
+async def test_what_the_caller_said_cannot_be_written_down(autojump_clock: MockClock) -> None:
+    with trio.fail_after(20):
+        faults = Faults(transcription_fails=True)
+        async with FakeModel(LONG, faults=faults) as model, raw_client(model.open_stream()) as client:
+            await client.configure(input={"transcription": {"model": "gpt-transcribe"}})
+            await client.append(silence(0.5) + speech(1.0) + silence(0.5))
+            failed = await client.wait_for("conversation.item.input_audio_transcription.failed")
+            assert failed["error"]["code"] == "audio_unintelligible"
+            assert client.received("conversation.item.input_audio_transcription.completed") == []
+
+
 async def test_a_client_that_stops_reading_is_given_up(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
         model = FakeModel(scripted([[Say("x", seconds=3.0)]]), faults=Faults(delta_octets=1), window_octets=1000)

@@ -106,11 +106,69 @@ def test_two_minutes_may_wait_and_not_an_octet_more() -> None:
     assert one.waiting_octets == CAPACITY_OCTETS
 
 
+def test_a_pause_keeps_everything_and_more_may_come() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 320)
+    assert one.pop_frame(0.0) == b"a" * 160
+    one.pause()
+    assert one.paused
+    one.push("r", "a", b"b" * 160)
+    assert [one.pop_frame(0.02 * n) for n in range(1, 5)] == [None] * 4
+    one.resume()
+    assert speak(one, 2) == b"a" * 160 + b"b" * 160
+
+
+def test_what_is_cut_in_a_pause_was_heard_as_far_as_the_pause_and_speech_goes_on_afterwards() -> None:
+    one = playout()
+    one.push("r", "a", b"a" * 800)
+    one.pop_frame(0.0)
+    one.pause()
+    one.pop_frame(0.02)
+    assert [(item.heard_ms, item.received_ms) for item in one.cut()] == [(20, 100)]
+    assert not one.paused
+    one.push("r", "b", b"b" * 160)
+    assert one.pop_frame(0.04) == b"b" * 160
+
+
+def test_the_end_of_all_that_was_to_be_said_is_told_once_when_its_last_frame_leaves() -> None:
+    emptied: list[int] = []
+    one = Playout(silence=0xFF, emptied=lambda: emptied.append(one.waiting_octets))
+    one.push("r", "a", b"a" * 400)
+    one.end_item("a")
+    heard = speak(one, 6)
+    assert emptied == [0]
+    assert len(heard) == 480
+    one.push("r", "b", b"b" * 160)
+    speak(one, 3)
+    assert emptied == [0, 0]
+
+
+def test_a_cut_is_no_end_and_neither_is_a_pause() -> None:
+    emptied: list[bool] = []
+    one = Playout(silence=0xFF, emptied=lambda: emptied.append(True))
+    one.push("r", "a", b"a" * 400)
+    one.pop_frame(0.0)
+    one.pause()
+    one.pop_frame(0.0)
+    one.cut()
+    one.pop_frame(0.0)
+    assert emptied == []
+
+
+def test_who_is_told_of_the_end_may_go_on_at_once() -> None:
+    def go_on() -> None:
+        one.push("r", "b", b"b" * 160)
+
+    one = Playout(silence=0xFF, emptied=go_on)
+    one.push("r", "a", b"a" * 160)
+    assert speak(one, 3) == b"a" * 160 + b"b" * 320
+
+
 actions = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.integers(0, 3), st.integers(0, 700)),
         st.tuples(st.just("end"), st.integers(0, 3), st.just(0)),
-        st.tuples(st.just("pop"), st.just(0), st.just(0)),
+        st.tuples(st.sampled_from(["pop", "pause", "resume"]), st.just(0), st.just(0)),
     ),
     max_size=60,
 )
@@ -126,9 +184,14 @@ def test_heard_and_waiting_octets_always_add_up_to_what_was_received(history: li
                 received += octets
             case "end":
                 one.end_item(f"{item}")
+            case "pause":
+                one.pause()
+            case "resume":
+                one.resume()
             case _:
                 frame = one.pop_frame(float(now))
                 if frame is not None:
+                    assert not one.paused
                     assert len(frame) == FRAME_OCTETS
                     frames += frame.count(b"x")
     assert frames + one.waiting_octets == received

@@ -218,6 +218,11 @@ class Server:
                 self.to_client.append(events.ErrorEvent(code, "", event_id=echoed))
             case CreateResponse(event_id):
                 self.create(event_id)
+            case events.CancelResponse(event_id, response_id):
+                if self.active == response_id:
+                    self.finish("cancelled", 0)
+                else:
+                    self.to_client.append(events.ErrorEvent("response_cancel_not_active", "", event_id=event_id))
             case events.SendToolOutput(call_id=call_id):
                 assert call_id in self.known_calls, "an output before the end of its response"
                 self.outputs.append(call_id)
@@ -233,6 +238,7 @@ class Client:
     talk: Conversation
     running: deque[str] = attrs.field(factory=deque)
     now: float = 0.0
+    caller_speaks: bool = False
 
     def perform(self, wanted: list[Effect]) -> None:
         for effect in wanted:
@@ -240,6 +246,7 @@ class Client:
                 case Send(event):
                     if isinstance(event, CreateResponse):
                         assert self.talk.responses.active_id is None
+                        assert not self.caller_speaks, "the caller is talked down"
                         assert not (self.server.echoes_metadata and self.unanswered()), "two at a time"
                     self.server.to_server.append(event)
                 case RunTool(call):
@@ -257,7 +264,15 @@ class Client:
         return bool(coming) or any(isinstance(event, CreateResponse) for event in self.server.to_server)
 
     def read(self) -> None:
-        self.perform(self.talk.handle(self.server.to_client.popleft(), self.now))
+        event = self.server.to_client.popleft()
+        match event:
+            case events.SpeechStarted():
+                self.caller_speaks = True
+            case events.SpeechStopped() | events.ResponseCreated(answers=""):
+                self.caller_speaks = False
+            case _:
+                pass
+        self.perform(self.talk.handle(event, self.now))
 
     def finish_tool(self) -> None:
         self.perform(self.talk.tool_finished(self.running.popleft(), "ok", self.now))

@@ -34,6 +34,7 @@ from aivc import (
 from aivc.config.settings import ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
+from aivc.nursery.routing import Route, load_routes
 from aivc.nursery.service import answer_calls, front_end, realtime_connector, shared_clock
 from aivc.realtime.tools import ToolFileError
 from aivc.testing import CallTool, FakeModel, Say, open_phone, scripted, serve_port, silence, speech
@@ -101,7 +102,7 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
     served: list[str] = []
     late = paper_leg()
 
-    async def serve(leg: Leg) -> CallRecord:
+    async def serve(leg: Leg, _: Route) -> CallRecord:
         served.append(leg.call_id)
         if leg.call_id == "bug":
             raise LookupError("a shelf")
@@ -111,7 +112,7 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
     with caplog.at_level(logging.ERROR, "aivc"):
         async with open_idle(max_calls=2) as given, trio.open_nursery() as nursery:
             given.agent.legs = legs  # the test brings the calls
-            nursery.start_soon(answer_calls, given, given.agent, serve)
+            nursery.start_soon(answer_calls, given, given.agent, load_routes(given.settings).route, serve)
             for identity in ("bug", "good"):
                 legs_send.send_nowait(attrs.evolve(paper_leg(), call_id=identity))
             await trio.sleep(0.5)
@@ -124,6 +125,59 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
             nursery.cancel_scope.cancel()
     (bug,) = [record for record in caplog.records if record.exc_info and record.exc_info[0] is LookupError]
     assert bug.message == "call.bug"
+
+
+async def test_a_call_for_nobody_is_refused_and_costs_no_place(autojump_clock: MockClock) -> None:
+    legs_send, legs = trio.open_memory_channel[Leg](4)
+    stray = attrs.evolve(paper_leg(), dialled="2000")
+
+    async def serve(leg: Leg, _: Route) -> CallRecord:
+        raise AssertionError(leg.dialled)
+
+    async with open_idle() as given, trio.open_nursery() as nursery:
+        given.agent.legs = legs
+        settings = attrs.evolve(given.settings, openai=OpenAISettings(match=("1000",)))
+        nursery.start_soon(answer_calls, given, given.agent, load_routes(settings).route, serve)
+        legs_send.send_nowait(stray)
+        await trio.sleep(0.1)
+        assert stray.did == [Rejection(404, "no agent for this number")]
+        assert (given.refused, given.calls) == (1, 0)
+        nursery.cancel_scope.cancel()
+
+
+# Subscribing
+
+
+async def test_a_subscriber_hears_of_a_call_as_it_happens_and_of_the_services_end(autojump_clock: MockClock) -> None:
+    kinds: list[str] = []
+
+    async def listen(service: Service, ready: trio.Event) -> None:
+        async with service.subscribe() as events:
+            ready.set()
+            async for event in events:
+                kinds.append(type(event.what).__name__)
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, open_world(scripted([[Say("Hello.", seconds=0.5)]])) as world:
+            ready = trio.Event()
+            nursery.start_soon(listen, world.service, ready)
+            await ready.wait()
+            async with world.dial() as call:
+                await call.handset.wait_speech(0.3)
+                assert "ModelAudible" in kinds
+                assert "Ended" not in kinds
+    assert kinds == [type(event.what).__name__ for event in world.events]
+    assert kinds[0] == "Answered"
+    assert kinds[-1] == "Ended"
+
+
+async def test_a_subscriber_that_sleeps_misses_events_and_delays_nobody(autojump_clock: MockClock) -> None:
+    async with open_world(scripted([[Say("Hello.", seconds=0.5)]])) as world:
+        async with world.service.subscribe(capacity=1) as events, world.dial() as call:
+            await call.handset.wait_speech(0.3)
+        assert events.missed > 0
+    assert world.record.ending is Ending.CALLER_HUNG_UP
+    assert world.record.observer_missed == 0  # those of the observer, which had room
 
 
 # Opening and closing

@@ -21,8 +21,8 @@ from settings_shown import SHOWN, shows
 from trio.testing import MockClock
 
 from aivc import Ending, LogSettings, OpenAISettings, Secret, Settings, logs, open_service, tool
+from aivc.config.agents import choose
 from aivc.config.catalogue import CATALOGUE
-from aivc.config.loading import load
 from aivc.media.clock import TaskClock
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
@@ -141,12 +141,13 @@ def test_the_turn_detection_is_tuned(setting: str, member: str, value: float) ->
     assert tuned == {**usual, member: value}
 
 
-@shows("openai.transfer_to")
-@shows("openai.transfer_by")
-@pytest.mark.parametrize("name", ["transfer_to", "transfer_by"])
-def test_a_transfer_that_cannot_be_made_yet_is_warned_of(name: str) -> None:
-    loaded = load(None, {f"OPENAI_{name.upper()}": "sip:desk@example.com"}, simulator=True)
-    assert [warning for warning in loaded.warnings if warning.startswith(f"openai.{name}: has no effect yet")]
+@shows("openai.match")
+@shows("openai.match_from")
+@pytest.mark.parametrize(("pattern", "answered"), [("1.*", True), (".*2", False), ("12", False), ("123", True)])
+def test_only_numbers_and_callers_that_match_are_answered(pattern: str, answered: bool) -> None:
+    dialled = choose(Settings(openai=OpenAISettings(match=(pattern,))), "123", "sip:alice@example.com")
+    calling = choose(Settings(openai=OpenAISettings(match_from=(pattern,))), "alice", "sip:123@example.com")
+    assert (dialled is not None, calling is not None) == (answered, answered)
 
 
 async def refusal(settings: Settings, calls: int = 0) -> Rejection | None:

@@ -90,6 +90,9 @@ def test_events_are_answered_with_their_number_and_never_unasked() -> None:
     media = "m=audio 49170 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n"
     assert accept(media).agreement.telephone_event == 96
     assert answer(media).media[0].formats == ("0", "96")
+    assert b"a=fmtp:96 0-15\r\n" in bytes(answer(media))
+    with_noise = "m=audio 49170 RTP/AVP 0 13 96\r\na=rtpmap:96 telephone-event/8000\r\n"
+    assert answer(with_noise).media[0].formats == ("0", "96")  # comfort noise is taken, but never asked for
     assert accept("m=audio 49170 RTP/AVP 0\r\n").agreement.telephone_event is None
     assert b"telephone-event" not in bytes(answer("m=audio 49170 RTP/AVP 0\r\n"))
     assert (

@@ -164,7 +164,7 @@ async def test_a_lower_cseq_in_the_dialog_is_500(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize(
     ("method", "status"),
-    [("REFER", 405), ("INFO", 405), ("UPDATE", 405), ("MESSAGE", 405), ("NOTIFY", 481), ("OPTIONS", 200), ("NEW", 501)],
+    [("REFER", 603), ("INFO", 200), ("UPDATE", 405), ("MESSAGE", 405), ("NOTIFY", 489), ("OPTIONS", 200), ("NEW", 501)],
 )
 async def test_what_we_do_not_serve_in_a_dialog_is_refused_and_harms_nothing(
     method: str, status: int, autojump_clock: MockClock

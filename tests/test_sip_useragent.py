@@ -27,7 +27,7 @@ async def test_options_is_answered_with_what_we_can_do(autojump_clock: MockClock
         answer = await phone.ask(phone.write("OPTIONS"))
         assert (answer.status, answer.call_id, str(answer.cseq)) == (200, phone.call_id, "1 OPTIONS")
         assert answer.to.tag
-        assert answer.header("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS"
+        assert answer.header("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY"
         assert answer.header("Accept") == "application/sdp"
 
 
@@ -57,11 +57,11 @@ async def test_an_answer_to_options_is_less_than_twice_the_request(autojump_cloc
         assert len(bytes(await phone.ask(request))) < 2 * len(request)
 
 
-@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER", "INFO", "UPDATE", "PRACK"])
+@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "UPDATE", "PRACK"])
 async def test_a_known_method_that_we_do_not_serve_is_405_with_allow(method: str, autojump_clock: MockClock) -> None:
     async with user_agent() as (_, phone):
         answer = await phone.ask(phone.write(method))
-        assert (answer.status, answer.header("Allow")) == (405, "INVITE, ACK, CANCEL, BYE, OPTIONS")
+        assert (answer.status, answer.header("Allow")) == (405, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,8 @@ async def test_a_known_method_that_we_do_not_serve_is_405_with_allow(method: str
     [
         (501, {"method": "FETCH"}),
         (481, {"method": "NOTIFY"}),
+        (481, {"method": "INFO"}),
+        (603, {"method": "REFER"}),
         (481, {"method": "BYE"}),
         (481, {"method": "CANCEL"}),
         (416, {"method": "OPTIONS", "target": "nobodyKnows:this"}),

@@ -5,21 +5,18 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import attrs
 import pytest
+from paper_control import PaperControl
 
 from aivc.realtime.tools import (
     MAX_TOOLS,
     Tool,
     ToolArgumentsError,
     ToolContext,
-    ToolFileError,
     ToolRegistry,
-    load_tools,
     terminate_call,
     tool,
 )
@@ -66,8 +63,8 @@ def book(
     return dict(locals())
 
 
-def context(hang_up: Callable[[], None] = lambda: None) -> ToolContext:
-    return ToolContext("call-1", "sip:alice@example.com", "100", hang_up)
+def context() -> ToolContext:
+    return ToolContext("call-1", "sip:alice@example.com", "100", PaperControl())
 
 
 def registry(*definitions: Tool) -> ToolRegistry:
@@ -112,6 +109,31 @@ def test_each_type_has_its_schema() -> None:
     }
 
 
+@attrs.frozen
+class Party:
+    host: Guest
+    sizes: list[Size] = attrs.field(factory=list)
+    level: Literal[1, 2] | None = None
+
+
+def test_types_nest() -> None:
+    @tool
+    def invite(parties: list[Party], by_day: dict[str, list[Guest]] | None = None) -> list[Party]:
+        return parties
+
+    (schema,) = [invite.parameters["properties"]]
+    assert isinstance(schema, dict)
+    members = schema["parties"]["items"]["properties"]
+    assert members["host"]["properties"]["age"] == {"type": "integer"}
+    assert members["sizes"] == {"type": "array", "items": {"type": "string", "enum": ["small", "large"]}}
+    assert members["level"] == {"type": "integer", "enum": [1, 2]}
+    assert schema["by_day"]["additionalProperties"]["items"]["required"] == ["name"]
+    given = '{"parties": [{"host": {"name": "Ann"}, "sizes": ["large"], "level": 2}]}'
+    assert registry(invite).prepare("invite", given, context())() == [Party(Guest("Ann"), [Size.LARGE], 2)]
+    with pytest.raises(ToolArgumentsError, match=r"parties\[0\].host"):
+        registry(invite).prepare("invite", '{"parties": [{"host": {"age": 3}}]}', context())
+
+
 def test_a_required_value_that_may_be_null_says_so() -> None:
     @tool
     def cancel(reason: str | None) -> None: ...
@@ -150,6 +172,16 @@ def test_name_and_description_may_be_given() -> None:
     def anything() -> None: ...
 
     assert (anything.name, anything.description) == ("other", "Does it.")
+
+
+def test_a_deadline_of_its_own_and_going_on_after_the_call_may_be_given() -> None:
+    @tool(seconds=30, finish=True)
+    async def save() -> None: ...
+
+    assert (save.seconds, save.finish) == (30, True)
+    assert (book.seconds, book.finish) == (None, False)
+    with pytest.raises(ValueError, match="seconds must be more than 0"):
+        tool(seconds=0)(book.function)
 
 
 def test_a_tool_is_still_the_function() -> None:
@@ -286,19 +318,6 @@ def test_a_schema_by_hand_passes_the_arguments_as_they_are() -> None:
     assert registry(by_hand).prepare("raw", '{"x": [1, null]}', context())() == {"x": [1, None]}
 
 
-# Hanging up
-
-
-async def test_terminate_call_hangs_up_and_tells_the_model_to_say_goodbye_first() -> None:
-    hung_up: list[bool] = []
-    call = registry(terminate_call).prepare("terminate_call", "", context(partial(hung_up.append, True)))
-    assert inspect.iscoroutinefunction(call)
-    await call()
-    assert hung_up == [True]
-    assert "goodbye" in terminate_call.description
-    assert terminate_call.parameters["properties"] == {}
-
-
 # The registry
 
 
@@ -317,61 +336,3 @@ def test_there_are_no_more_tools_than_the_api_takes() -> None:
     tools.add(Tool("t0", "replaced", {}, print))
     with pytest.raises(ValueError, match="more than 128"):
         tools.add(Tool("one_more", "", {}, print))
-
-
-# Files
-
-GOOD = """
-from __future__ import annotations
-import attrs
-from aivc.realtime.tools import tool
-
-@attrs.frozen
-class Place:
-    city: str
-
-@tool
-def weather(place: Place) -> str:
-    "Tell the weather."
-    return f"sunny in {place.city}"
-"""
-
-
-def test_a_file_adds_its_tools_to_the_built_in_one(tmp_path: Path) -> None:
-    file = tmp_path / "my tools.py"
-    file.write_text(GOOD)
-    tools = load_tools([str(file)])
-    assert [schema.name for schema in tools.schemas] == ["terminate_call", "weather"]
-    assert tools.prepare("weather", '{"place": {"city": "Oslo"}}', context())() == "sunny in Oslo"
-
-
-def test_a_later_file_may_replace_a_tool(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(GOOD)
-    (tmp_path / "b.py").write_text(GOOD.replace("Tell the weather.", "Better."))
-    tools = load_tools([str(tmp_path / "a.py"), str(tmp_path / "b.py")])
-    assert [schema.description for schema in tools.schemas][1:] == ["Better."]
-
-
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        (None, "no such file"),
-        ("import nothing_like_this", "nothing_like_this"),
-        ("def broken(:", "SyntaxError"),
-        ("raise SystemExit(3)", "SystemExit"),
-        ("x = 1", "defines no tool"),
-        ("from aivc.realtime.tools import tool\n@tool\ndef f(x): ...", "parameter x has no type annotation"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_named_with_its_cause(tmp_path: Path, text: str | None, cause: str) -> None:
-    file = tmp_path / "bad.py"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(ToolFileError) as caught:
-        load_tools([str(file)])
-    assert str(file) in str(caught.value)
-    assert cause in str(caught.value)
-
-
-def test_without_files_there_is_the_built_in_tool_only() -> None:
-    assert [schema.name for schema in load_tools([]).schemas] == ["terminate_call"]

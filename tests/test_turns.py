@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aivc.media.playout import ItemPlayout
-from aivc.nursery.record import Cut, ToolRun
-from aivc.nursery.turns import MOST_LINES, Turns
+from aivc.nursery.record import Cut, DigitEntry, ToolRun, TransferRun
+from aivc.nursery.turns import MOST_CODES, MOST_LINES, OTHER_CODES, Turns
 from aivc.realtime.effects import (
     CallerSaid,
     CallerStartedSpeaking,
@@ -107,11 +107,36 @@ def test_audio_without_a_response_is_not_measured() -> None:
 def test_interruptions_and_errors_are_kept() -> None:
     turns = Turns()
     turns.notice(Interrupted("item_2", 1240, 5000), 0.0, 3.0)
-    for code in ("server_error", "server_error", ""):
-        turns.notice(RealtimeError(code, "text", ErrorKind.OTHER), 0.0, 3.0)
+    for code, kind in (("server_error", ErrorKind.OTHER), ("server_error", ErrorKind.FATAL), ("", ErrorKind.OTHER)):
+        turns.notice(RealtimeError(code, "text", kind), 0.0, 3.0)
     turns.notice(CallerSaid("item_1", "Hello"), 0.0, 3.0)
     assert turns.cuts == [Cut("item_2", 3.0, 1240, 5000)]
     assert turns.errors == {"server_error": 2, "none": 1}
+    assert turns.errors_by_kind == {"other": 2, "fatal": 1}
+
+
+def test_a_server_that_invents_codes_fills_no_memory() -> None:
+    turns = Turns()
+    for number in range(MOST_CODES + 5):
+        turns.notice(RealtimeError(f"code_{number}", "text", ErrorKind.OTHER), 0.0, 3.0)
+    turns.notice(RealtimeError("code_0", "text", ErrorKind.OTHER), 0.0, 3.0)
+    assert len(turns.errors) == MOST_CODES + 1
+    assert (turns.errors["code_0"], turns.errors[OTHER_CODES]) == (2, 5)
+    assert turns.errors_by_kind == {"other": MOST_CODES + 6}
+
+
+def test_digits_transfers_lost_sessions_and_coughs_are_kept() -> None:
+    turns = Turns()
+    turns.entered(DigitEntry("42", 3.0, "rtp"))
+    turns.transferred(TransferRun("sip:support@example.com", 4.0, 5.0, 486, "Busy Here"))
+    turns.session_began()
+    turns.lost("realtime_lost")
+    turns.session_began()
+    turns.resumed()
+    assert turns.digits == [DigitEntry("42", 3.0, "rtp")]
+    assert [run.text for run in turns.transfers] == ["Busy Here"]
+    assert turns.errors_by_kind == {"realtime_lost": 1}
+    assert (turns.sessions, turns.false_interruptions) == (2, 1)
 
 
 def test_a_history_has_an_end() -> None:

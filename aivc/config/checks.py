@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-import attrs
-
-from aivc.config.models import resolve_model
-from aivc.config.rules import is_openai_host, is_readable_on_the_way
+from aivc.config.agent_checks import AgentView, Finding, contradictions_of, doubts_of
+from aivc.config.agents import takes_every_call
+from aivc.config.rules import is_readable_on_the_way
 from aivc.config.settings import Settings
 
-TTS_ONLY_VOICES = ("fable", "onyx", "nova")  # of OpenAI's text-to-speech; the Realtime API refuses them
-SERVER_VAD_ONLY = ("turn_detection_silence_ms", "turn_detection_threshold", "turn_detection_prefix_ms")
 
-
-@attrs.frozen
-class Finding:
-    """Something wrong, said of the first of its settings."""
-
-    paths: tuple[str, ...]  # every setting that was looked at
-    text: str
-
-
-def contradictions(settings: Settings, *, simulator: bool) -> Iterator[Finding]:
+def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -> Iterator[Finding]:
     """Why these settings, each fine by itself, cannot work together."""
-    openai, rtp, sip = settings.openai, settings.rtp, settings.sip
-    key_needed = is_openai_host(openai.url) and not simulator and not openai.disable
-    if key_needed and openai.key is None:
-        yield Finding(
-            ("openai.key", "openai.url", "openai.disable"),
-            "missing: OpenAI asks for an API key; set OPENAI_API_KEY, or try `--simulator`, which needs none",
-        )
+    yield from of_each_agent(settings, sources, lambda agent: contradictions_of(agent, settings, simulator=simulator))
+    rtp, sip = settings.rtp, settings.sip
     if rtp.min_port >= rtp.max_port:
         yield Finding(("rtp.min_port", "rtp.max_port"), f"{rtp.min_port} is not below rtp.max_port, {rtp.max_port}")
     elif even_ports(rtp.min_port, rtp.max_port) == 0:
@@ -41,6 +24,23 @@ def contradictions(settings: Settings, *, simulator: bool) -> Iterator[Finding]:
         yield Finding(("sip.listen", "sip.enabled"), "is empty; give an address, or set sip.enabled = false")
 
 
+def of_each_agent(
+    settings: Settings, sources: Mapping[str, str], find: Callable[[AgentView], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """The findings about [openai], then about each agent what is not merely what it has from there."""
+    named = (("openai", settings.openai), *((f"agents.{agent.name}", agent.openai) for agent in settings.agents))
+    said: set[str] = set()
+    for section, openai in named:
+        for finding in find(AgentView(section=section, openai=openai, sources=sources)):
+            own = section != "openai" and any(
+                path in sources for path in finding.paths if path.startswith(f"{section}.")
+            )
+            if own or finding.text not in said:
+                yield finding
+            if section == "openai":
+                said.add(finding.text)
+
+
 def even_ports(low: int, high: int) -> int:
     """How many calls the range has room for: an even port for RTP and the next for RTCP (RFC 3550 section 11)."""
     return max(0, (high - (low + low % 2) + 1) // 2)
@@ -48,8 +48,26 @@ def even_ports(low: int, high: int) -> int:
 
 def doubts(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -> Iterator[str]:
     """What will work otherwise than its writer may think. `sources` tells what was set by hand."""
-    yield from openai_doubts(settings, simulator=simulator)
-    yield from idle_settings(settings, sources)
+    for finding in of_each_agent(settings, sources, lambda agent: doubts_of(agent, simulator=simulator)):
+        yield f"{finding.paths[0]}: {finding.text}"
+    yield from service_doubts(settings)
+    yield from outside_doubts(settings)
+    yield from hidden_agents(settings)
+
+
+def hidden_agents(settings: Settings) -> Iterator[str]:
+    """About the first agent that takes every call: those behind it get none."""
+    names = [f"agents.{agent.name}" for agent in settings.agents]
+    for index, agent in enumerate(settings.agents):
+        if takes_every_call(agent.openai):
+            hidden = ", ".join([*names[index + 1 :], "[openai]"])
+            yield f"{names[index]}: takes every call, for want of match and match_from: none is left for {hidden}"
+            return
+
+
+def service_doubts(settings: Settings) -> Iterator[str]:
+    if not settings.sip.enabled:
+        yield "sip.enabled: nothing answers calls: there is no other front end"
     ports, calls = even_ports(settings.rtp.min_port, settings.rtp.max_port), settings.service.max_calls
     if ports < calls:
         yield (
@@ -58,34 +76,11 @@ def doubts(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -
         )
 
 
-def openai_doubts(settings: Settings, *, simulator: bool) -> Iterator[str]:
-    openai = settings.openai
-    if openai.turn_detection_type == "none":
-        yield "openai.turn_detection_type: none: nobody tells the model that the caller has finished, it never answers"
-    if openai.key is not None and not simulator and is_readable_on_the_way(openai.url):
-        yield "openai.url: not encrypted: key and call can be read on their way; use wss"
-    if simulator or openai.disable or not is_openai_host(openai.url):
-        return
-    resolved = resolve_model(openai.model, openai.url)
-    if resolved.warning is not None:
-        yield f"openai.model: {resolved.warning}"
-    if openai.dialect == "beta":
-        yield 'openai.dialect: OpenAI removed the beta interface on 2026-05-12; set "ga", or another openai.url'
-    if openai.voice in TTS_ONLY_VOICES:
-        yield f"openai.voice: {openai.voice} is a text-to-speech voice, which the Realtime API refuses"
-
-
-def idle_settings(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
-    """Settings that were given but have no effect beside the others."""
-    openai = settings.openai
-    if openai.temperature is not None and openai.dialect == "ga":
-        yield "openai.temperature: has no effect: the GA interface has no temperature (the beta dialect does)"
-    for name in ("transfer_to", "transfer_by"):
-        if getattr(openai, name) is not None:
-            yield f"openai.{name}: has no effect yet: this version does not transfer calls"
-    if not settings.sip.enabled:
-        yield "sip.enabled: nothing answers calls: there is no other front end"
-    if openai.turn_detection_type != "server_vad":
-        for name in SERVER_VAD_ONLY:
-            if sources[f"openai.{name}"] != "default":
-                yield f'openai.{name}: has no effect with turn_detection_type = "{openai.turn_detection_type}"'
+def outside_doubts(settings: Settings) -> Iterator[str]:
+    """About the servers beside the model's."""
+    api_url = settings.engine.api_url
+    if api_url is not None and is_readable_on_the_way(api_url):
+        yield "engine.api_url: not encrypted: settings, and a key in them, can be read on their way; use https"
+    for index, tool in enumerate(settings.tools.http):
+        if is_readable_on_the_way(tool.url):
+            yield f"tools.http[{index}].url: not encrypted: what {tool.name} sends and gets can be read; use https"

@@ -59,14 +59,14 @@ def resolve_model(model: str, url: str) -> ResolvedModel:
         if gone.covers(model):
             warning = (
                 f"OpenAI shut {model} down on or before {gone.shutdown}, so its successor {gone.successor} is used;"
-                f' set openai.model (OPENAI_API_MODEL) to "{gone.successor}" to silence this'
+                f' set the model (openai.model, OPENAI_API_MODEL) to "{gone.successor}" to silence this'
             )
             return ResolvedModel(gone.successor, retired=model, warning=warning)
     for going in DEPRECATED:
         if going.covers(model):
             warning = (
                 f"OpenAI shuts {model} down on {going.shutdown};"
-                f' set openai.model (OPENAI_API_MODEL) to "{going.successor}" before'
+                f' set the model (openai.model, OPENAI_API_MODEL) to "{going.successor}" before'
             )
             return ResolvedModel(model, warning=warning)
     return ResolvedModel(model)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
+import string
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+BUILTIN_TOOLS = ("terminate_call", "transfer_call", "send_digits")
+TOKEN_KINDS = ("input_audio", "input_text", "input_cached", "output_audio", "output_text")
+LONGEST_NAME = 64  # OpenAI's limit for the name of a function
+NAME = frozenset(string.ascii_letters + string.digits + "_-")
+TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")  # RFC 9110 section 5.6.2
+FRAMING_FIELDS = ("connection", "content-length", "host", "transfer-encoding")
 SCHEMES = ("ws", "wss", "http", "https")  # http(s) is what many compatible servers print as their base URL
 
 
@@ -109,6 +118,86 @@ def header_value(text: str) -> None:
     """Text for an HTTP header, here a secret: so the message never shows it."""
     if any(not 0x21 <= ord(char) <= 0x7E for char in text):
         raise ValueError("has a space, line end or other character that a key never has")
+
+
+def http_url(text: str) -> None:
+    """Where an HTTP server is: http or https, with a host."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise ValueError(f"{shortened(text)} is not a URL like https://example.com/bots")
+
+
+def regular_expression(text: str) -> None:
+    """A regular expression as Python's `re` reads it."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{shortened(text)} is not a regular expression: {error}") from None
+
+
+def language_code(text: str) -> None:
+    """A language as ISO 639-1 writes it."""
+    if not (len(text) == 2 and text.isascii() and text.isalpha() and text.islower()):
+        raise ValueError(f"{shortened(text)} is not a language code like en or de")
+
+
+def digits(text: str) -> None:
+    """Keys of a telephone (RFC 4733 section 3.2)."""
+    if not set(text) <= set("0123456789*#ABCD"):
+        raise ValueError(f"{shortened(text)} has another key than 0 to 9, *, # and A to D")
+
+
+def builtin_tool(text: str) -> None:
+    """The name of a built-in function."""
+    if text not in BUILTIN_TOOLS:
+        raise ValueError(f"{shortened(text)} is none of {', '.join(BUILTIN_TOOLS)}")
+
+
+def token_kind(text: str) -> None:
+    """The name of a kind of tokens."""
+    if text not in TOKEN_KINDS:
+        raise ValueError(f"{shortened(text)} is none of {', '.join(TOKEN_KINDS)}")
+
+
+def plain_name(text: str) -> None:
+    """A name of a function, an agent or a transfer target: what OpenAI allows for functions."""
+    if not 0 < len(text) <= LONGEST_NAME or not set(text) <= NAME:
+        raise ValueError(f"{shortened(text)} is not a name of 1 to {LONGEST_NAME} letters, digits, _ and -")
+
+
+def header_name(text: str) -> None:
+    """The name of an HTTP header field (RFC 9110 section 5.1) that may be set by hand."""
+    if not text or not set(text) <= TOKEN:
+        raise ValueError(f"{shortened(text)} is not the name of a header field")
+    if text.lower() in FRAMING_FIELDS:
+        raise ValueError(f"{text} belongs to the connection and cannot be set")
+
+
+def field_value(text: str) -> None:
+    """Text for an HTTP header field, such as "Bearer ..."; a secret, so the message never shows it."""
+    if text != text.strip() or any(not 0x20 <= ord(char) <= 0x7E for char in text):
+        raise ValueError("has a line end, a space at an end or another character that a header field cannot have")
+
+
+def object_schema(schema: Mapping[str, object]) -> None:
+    """A JSON schema of a function's arguments: an object with properties."""
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if schema and schema.get("type") != "object":
+        raise ValueError('is not the schema of an object: needs type = "object"')
+    if not isinstance(properties, dict) or not all(isinstance(each, dict) for each in properties.values()):
+        raise ValueError("properties: is not a table of tables")
+    if not isinstance(required, list) or not all(isinstance(name, str) and name in properties for name in required):
+        raise ValueError("required: is not a list of names that properties has")
+
+
+def idle_timeout(milliseconds: int) -> None:
+    """What OpenAI allows for `idle_timeout_ms`, or 0."""
+    if 0 < milliseconds < 5000:
+        raise ValueError(f"{milliseconds} is neither 0 nor 5000 to 30000")
 
 
 def is_openai_host(url: str) -> bool:

@@ -5,6 +5,7 @@ docs/configuration.md and config.toml are rendered from here: `python -m aivc.co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
@@ -13,194 +14,70 @@ from aivc.config.metadata import about
 from aivc.config.rules import (
     advertised_ip,
     advertised_media_ip,
-    header_value,
+    digits,
+    field_value,
+    header_name,
+    http_url,
     media_ip,
+    object_schema,
     parse_listen,
-    realtime_url,
-    sip_uri,
+    plain_name,
+    regular_expression,
 )
+from aivc.config.secret import Secret
+from aivc.config.session import LinkSettings, SessionSettings
+from aivc.config.talk import TalkSettings, ToolSettings
+
+__all__ = [
+    "Address",
+    "Agent",
+    "Codec",
+    "DtmfSettings",
+    "EngineSettings",
+    "HttpTool",
+    "LogSettings",
+    "McpServer",
+    "OpenAISettings",
+    "RecordsSettings",
+    "RtpSettings",
+    "Secret",
+    "ServiceSettings",
+    "Settings",
+    "SipSettings",
+    "SoundsSettings",
+    "ToolsSettings",
+]
 
 Address = tuple[str, int]  # IP address as text, UDP or TCP port
 Codec = Literal["PCMU", "PCMA"]  # the laws of G.711, by their RTP names (RFC 3551 section 6)
 
 
-class Secret:
-    """A value that never prints itself; `reveal()` is the only way to it."""
+@attrs.frozen(kw_only=True)
+class OpenAISettings(ToolSettings, TalkSettings, SessionSettings, LinkSettings):
+    """`[openai]`: which model answers, how it talks and what it may do."""
 
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
+    match: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=about(
+            "Regular expressions, of which one must match all of the dialled user; empty: every one is answered",
+            example=["1[0-9]{3}"],
+            rule=regular_expression,
+        ),
+    )
+    match_from: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=about(
+            "The same for the caller: the user part of the From URI", example=["[+]49.*"], rule=regular_expression
+        ),
+    )
 
 
 @attrs.frozen(kw_only=True)
-class OpenAISettings:
-    """`[openai]`: which model answers, and how it talks."""
+class Agent:
+    """`[agents.NAME]`: an agent of its own for some numbers; every key of `[openai]` may be given, and wins over it."""
 
-    key: Secret | None = attrs.field(
-        default=None,
-        metadata=about(
-            "The API key; needed for OpenAI's own hosts, optional for any other `url`",
-            variable="OPENAI_API_KEY",
-            alias="openai_key",
-            example="sk-...",
-            rule=header_value,
-        ),
-    )
-    model: str = attrs.field(
-        default="gpt-4o-realtime-preview-2024-10-01",
-        metadata=about(
-            "The Realtime model; a name that OpenAI has retired is replaced by its successor, with a warning",
-            variable="OPENAI_API_MODEL",
-        ),
-    )
-    disable: bool = attrs.field(
-        default=False,
-        metadata=about("Whether OpenAI is off: calls are refused, no key is needed", variable="OPENAI_DISABLE"),
-    )
-    voice: str = attrs.field(
-        default="alloy",
-        metadata=about("The voice; marin and cedar are the newest, any name is passed on", variable="OPENAI_VOICE"),
-    )
-    instructions: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "What the model is told about its task; not set: the server's own text",
-            variable="OPENAI_INSTRUCTIONS",
-            example="You are the friendly receptionist of Example Ltd. Keep answers short.",
-        ),
-    )
-    welcome_message: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "What the model says first; not set: it waits for the caller to speak",
-            variable="OPENAI_WELCOME_MSG",
-            example="Welcome to Example Ltd. How can I help you?",
-        ),
-    )
-    # None is "not set by the user": only then is the GA interface's lack of it no reason for a warning
-    temperature: float | None = attrs.field(
-        default=None,
-        metadata=about(
-            "How varied the answers are, in the beta dialect only; not set: 0.8",
-            low=0.6,
-            high=1.2,
-            variable="OPENAI_TEMPERATURE",
-            example=0.8,
-        ),
-    )
-    max_tokens: int | Literal["inf"] = attrs.field(
-        default="inf",
-        metadata=about(
-            'The longest answer, or "inf" for no limit', unit="tokens", low=1, high=4096, variable="OPENAI_MAX_TOKENS"
-        ),
-    )
-    turn_detection_type: Literal["server_vad", "semantic_vad", "none"] = attrs.field(
-        default="server_vad",
-        metadata=about(
-            "How the end of the caller's turn is noticed: by silence, by meaning, or not at all",
-            variable="OPENAI_TURN_DETECT_TYPE",
-        ),
-    )
-    turn_detection_silence_ms: int = attrs.field(
-        default=200,
-        metadata=about(
-            "The silence that ends the caller's turn (server_vad)",
-            unit="ms",
-            low=0,
-            variable="OPENAI_TURN_DETECT_SILENCE_MS",
-        ),
-    )
-    turn_detection_threshold: float = attrs.field(
-        default=0.5,
-        metadata=about(
-            "How loud speech must be, from 0 for a whisper to 1 (server_vad)",
-            low=0,
-            high=1,
-            variable="OPENAI_TURN_DETECT_THRESHOLD",
-        ),
-    )
-    turn_detection_prefix_ms: int = attrs.field(
-        default=300,
-        metadata=about(
-            "The audio kept from before the speech was noticed (server_vad)",
-            unit="ms",
-            low=0,
-            variable="OPENAI_TURN_DETECT_PREFIX_MS",
-        ),
-    )
-    transfer_to: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "Where the model may transfer a call to; not used yet, set it for later versions",
-            variable="OPENAI_TRANSFER_TO",
-            example="sip:support@example.com",
-            rule=sip_uri,
-        ),
-    )
-    transfer_by: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "Who a transfer says it comes from (Referred-By), by default the number dialled; not used yet",
-            variable="OPENAI_TRANSFER_BY",
-            example="sip:assistant@example.com",
-            rule=sip_uri,
-        ),
-    )
-    tools: tuple[str, ...] = attrs.field(
-        default=(),
-        metadata=about(
-            "A Python file, or a list of them, with functions the model may call; a relative path is looked for"
-            " beside the configuration file, then in the working directory",
-            variable="OPENAI_TOOLS",
-        ),
-    )
-    url: str = attrs.field(
-        default="wss://api.openai.com/v1/realtime",
-        metadata=about("The Realtime server", variable="OPENAI_URL", rule=realtime_url),
-    )
-    dialect: Literal["ga", "beta"] = attrs.field(
-        default="ga",
-        metadata=about(
-            "The form of the events: today's, or the beta one that some compatible servers still speak",
-            variable="OPENAI_DIALECT",
-        ),
-    )
-    connect_seconds: float = attrs.field(
-        default=5.0,
-        metadata=about("Deadline for TCP, TLS, upgrade and `session.created` together", unit="s", low=0.1, high=60),
-    )
-    configure_seconds: float = attrs.field(
-        default=5.0, metadata=about("Deadline from `session.update` to its echo", unit="s", low=0.1, high=60)
-    )
-    close_seconds: float = attrs.field(
-        default=1.0, metadata=about("Deadline for the WebSocket closing handshake", unit="s", low=0.1, high=30)
-    )
-    ping_seconds: float = attrs.field(default=15.0, metadata=about("Time between our pings", unit="s", low=1, high=300))
-    pong_seconds: float = attrs.field(
-        default=10.0,
-        metadata=about("Without the pong for so long the connection is dead", unit="s", low=0.1, high=300),
-    )
-    tool_seconds: float = attrs.field(
-        default=20.0, metadata=about("Deadline for one tool call", unit="s", low=0.1, high=600)
-    )
-    farewell_seconds: float = attrs.field(
-        default=10.0, metadata=about("Longest time for the model's last words before our BYE", unit="s", low=0, high=60)
-    )
+    name: str
+    openai: OpenAISettings  # those of `[openai]` with this table's keys over them
 
 
 @attrs.frozen(kw_only=True)
@@ -297,6 +174,18 @@ class RtpSettings:
     quarantine_seconds: float = attrs.field(
         default=5.0, metadata=about("Time before a freed port is given to a new call", unit="s", low=0, high=600)
     )
+    reorder_ms: int = attrs.field(
+        default=40,
+        metadata=about(
+            "The longest that a packet waits for one before it; the wait adapts to the jitter, 0: none",
+            unit="ms",
+            low=0,
+            high=200,
+        ),
+    )
+    hold: Literal["silence", "nothing"] = attrs.field(
+        default="silence", metadata=about("What the model hears while the caller holds the call")
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -331,6 +220,154 @@ class LogSettings:
 
 
 @attrs.frozen(kw_only=True)
+class DtmfSettings:
+    """`[dtmf]`: keys that the caller presses, and tones that we send."""
+
+    enabled: bool = attrs.field(default=True, metadata=about("Whether the model is told which keys the caller pressed"))
+    finish: str = attrs.field(
+        default="#", metadata=about("Keys that end an entry at once; they are not told", rule=digits, blank=True)
+    )
+    pause_seconds: float = attrs.field(
+        default=2.0,
+        metadata=about("Without a further key for so long the entry is complete", unit="s", low=0.1, high=30),
+    )
+    tone_ms: int = attrs.field(
+        default=160, metadata=about("How long each tone of send_digits lasts", unit="ms", low=40, high=2000)
+    )
+    gap_ms: int = attrs.field(default=80, metadata=about("The pause between two tones", unit="ms", low=40, high=2000))
+
+
+@attrs.frozen(kw_only=True)
+class SoundsSettings:
+    """`[sounds]`: instead of silence: WAV (8 kHz, mono, 16-bit or G.711), .ulaw or .alaw files."""
+
+    failure: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            "Played when the model is lost, before the transfer or hang-up", example="sounds/sorry.wav", file=True
+        ),
+    )
+    busy: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            "Played to a caller whose model cannot be had, before the transfer or hang-up; not set: refused with 503",
+            example="sounds/busy.wav",
+            file=True,
+        ),
+    )
+    hold: str | None = attrs.field(
+        default=None,
+        metadata=about("Played, again and again, while the caller waits", example="sounds/music.wav", file=True),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class RecordsSettings:
+    """`[records]`: what is kept of a call."""
+
+    directory: str | None = attrs.field(
+        default=None,
+        metadata=about("A folder for one file of JSON lines a day, one line a call", example="records"),
+    )
+    transcripts: bool = attrs.field(
+        default=True, metadata=about("Whether the lines have what was said, and the digits that were pressed")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class EngineSettings:
+    """`[engine]`: where the settings of a call may come from."""
+
+    api_url: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            "Asked by HTTP POST for the settings of each call while it rings",
+            variable="API_URL",
+            example="https://example.com/bots",
+            rule=http_url,
+        ),
+    )
+    api_seconds: float = attrs.field(default=3.0, metadata=about("Deadline for its answer", unit="s", low=0.1, high=30))
+    api_failure: Literal["fallback", "refuse"] = attrs.field(
+        default="fallback",
+        metadata=about("A call without its answer: goes on with the settings from here, or is refused with 503"),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class HttpTool:
+    """`[[tools.http]]`: a function of the model's that is an HTTP request."""
+
+    name: str = attrs.field(metadata=about("What the model calls it", example="opening_hours", rule=plain_name))
+    description: str = attrs.field(
+        metadata=about("What the model is told about it", example="Tell when the shop is open on a day of the week.")
+    )
+    url: str = attrs.field(metadata=about("Where it is", example="https://example.com/hours", rule=http_url))
+    method: Literal["POST", "GET", "PUT", "PATCH", "DELETE"] = attrs.field(
+        default="POST", metadata=about("The request; GET and DELETE carry the arguments in the query, others as JSON")
+    )
+    schema: Mapping[str, object] = attrs.field(
+        factory=dict,
+        metadata=about(
+            "JSON schema of the arguments, an object; empty: no arguments",
+            example={"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
+            rule=object_schema,
+        ),
+    )
+    headers: Mapping[str, Secret] = attrs.field(
+        factory=dict,
+        metadata=about(
+            "Header fields, each with the name of the environment variable that has its value",
+            example={"Authorization": "HOURS_AUTHORIZATION"},
+            names=header_name,
+            rule=field_value,
+            indirect=True,
+        ),
+    )
+    secret: Secret | None = attrs.field(
+        default=None,
+        metadata=about(
+            "The environment variable with the key that signs each request (HMAC-SHA256)",
+            example="HOURS_SECRET",
+            indirect=True,
+        ),
+    )
+    seconds: float = attrs.field(default=10.0, metadata=about("Deadline for one try", unit="s", low=0.1, high=300))
+    retries: int = attrs.field(
+        default=0,
+        metadata=about("Further tries after no answer, 429 or 5xx; only for what may be done twice", low=0, high=5),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class McpServer:
+    """`[[tools.mcp]]`: a remote MCP server whose tools the model calls by itself (GA only)."""
+
+    server_label: str = attrs.field(metadata=about("What the model calls it", example="wiki", rule=plain_name))
+    server_url: str = attrs.field(metadata=about("Where it is", example="https://example.com/mcp", rule=http_url))
+    authorization: Secret | None = attrs.field(
+        default=None,
+        metadata=about(
+            "The environment variable with the token for it", example="WIKI_TOKEN", rule=field_value, indirect=True
+        ),
+    )
+    allowed_tools: tuple[str, ...] = attrs.field(
+        default=(), metadata=about("Those of its tools that may be used; empty: all", example=["search"])
+    )
+    server_description: str | None = attrs.field(
+        default=None, metadata=about("What the model is told about it", example="Our handbook")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ToolsSettings:
+    """`[tools]`: functions that are no Python code."""
+
+    http: tuple[HttpTool, ...] = attrs.field(default=(), metadata=about("HTTP requests, each a `[[tools.http]]` table"))
+    mcp: tuple[McpServer, ...] = attrs.field(default=(), metadata=about("MCP servers, each a `[[tools.mcp]]` table"))
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """The whole configuration, validated and immutable."""
 
@@ -339,3 +376,9 @@ class Settings:
     rtp: RtpSettings = attrs.field(factory=RtpSettings)
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
+    dtmf: DtmfSettings = attrs.field(factory=DtmfSettings)
+    sounds: SoundsSettings = attrs.field(factory=SoundsSettings)
+    tools: ToolsSettings = attrs.field(factory=ToolsSettings)
+    engine: EngineSettings = attrs.field(factory=EngineSettings)
+    records: RecordsSettings = attrs.field(factory=RecordsSettings)
+    agents: tuple[Agent, ...] = attrs.field(default=(), metadata={"special": True})

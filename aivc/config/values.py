@@ -1,50 +1,87 @@
-"""One raw value, from TOML or from the environment, to what the setting's type says. Exact: nothing is coerced.
+"""One raw value, from TOML, JSON or the environment, to what the setting's type says. Exact: nothing is coerced.
 
 cattrs only chooses the hook by type. Its own hooks would take "5070" for 5070, 5 for "5" and "no" for True.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import types
-from collections.abc import Callable, Iterator
+from collections import abc
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import cattrs
-import tomli
 
 from aivc.config.catalogue import Setting
 from aivc.config.rules import shortened
 from aivc.config.settings import Secret
+from aivc.config.spelling import as_key, as_toml, did_you_mean, wrong_type
+from aivc.config.tables import check_size, copied, structured
 
-TOML_NAMES = {bool: "a boolean", int: "an integer", float: "a number", str: "text", list: "an array", dict: "a table"}
 EXPECTED = {bool: "true or false", int: "an integer", float: "a number", str: "text", Secret: "text"}
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def read(setting: Setting, raw: object) -> object:
+class Wrong(ValueError):
+    """A value cannot be used: everything that is wrong with it."""
+
+    def __init__(self, *found: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{where}: {text}" if where else text for where, text in found))
+        self.found = found  # where inside the value, such as `.name` or `[0].url` or nothing; and what
+
+
+def read(setting: Setting, raw: object, environ: Mapping[str, str]) -> object:
     """The value of this setting that `raw` stands for.
 
+    Args:
+        setting: which; its type is not an array of tables.
+        raw: a value of TOML or JSON.
+        environ: where settings find their values that only name a variable.
+
     Raises:
-        ValueError: wrong type, outside the range, or against the setting's rule; the text says which.
+        Wrong: wrong type, outside the range, or against the setting's rule; the text says which.
     """
-    kind = setting.kind
-    value: object = CONVERTER.structure(raw, kind)
-    problems = [
-        problem for item in (value if isinstance(value, tuple) else (value,)) for problem in check(setting, item)
-    ]
-    if problems:
-        raise ValueError("; ".join(problems))
+    try:
+        check_size(raw)
+        value: object = CONVERTER.structure(raw, setting.kind)
+    except Wrong:
+        raise
+    except ValueError as error:
+        raise Wrong(("", str(error))) from None
+    if setting.about.indirect:
+        value = looked_up(value, environ)
+    if found := [*problems(setting, value)]:
+        raise Wrong(*found)
     return value
 
 
+def problems(setting: Setting, value: object) -> Iterator[tuple[str, str]]:
+    """What is wrong with a value of the right type, and where in it."""
+    if isinstance(value, tuple):
+        if texts := [text for item in value for text in check(setting, item)]:
+            yield "", "; ".join(texts)
+    elif isinstance(value, Mapping) and get_args(setting.kind)[1:] == (object,):
+        if setting.about.rule is not None:
+            yield from (("", text) for text in against(setting.about.rule, value))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (("", text) for text in against(setting.about.names, key))
+            yield from ((f".{as_key(key)}", text) for text in check(setting, item))
+    else:
+        yield from (("", text) for text in check(setting, value))
+
+
 def check(setting: Setting, item: object) -> Iterator[str]:
-    """What is wrong with a value of the right type."""
+    """What is wrong with one text or number."""
     if isinstance(item, (str, Secret)):
-        yield from check_text(setting, item.reveal() if isinstance(item, Secret) else item)
+        text = item.reveal() if isinstance(item, Secret) else item
+        if text.strip():
+            yield from against(setting.about.rule, text)
+        elif not (setting.about.blank and text == ""):
+            yield "is empty; leave it out instead"
     elif isinstance(item, (int, float)) and not isinstance(item, bool):
-        yield from check_range(setting.about.low, setting.about.high, item)
+        outside = [*check_range(setting.about.low, setting.about.high, item)]
+        yield from outside or against(setting.about.rule, item)
 
 
 def check_range(low: float | None, high: float | None, value: float) -> Iterator[str]:
@@ -55,14 +92,37 @@ def check_range(low: float | None, high: float | None, value: float) -> Iterator
         yield f"{value} is less than {low:g}"
 
 
-def check_text(setting: Setting, text: str) -> Iterator[str]:
-    if not text.strip():
-        yield "is empty; leave it out instead"
-    elif setting.about.rule is not None:
+def against(rule: Callable[[Any], object] | None, value: object) -> Iterator[str]:
+    if rule is not None:
         try:
-            setting.about.rule(text)
+            rule(value)
         except ValueError as error:
             yield str(error)
+
+
+def looked_up(value: object, environ: Mapping[str, str]) -> object:
+    """Secrets that are names of variables, replaced by what the variables have."""
+    if isinstance(value, Secret):
+        if not environ.get(value.reveal()):  # not a key that was written here by mistake: its name may be shown
+            raise Wrong(("", f"the environment variable {variable_named(value.reveal())} is not set"))
+        return Secret(environ[value.reveal()])
+    if not isinstance(value, Mapping):
+        return value
+    found: list[tuple[str, str]] = []
+    ready: dict[str, object] = {}
+    for key, item in value.items():
+        try:
+            ready[key] = looked_up(item, environ)
+        except Wrong as wrong:
+            found += [(f".{as_key(key)}", text) for _, text in wrong.found]
+    if found:
+        raise Wrong(*found)
+    return ready
+
+
+def variable_named(text: str) -> str:
+    """The name of a variable, to be shown; something else could be the secret itself."""
+    return text if text.replace("_", "a").isalnum() and text.isupper() else "named here (not shown: is it the value?)"
 
 
 def from_text(kind: Any, text: str) -> object:
@@ -73,6 +133,8 @@ def from_text(kind: Any, text: str) -> object:
         return number(kind, text)
     if get_origin(kind) is tuple:
         return items(text)
+    if get_origin(kind) is abc.Mapping:
+        return structured(text, "a TOML inline table nor a JSON object")
     if get_origin(kind) in (types.UnionType, Union):
         tried = (from_text(member, text) for member in get_args(kind))
         return next((value for value in tried if value != text), text)
@@ -90,33 +152,7 @@ def items(text: str) -> object:
     """`a, b` or a TOML array."""
     if not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",")]
-    try:
-        table = tomli.loads(f"items = {text}")
-    except (ValueError, RecursionError):  # ValueError: TOML's own, and numbers of thousands of digits
-        table = {}
-    if list(table) != ["items"]:
-        raise ValueError(f"{shortened(text)} is neither a list with commas nor a TOML array")
-    return table["items"]
-
-
-def wrong_type(expected: str, raw: object, *, secret: bool = False) -> ValueError:
-    got = TOML_NAMES.get(type(raw), type(raw).__name__)
-    if secret or isinstance(raw, (list, dict)):
-        return ValueError(f"expected {expected}, got {got}")
-    return ValueError(f"expected {expected}, got {got} {shortened(raw) if isinstance(raw, str) else as_toml(raw)[:60]}")
-
-
-def as_toml(value: object) -> str:
-    """A value in TOML's spelling, on one line."""
-    match value:
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case tuple() | list():
-            return "[" + ", ".join(as_toml(item) for item in value) + "]"
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)
+    return structured(text, "a list with commas nor a TOML array")
 
 
 def exact(raw: object, kind: type[Any]) -> object:
@@ -169,10 +205,25 @@ def texts(raw: object, _kind: Any) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def did_you_mean(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """`; did you mean X?`, or nothing when no name is near."""
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def table(raw: object, kind: Any) -> Mapping[str, object]:
+    """`Mapping[str, T]`; with T = object anything that JSON can say."""
+    if not isinstance(raw, dict):
+        raise wrong_type("a table", raw)
+    of = get_args(kind)[1]
+    if of is object:
+        whole = copied(raw)
+        assert isinstance(whole, dict)
+        return whole
+    found: list[tuple[str, str]] = []
+    read_items: dict[str, object] = {}
+    for key, item in raw.items():
+        try:
+            read_items[key] = CONVERTER.structure(item, of)
+        except ValueError as error:
+            found.append((f".{as_key(key)}", str(error)))
+    if found:
+        raise Wrong(*found)
+    return read_items
 
 
 def converter() -> cattrs.Converter:
@@ -184,6 +235,7 @@ def converter() -> cattrs.Converter:
     made.register_structure_hook(Secret, exact_secret)
     made.register_structure_hook_func(is_literal, one_of)
     made.register_structure_hook_func(is_tuple, texts)
+    made.register_structure_hook_func(is_table, table)
     made.register_structure_hook_func(is_integer_or_word, integer_or_word)
     return made
 
@@ -194,6 +246,10 @@ def is_literal(kind: Any) -> bool:
 
 def is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple
+
+
+def is_table(kind: Any) -> bool:
+    return get_origin(kind) is abc.Mapping
 
 
 def is_integer_or_word(kind: Any) -> bool:

@@ -10,7 +10,19 @@ import trio
 from aivc.config.settings import Codec
 from aivc.demo.display import Display, Moment
 from aivc.media.g711 import peak_level
-from aivc.nursery.record import Answered, CallEvent, Ended, ModelAudible, ToolFinished, ToolStarted
+from aivc.nursery.record import (
+    Answered,
+    CallEvent,
+    DigitsEntered,
+    Ended,
+    ModelAudible,
+    SessionLost,
+    SessionReplaced,
+    ToolFinished,
+    ToolStarted,
+    TransferBegan,
+    TransferOver,
+)
 from aivc.realtime.effects import (
     CallerSaid,
     CallerStartedSpeaking,
@@ -64,6 +76,16 @@ class Screen:
                 return Moment(at, "tool", f"{name}({arguments}) ...")
             case ToolFinished(run=run):
                 return Moment(at, "tool", f"{run.name} -> {run.output}")
+            case DigitsEntered(entry=entry):
+                return Moment(at, "caller", f"presses {entry.digits}")
+            case TransferBegan(target=target):
+                return Moment(at, "note", f"transfer to {target} ...")
+            case TransferOver(run=run):
+                return Moment(at, "note", f"transfer to {run.target}: {run.text if run.status is None else run.status}")
+            case SessionLost(detail=detail):
+                return Moment(at, "note", f"the session is lost: {detail}")
+            case SessionReplaced(number=number):
+                return Moment(at, "note", f"session {number} goes on with the conversation")
             case RealtimeError(code=code, message=message):
                 return Moment(at, "note", f"error of the model: {code}: {message}")
             case Ended(record=record):

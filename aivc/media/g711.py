@@ -1,10 +1,12 @@
-"""G.711 as the media path needs it: octet values, frame sizes, loudness. Nothing here encodes or transcodes.
+"""G.711: octet values, frame sizes, loudness; and encoding, for sound files. No call's audio is ever transcoded.
 
 Source: ITU-T G.711; payload types and the 8000 Hz clock from RFC 3551 sections 4.5.14 and 6.
 """
 
 from __future__ import annotations
 
+import functools
+from array import array
 from typing import Final
 
 from aivc.config.settings import Codec
@@ -56,3 +58,43 @@ def peak_level(frame: bytes, codec: Codec) -> int:
     """The loudest sample of `frame`, 0 to 32767; 0 for an empty one."""
     samples = LINEAR[codec]
     return max((abs(samples[octet]) for octet in set(frame)), default=0)
+
+
+def encode_ulaw(sample: int) -> int:
+    """The octet for a 16-bit sample, of which the law knows the upper 14 bits."""
+    magnitude = sample >> 2
+    inverted = 0x80 if magnitude < 0 else 0
+    biased = min(abs(magnitude), 8158) + 33  # from 33 up the segment is the length of the number
+    segment = biased.bit_length() - 6
+    return ~(inverted | segment << 4 | (biased >> (segment + 1)) & 0x0F) & 0xFF
+
+
+def encode_alaw(sample: int) -> int:
+    """The octet for a 16-bit sample, of which the law knows the upper 13 bits."""
+    value = sample >> 3
+    magnitude, sign = (value, 0x80) if value >= 0 else (~value, 0)
+    segment = max(0, magnitude.bit_length() - 5)
+    mantissa = magnitude >> max(1, segment) & 0x0F
+    return (sign | segment << 4 | mantissa) ^ 0x55
+
+
+ENCODE: Final = {"PCMU": encode_ulaw, "PCMA": encode_alaw}
+
+
+@functools.cache
+def encoding(codec: Codec) -> bytes:
+    """The octet for each 16-bit sample, by the sample's value modulo 65536."""
+    samples = (*range(0x8000), *range(-0x8000, 0))
+    return bytes(map(ENCODE[codec], samples))
+
+
+def encode(samples: array[int], codec: Codec) -> bytes:
+    """The octets for 16-bit samples, given as unsigned numbers ("H"): those below zero modulo 65536."""
+    return bytes(map(encoding(codec).__getitem__, samples))
+
+
+def convert(octets: bytes, source: Codec, target: Codec) -> bytes:
+    """The octets of one law in another, by way of the samples that they stand for."""
+    if source == target:
+        return octets
+    return octets.translate(bytes(ENCODE[target](sample) for sample in LINEAR[source]))

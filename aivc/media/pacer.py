@@ -38,18 +38,34 @@ class Pacer:
         silence without suppression, as we do.
         """
         if now - self.due > STALL:
+            self.catch_up(now)
+        marker, self._after_gap = self._after_gap, False
+        return self._build(self.payload_type, marker, self.rtp_timestamp, payload)
+
+    def event_packet(self, payload_type: int, marker: bool, rtp_timestamp: int, payload: bytes) -> bytes:
+        """The datagram of a telephone event, in the place of audio: RFC 4733 section 2.5.1.2.
+
+        It takes the next sequence number and 20 ms of RTP time, but bears the time at which its event began; `catch_up`
+        first, as that time may be now.
+        """
+        return self._build(payload_type, marker, rtp_timestamp, payload)
+
+    def catch_up(self, now: float) -> None:
+        """Skip the frames that a stall has made too late."""
+        if now - self.due > STALL:
             self.stalls += 1
             self._skip(int((now - self.due) / FRAME_SECONDS))
-        packet = Packet(self.payload_type, self._after_gap, self.sequence, self.rtp_timestamp, self.ssrc, payload)
-        self.sequence = (self.sequence + 1) & 0xFFFF
-        self.sent += 1
-        self._advance(1)
-        self._after_gap = False
-        return build(packet)
 
     def pause(self, now: float) -> None:
         """Let one frame's time pass without a packet."""
         self._skip(max(1, 1 + int((now - self.due) / FRAME_SECONDS)))
+
+    def _build(self, payload_type: int, marker: bool, rtp_timestamp: int, payload: bytes) -> bytes:
+        packet = Packet(payload_type, marker, self.sequence, rtp_timestamp, self.ssrc, payload)
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        self.sent += 1
+        self._advance(1)
+        return build(packet)
 
     def _skip(self, frames: int) -> None:
         self._advance(frames)

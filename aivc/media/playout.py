@@ -58,6 +58,10 @@ def unheeded(item: ItemPlayout) -> None:
     """For who does not measure."""
 
 
+def unawaited() -> None:
+    """For who does not wait for the end."""
+
+
 @attrs.define
 class Playout:
     """The queue between the model's bursts and the pacer's even frames.
@@ -65,10 +69,13 @@ class Playout:
     Args:
       silence: the octet that fills the end of the last frame, 0xFF (PCMU) or 0xD5 (PCMA).
       began: told of each item when its first frame leaves.
+      emptied: told when the frame with the last octet leaves; not after a cut.
     """
 
     silence: int
     began: Callable[[ItemPlayout], None] = unheeded
+    emptied: Callable[[], None] = unawaited
+    paused: bool = attrs.field(init=False, default=False)
     waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
     _chunks: deque[Chunk] = attrs.field(factory=deque)
@@ -97,12 +104,12 @@ class Playout:
             self._forget_if_complete(item)
 
     def pop_frame(self, now: float) -> bytes | None:
-        """The next 20 ms to send, or None when there is nothing to say.
+        """The next 20 ms to send, or None when there is nothing to say, or while it is paused.
 
         A frame that is not full waits for the rest of its item, or for the next item; the last one of all is filled
         up with silence.
         """
-        if not self._chunks:
+        if not self._chunks or self.paused:
             return None
         chunk = self._chunks[0]
         end = chunk.start + FRAME_OCTETS
@@ -114,12 +121,24 @@ class Playout:
             return frame
         return self._gather(now)
 
+    def pause(self) -> None:
+        """Keep everything from now on, until `resume` or `cut`."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped."""
+        self.paused = False
+
     def cut(self) -> list[ItemPlayout]:
-        """Drop everything that was not sent; return the ledger of every item that is not complete, oldest first."""
+        """Drop everything that was not sent; return the ledger of every item that is not complete, oldest first.
+
+        A pause is over then.
+        """
         cut = list(self._items.values())
         self._chunks.clear()
         self._items.clear()
         self.waiting_octets = 0
+        self.paused = False
         return cut
 
     @property
@@ -133,6 +152,8 @@ class Playout:
         frame = b""
         while self._chunks and len(frame) < FRAME_OCTETS:
             frame += self._take(self._chunks[0], FRAME_OCTETS - len(frame), now)
+        if not self._chunks:
+            self.emptied()
         return frame.ljust(FRAME_OCTETS, bytes([self.silence]))
 
     def _take(self, chunk: Chunk, wanted: int, now: float) -> bytes:

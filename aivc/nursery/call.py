@@ -8,8 +8,9 @@
                                              | jobs
  phone  <--SIP--> [leg events]          [tools] --outbox--> (writer)
 
-Whoever learns that the call is over raises CallOver; the nursery cancels the rest. The WebSocket's own tasks live in
-an outer nursery, so that its reader survives for a polite goodbye; unless the call itself is cancelled from outside.
+Whoever learns that the call is over raises CallOver; the nursery cancels the rest. The tasks of the WebSocket stand in
+`sessions`: a call may outlive its session. The WebSocket's own tasks live in an outer nursery, so that its reader
+survives for a polite goodbye; unless the call itself is cancelled from outside.
 """
 
 from __future__ import annotations
@@ -17,75 +18,52 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import attrs
 import trio
 
 from aivc import logs
-from aivc.config.settings import Address, OpenAISettings, Settings
+from aivc.config.settings import Address, Settings
 from aivc.media.clock import MediaClock, TaskClock
 from aivc.media.g711 import SILENCE
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import ItemPlayout, Playout
-from aivc.media.ports import NoPortFree, PortPool, local_ip_towards
-from aivc.media.stream import RtpCounters, RtpStream
-from aivc.nursery.ending import CallOver, Ending, first_cause, leaves
-from aivc.nursery.execution import run_tools, set_from_any_thread
+from aivc.media.ports import PortPool, local_ip_towards
+from aivc.media.stream import RtpStream
+from aivc.nursery.causes import until_over
+from aivc.nursery.control import Control
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.execution import run_tools
+from aivc.nursery.ground import Connect, Ground, Lines, Means, Prepare, Progress
+from aivc.nursery.keys import KEYS, Pressed, collect_digits, press
 from aivc.nursery.performer import Announcer, Performer
+from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import Answered, CallRecord, Ended, ModelAudible, Observer
+from aivc.nursery.rescue import rescue
+from aivc.nursery.sessions import Session, Talk, Uplink, keep_sessions, open_session
+from aivc.nursery.summary import log_record, make_record
 from aivc.nursery.turns import Turns
-from aivc.nursery.watch import (
-    hang_up_after_farewell,
-    warn_unheard,
-    watch_deadlines,
-    watch_drain,
-    watch_leg,
-    watch_limits,
-)
-from aivc.realtime.connection import RealtimeClosed, RealtimeRefused, RealtimeSocket, configure, open_realtime
+from aivc.nursery.watch import warn_unheard, watch_drain, watch_leg, watch_limits
+from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, open_realtime
 from aivc.realtime.conversation import Conversation
-from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
+from aivc.realtime.dialects import dialect_named
 from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
-from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_tools
+from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_registry
 from aivc.sip.leg import Leg
 
 log = logging.getLogger("aivc.call")
 
-Connect = Callable[[trio.Nursery, OpenAISettings], Awaitable[RealtimeSocket]]
 
 HEARD_FRAMES: Final = 50  # 1 s of caller audio at 20 ms a packet: a model further behind has lost the thread
 GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the leg itself keeps
 WILDCARDS: Final = {"0.0.0.0", "::"}
-OUTBOX_EVENTS: Final = 64  # far more than a healthy conversation ever has waiting
+OUTBOX_EVENTS: Final = 256  # a new session is told up to 100 items at once; a healthy conversation has few waiting
 JOBS: Final = 16  # tool calls waiting; the model is told "busy" beyond
-
-
-@attrs.frozen(eq=False)
-class Means:
-    """What a call works with and does not own."""
-
-    connect: Connect
-    tools: ToolRegistry
-    clock: MediaClock
-    ports: PortPool
-    draining: trio.Event
-
-
-@attrs.define(eq=False)
-class Progress:
-    """How far a call has come: what its record is made of when it ends."""
-
-    started_at: float
-    turns: Turns = attrs.field(factory=Turns)
-    answered_at: float | None = None
-    stream: RtpStream | None = None
-    performer: Performer | None = None
-    socket: RealtimeSocket | None = None
 
 
 async def serve_call(
@@ -98,6 +76,10 @@ async def serve_call(
     ports: PortPool | None = None,
     draining: trio.Event | None = None,
     observer: Observer | None = None,
+    prompts: Prompts | None = None,
+    prepare: Prepare | None = None,
+    agent: str | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> CallRecord:
     """Run one call to its end: connect the model while the phone rings, answer, join both, say goodbye.
 
@@ -111,6 +93,10 @@ async def serve_call(
       ports: where RTP ports come from; share it too, it keeps freed ports in quarantine.
       draining: when set, the call ends with BYE.
       observer: hears of everything that happens; it never delays the call and may miss events when it is full.
+      prompts: the sounds of `sounds.*`; None loads them.
+      prepare: asked for the settings of this call while it rings; it may raise CallOver.
+      agent: its name, for the record.
+      wall_clock: seconds since 1970, to know when a session expires.
 
     Returns the record, whatever the ending; a bug in a tool or in aivc is logged and ends the call as
     `INTERNAL_ERROR`. Cancelling the call hangs up (BYE) within a second.
@@ -119,103 +105,142 @@ async def serve_call(
     """
     means = Means(
         connect,
-        await load_or_reject(leg, settings) if tools is None else tools,
+        await load_or_reject(leg, settings) if tools is None and prepare is None else tools,
         TaskClock() if clock is None else clock,
         PortPool(settings.rtp) if ports is None else ports,
         trio.Event() if draining is None else draining,
+        load_prompts(settings.sounds) if prompts is None else prompts,
+        wall_clock,
+        prepare,
     )
-    announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time())
+    announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time(), agent)
     over = CallOver(Ending.EMBEDDER_CANCELLED)
     with logs.call(leg.call_id):
         logs.event(log, "call.started", caller=leg.caller, dialled=leg.dialled, codec=leg.agreement.codec)
-        async with trio.open_nursery() as lines:
+        async with trio.open_nursery() as finishing, trio.open_nursery() as sockets:
             try:
-                over = await until_over(partial(join, leg, settings, means, progress, announcer, lines))
+                lines = Lines(sockets, finishing)
+                over = await until_over(partial(join, leg, settings, means, progress, announcer, lines)) or over
             finally:
                 await say_goodbye(leg, progress.socket, over, settings)
                 record = make_record(leg, progress, announcer, over)
                 log_record(record)
                 announcer.tell(Ended(record))
-                lines.cancel_scope.cancel()
+                sockets.cancel_scope.cancel()
     return record
 
 
 async def load_or_reject(leg: Leg, settings: Settings) -> ToolRegistry:
     """The tools of the settings. Raises ToolFileError after the call was refused."""
     try:
-        return load_tools(settings.openai.tools)
+        return load_registry(settings.openai, settings.tools.http)
     except ToolFileError:
         await leg.reject(CallOver(Ending.INTERNAL_ERROR).rejection(settings.service.retry_after_seconds))
         raise
 
 
-async def until_over(talk: Callable[[], Awaitable[None]]) -> CallOver:
-    """Run `talk` until it raises; return the cause that counts. Cancellation from outside passes through."""
-    causes = [CallOver(Ending.INTERNAL_ERROR, "the call's tasks ended by themselves")]
-    try:
-        await talk()
-    except* Exception as group:
-        causes = [as_cause(error) for error in leaves(group)]
-    return first_cause(causes)
-
-
-def as_cause(error: BaseException) -> CallOver:
-    """What an exception in a call's task says about its end."""
-    match error:
-        case CallOver():
-            return error
-        case RealtimeRefused():
-            return CallOver(Ending.REALTIME_REFUSED, str(error))
-        case RealtimeClosed():
-            return CallOver(Ending.REALTIME_LOST, str(error))
-        case NoPortFree():
-            return CallOver(Ending.NO_RTP_PORT, str(error))
-        case _:
-            logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
-            return CallOver(Ending.INTERNAL_ERROR, repr(error))
-
-
 async def join(
-    leg: Leg, settings: Settings, means: Means, progress: Progress, announcer: Announcer, lines: trio.Nursery
+    leg: Leg, settings: Settings, means: Means, progress: Progress, announcer: Announcer, lines: Lines
 ) -> None:
     """Answer the call and run its tasks; ends by an exception."""
-    openai, agreement = settings.openai, leg.agreement
-    dialect = dialect_named(openai.dialect)
+    pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
+    heard_send, heard = trio.open_memory_channel[bytes](HEARD_FRAMES)
     async with means.ports.open_socket() as media_socket, trio.open_nursery() as call:
-        call.start_soon(watch_leg, leg.events, lambda: progress.stream)
+        call.start_soon(watch_leg, leg.events, lambda: progress.stream, progress.leaving, pressed_send)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
+        if means.prepare is not None:
+            settings = await means.prepare()
+        progress.prices = settings.openai.prices
+        tools = load_registry(settings.openai, settings.tools.http) if means.tools is None else means.tools
+        ground = Ground(leg, settings, means, tools, lines, progress, announcer)
         local = await media_address(leg, settings, media_socket)
-        socket = progress.socket = await means.connect(lines, openai)
-        await configure(socket, dialect, openai, agreement.codec, means.tools.schemas)
-
-        heard_send, heard_receive = trio.open_memory_channel[bytes](HEARD_FRAMES)
-        outbox_send, outbox_receive = trio.open_memory_channel[ClientEvent](OUTBOX_EVENTS)
-        jobs_send, jobs_receive = trio.open_memory_channel[ToolCall](JOBS)
-        playout = Playout(SILENCE[agreement.codec], partial(note_audible, progress.turns, announcer))
-        stream = progress.stream = open_stream(leg, settings, media_socket, playout, heard_send)
-        performer = progress.performer = Performer(
-            Conversation(openai, event_ids()), playout, stream, outbox_send, jobs_send, progress.turns, announcer
-        )
-        farewell = trio.Event()
-        context = ToolContext(leg.call_id, leg.caller, leg.dialled, partial(set_from_any_thread, farewell))
-
+        session = await first_session(ground)
+        stream = progress.stream = open_stream(ground, media_socket, heard_send, pressed_send)
         await leg.answer(local)
-        progress.answered_at = trio.current_time()
-        logs.event(log, "call.answered", after_ms=round(1000 * (progress.answered_at - progress.started_at)))
-        announcer.tell(Answered())
+        note_answered(progress, announcer)
         call.start_soon(means.clock.receive, stream)
         call.start_soon(means.clock.send, stream)
-        call.start_soon(write_heard, socket, heard_receive)
-        call.start_soon(write_events, socket, dialect, outbox_receive)
-        call.start_soon(read_events, socket, dialect, performer)
-        call.start_soon(run_tools, jobs_receive, means.tools, context, openai.tool_seconds, performer, farewell)
-        call.start_soon(watch_deadlines, performer)
         call.start_soon(watch_limits, stream, settings)
         call.start_soon(warn_unheard, stream)
-        call.start_soon(hang_up_after_farewell, farewell, performer, openai.farewell_seconds)
-        call.start_soon(socket.keep_alive, openai.ping_seconds, openai.pong_seconds)
+        if isinstance(session, CallOver):
+            raise await rescue(ground, session, means.prompts.busy, stream)
+        over = await until_over(partial(converse, ground, stream, heard, pressed, session))
+        assert over is not None  # `converse` ends by an exception only
+        raise await rescue(ground, over, means.prompts.failure, stream)
+
+
+async def converse(
+    ground: Ground,
+    stream: RtpStream,
+    heard: trio.MemoryReceiveChannel[bytes],
+    pressed: trio.MemoryReceiveChannel[Pressed],
+    session: Session,
+) -> None:
+    """Join the caller and the model; ends by an exception."""
+    openai, dtmf, leg, progress = ground.settings.openai, ground.settings.dtmf, ground.leg, ground.progress
+    leaving, turns = progress.leaving, progress.turns
+    outbox_send, outbox = trio.open_memory_channel[ClientEvent](OUTBOX_EVENTS)
+    jobs_send, jobs = trio.open_memory_channel[ToolCall](JOBS)
+    conversation = Conversation(openai, event_ids())
+    performer = progress.performer = Performer(
+        conversation, stream.playout, stream, outbox_send, jobs_send, turns, ground.announcer, leaving
+    )
+    hold = ground.octets(ground.means.prompts.hold)
+    control = Control(leg, openai, dtmf, stream, performer, leaving, hold)
+    context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, leg.headers)
+    talk = Talk(
+        openai,
+        dialect_named(openai.dialect),
+        performer,
+        leaving,
+        Uplink(heard, outbox),
+        hold,
+        partial(open_next_session, ground),
+        lambda socket: ground.lines.sockets.start_soon(socket.close, openai.close_seconds),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
+        nursery.start_soon(collect_digits, pressed, dtmf, performer)
+        nursery.start_soon(leaving.hang_up, performer, openai.farewell_seconds)
+        nursery.start_soon(leaving.wait_over)
+        turns.session_began()
         performer.begin()
+        await keep_sessions(talk, session)
+
+
+async def first_session(ground: Ground) -> Session | CallOver:
+    """The session of a call that rings; without one a caller who is to hear `sounds.busy` is answered all the same.
+
+    Raises RealtimeRefused when the call is to be refused.
+    """
+    try:
+        return await open_next_session(ground)
+    except RealtimeRefused as error:
+        if ground.means.prompts.busy is None:
+            raise
+        return CallOver(Ending.REALTIME_REFUSED, str(error))
+
+
+async def open_next_session(ground: Ground) -> Session:
+    """Connect and configure; raises RealtimeRefused."""
+    openai, means = ground.settings.openai, ground.means
+    socket = await means.connect(ground.lines.sockets, openai)
+    try:
+        session = await open_session(
+            socket, openai, ground.codec, ground.tools.schemas, ground.settings.tools.mcp, means.wall_clock
+        )
+    except BaseException:
+        await socket.close(openai.close_seconds)
+        raise
+    ground.progress.socket = socket
+    return session
+
+
+def note_answered(progress: Progress, announcer: Announcer) -> None:
+    progress.answered_at = trio.current_time()
+    logs.event(log, "call.answered", after_ms=round(1000 * (progress.answered_at - progress.started_at)))
+    announcer.tell(Answered())
 
 
 def note_audible(turns: Turns, announcer: Announcer, item: ItemPlayout) -> None:
@@ -224,54 +249,30 @@ def note_audible(turns: Turns, announcer: Announcer, item: ItemPlayout) -> None:
     announcer.tell(ModelAudible(item.item_id, item.began_at or 0.0))
 
 
-async def write_heard(socket: RealtimeSocket, heard: trio.MemoryReceiveChannel[bytes]) -> None:
-    """The caller's octets -> the model, one append a packet."""
-    async for octets in heard:
-        await socket.append_audio(octets)
-
-
-async def write_events(
-    socket: RealtimeSocket, dialect: Dialect, outbox: trio.MemoryReceiveChannel[ClientEvent]
-) -> None:
-    """Client events -> the model."""
-    async for event in outbox:
-        await socket.send(dialect.encode(event))
-
-
-async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> None:
-    """The model's events -> the conversation. Awaits nothing but the WebSocket, so that pings are always answered."""
-    while True:
-        try:
-            event = dialect.decode(await socket.receive())
-        except ProtocolViolation as violation:
-            level = logging.DEBUG if performer.turns.violations else logging.WARNING  # a broken server sends thousands
-            performer.turns.violations += 1
-            logs.event(log, "realtime.violation", level=level, error=str(violation))
-        else:
-            performer.handle(event)
-
-
 def open_stream(
-    leg: Leg,
-    settings: Settings,
+    ground: Ground,
     media_socket: trio.socket.SocketType,
-    playout: Playout,
     heard: trio.MemorySendChannel[bytes],
+    pressed: trio.MemorySendChannel[Pressed],
 ) -> RtpStream:
     """The RTP of a call, about to begin. SSRC, sequence and timestamp are random, RFC 3550 section 5.1."""
-    agreement, dice, now = leg.agreement, random.SystemRandom(), trio.current_time()
+    leg, rtp, agreement = ground.leg, ground.settings.rtp, ground.leg.agreement
+    dice, now = random.SystemRandom(), trio.current_time()
+    began = partial(note_audible, ground.progress.turns, ground.announcer)
     return RtpStream(
         media_socket,
         agreement.codec,
         agreement.payload_type,
-        Latch(agreement.remote, leg.source[0], settings.rtp.nat, settings.rtp.relatch_seconds),
-        playout,
+        Latch(agreement.remote, leg.source[0], rtp.nat, rtp.relatch_seconds),
+        Playout(SILENCE[agreement.codec], began, ground.progress.drained),
         Pacer(agreement.payload_type, dice.getrandbits(32), dice.getrandbits(16), dice.getrandbits(32), now),
         heard,
-        settings.rtp,
+        rtp,
         now,
         agreement.may_send,
         agreement.may_send and agreement.may_receive,
+        telephone_event=agreement.telephone_event,
+        pressed=lambda digit: press(digit, "rtp", pressed),
     )
 
 
@@ -311,36 +312,3 @@ async def say_goodbye(leg: Leg, socket: RealtimeSocket | None, over: CallOver, s
             logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
     if socket is not None:
         await socket.close(close)
-
-
-def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOver) -> CallRecord:
-    turns, performer = progress.turns, progress.performer
-    return CallRecord(
-        call_id=leg.call_id,
-        caller=leg.caller,
-        dialled=leg.dialled,
-        codec=leg.agreement.codec,
-        ending=over.ending,
-        detail=over.detail,
-        started_at=progress.started_at,
-        answered_at=progress.answered_at,
-        ended_at=trio.current_time(),
-        rtp=progress.stream.statistics() if progress.stream is not None else RtpCounters(),
-        latencies=tuple(turns.latencies),
-        cuts=tuple(turns.cuts),
-        tools=tuple(turns.tools),
-        realtime_errors=dict(turns.errors),
-        protocol_violations=turns.violations,
-        refused_octets=performer.playout.refused_octets if performer else 0,
-        late_deltas=performer.conversation.dropped_deltas if performer else 0,
-        refused_requests=performer.conversation.responses.refused_requests if performer else 0,
-        forgotten_tools=performer.conversation.tools.forgotten if performer else 0,
-        observer_missed=announcer.missed,
-    )
-
-
-def log_record(record: CallRecord) -> None:
-    """The one line that says how a call ended."""
-    rtp = {name: count for name, count in attrs.asdict(record.rtp).items() if count}
-    seconds, detail = round(record.duration_seconds, 3), record.detail or None
-    logs.event(log, "call.ended", ending=record.ending.value, detail=detail, seconds=seconds, rtp=rtp)

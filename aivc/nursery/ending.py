@@ -15,16 +15,21 @@ class Ending(enum.Enum):
 
     CALLER_HUNG_UP = "caller_hung_up"
     CALLER_CANCELLED = "caller_cancelled"  # before the answer
+    TRANSFERRED = "transferred"  # by REFER: the target answered, or the caller left for it
     MODEL_HUNG_UP = "model_hung_up"  # by its tool terminate_call
+    CALLER_IDLE = "caller_idle"  # silent in spite of openai.idle_prompts questions
     DRAINED = "drained"  # the service is going down and the grace is over
     MAX_DURATION = "max_duration"
     ACK_MISSING = "ack_missing"  # our 200 was never acknowledged
     MEDIA_TIMEOUT = "media_timeout"  # no RTP from the caller
     MEDIA_UNREACHABLE = "media_unreachable"  # no route to the address in the caller's SDP
     NO_RTP_PORT = "no_rtp_port"
+    CONFIG_FAILED = "config_failed"  # engine.api_url gave no settings for this call, and engine.api_failure refuses it
     REALTIME_REFUSED = "realtime_refused"  # the model could not be had: key, model name, network, time-out
     REALTIME_FATAL = "realtime_fatal"  # the model reported an error that no retry mends
     REALTIME_LOST = "realtime_lost"  # the connection broke
+    REALTIME_SILENT = "realtime_silent"  # the model did not answer in its turn
+    REALTIME_EXPIRED = "realtime_expired"  # the session reached its end, and openai.reconnect is off
     REALTIME_STUCK = "realtime_stuck"  # the model's side reads nothing any more
     INTERNAL_ERROR = "internal_error"
     EMBEDDER_CANCELLED = "embedder_cancelled"  # serve_call() was cancelled from outside
@@ -42,6 +47,10 @@ class Farewell:
 FAREWELLS: dict[Ending, Farewell] = {
     Ending.CALLER_HUNG_UP: Farewell(487, "the caller hung up"),
     Ending.CALLER_CANCELLED: Farewell(487, "the caller gave up before the answer"),
+    Ending.TRANSFERRED: Farewell(603, "the call was transferred"),
+    Ending.CALLER_IDLE: Farewell(603, "the caller was silent"),
+    Ending.REALTIME_SILENT: Farewell(503, "the model does not answer", retry=True),
+    Ending.REALTIME_EXPIRED: Farewell(503, "the model's session has expired", retry=True),
     Ending.MODEL_HUNG_UP: Farewell(603, "the agent ended the call"),
     Ending.DRAINED: Farewell(503, "the service is going down", retry=True),
     Ending.MAX_DURATION: Farewell(503, "the call reached its maximum duration"),
@@ -49,6 +58,7 @@ FAREWELLS: dict[Ending, Farewell] = {
     Ending.MEDIA_TIMEOUT: Farewell(408, "no RTP came from the caller"),
     Ending.MEDIA_UNREACHABLE: Farewell(488, "the address in your SDP cannot be reached from here"),
     Ending.NO_RTP_PORT: Farewell(503, "no RTP port is free", retry=True),
+    Ending.CONFIG_FAILED: Farewell(503, "the settings of this call cannot be had", retry=True),
     Ending.REALTIME_REFUSED: Farewell(503, "the model is not available", retry=True),
     Ending.REALTIME_FATAL: Farewell(503, "the model failed", retry=True),
     Ending.REALTIME_LOST: Farewell(503, "the connection to the model was lost", retry=True),

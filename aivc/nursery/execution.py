@@ -2,56 +2,93 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import json
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
+import attrs
 import trio
 
 from aivc import logs
+from aivc.config.settings import OpenAISettings
+from aivc.nursery.ending import CallOver
+from aivc.nursery.filler import Filler
+from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import ToolFinished, ToolRun, ToolStarted
 from aivc.realtime.effects import ToolCall
-from aivc.realtime.tools import ToolArgumentsError, ToolContext, ToolRegistry
+from aivc.realtime.toolcontext import ToolContext
+from aivc.realtime.toolerrors import ToolArgumentsError, ToolError, UnknownToolError
+from aivc.realtime.tools import ToolRegistry
 
 log = logging.getLogger("aivc.tools")
 
 SIDE_BY_SIDE: Final = 8  # tools of one call at a time; more wait, and beyond `jobs` the model is told "busy"
 LONGEST_OUTPUT: Final = 32_000  # characters; more would crowd the model's context and the WebSocket
 
+Outcome = Literal["ok", "error", "timeout", "bad_arguments", "unknown", "cancelled"]
+
+
+@attrs.frozen
+class Result:
+    """What a tool call came to."""
+
+    output: str  # for the model
+    outcome: Outcome = "ok"
+
+
+@attrs.frozen(eq=False)
+class Workshop:
+    """What the tool calls of one phone call share."""
+
+    tools: ToolRegistry
+    context: ToolContext
+    seconds: float  # deadline of a tool that has none of its own
+    performer: Performer
+    leaving: Leaving
+    filler: Filler
+    threads: trio.CapacityLimiter
+
 
 async def run_tools(
     jobs: trio.MemoryReceiveChannel[ToolCall],
     tools: ToolRegistry,
     context: ToolContext,
-    seconds: float,
+    settings: OpenAISettings,
     performer: Performer,
-    farewell: trio.Event,
+    leaving: Leaving,
+    lasting: trio.Nursery | None = None,
 ) -> None:
     """Take tool calls as they come and run them side by side.
 
-    A tool that ends the call is not answered: the model has nothing more to say.
+    Args:
+      jobs: what the model called.
+      context: of the call; each tool call gets one of its own made of it.
+      settings: of the agent: deadlines and fillers.
+      leaving: knows which tool calls end the call: the model is not answered, it has nothing more to say.
+      lasting: where tools with `finish=True` run, which are done by their deadline even if the call is over and this
+        nursery cancelled. None: here, where they hold up the end of the call.
     """
-
-    places, threads = trio.CapacityLimiter(SIDE_BY_SIDE), trio.CapacityLimiter(SIDE_BY_SIDE)
-
-    async def run_one(call: ToolCall) -> None:
-        logs.event(log, "tool.started", name=call.name)
-        performer.announcer.tell(ToolStarted(call.call_id, call.name, call.arguments_json))
-        started_at = trio.current_time()
-        output = await output_of(tools, context, call, seconds, threads)
-        run = ToolRun(call.call_id, call.name, call.arguments_json, output, started_at, trio.current_time())
-        performer.turns.tool_ran(run)
-        performer.announcer.tell(ToolFinished(run))
-        logs.event(log, "tool.finished", name=call.name, ms=round(1000 * (run.ended_at - started_at)))
-        if not farewell.is_set():
-            performer.tool_finished(call.call_id, output)
+    shop = Workshop(
+        tools,
+        context,
+        settings.tool_seconds,
+        performer,
+        leaving,
+        Filler(settings, context.control, performer),
+        trio.CapacityLimiter(SIDE_BY_SIDE),
+    )
+    places = trio.CapacityLimiter(SIDE_BY_SIDE)
 
     async def run_one_in(place: object, call: ToolCall) -> None:
         try:
-            await run_one(call)
+            async with shop.filler.while_running():
+                output = await run_one(shop, call, lasting)
+            if not leaving.keeps(call.call_id):
+                performer.tool_finished(call.call_id, output)
         finally:
             places.release_on_behalf_of(place)
 
@@ -62,22 +99,90 @@ async def run_tools(
             nursery.start_soon(run_one_in, place, call)
 
 
-async def output_of(
+async def run_one(shop: Workshop, call: ToolCall, lasting: trio.Nursery | None) -> str:
+    """Run one tool call and return its output. Cancellation ends its say in the call, and the tool if it may."""
+    context = shop.context.of_tool_call(call.call_id)
+    definition = shop.tools.get(call.name)
+    try:
+        if definition is None or not definition.finish:
+            return await run_recorded(shop, call, context)
+        return await run_to_the_end(shop, call, context, lasting)
+    finally:
+        context.lifetime.end()
+
+
+async def run_to_the_end(shop: Workshop, call: ToolCall, context: ToolContext, lasting: trio.Nursery | None) -> str:
+    """Run a tool that neither a hang-up nor the end of the call cancels, only its deadline."""
+    outputs, output = trio.open_memory_channel[str | CallOver](1)
+
+    async def run() -> None:
+        with trio.CancelScope(shield=True):
+            try:
+                outputs.send_nowait(await run_recorded(shop, call, context))
+            except CallOver as over:  # for the task that waits: this one is not the call's
+                outputs.send_nowait(over)
+
+    if lasting is None:
+        await run()
+    else:
+        lasting.start_soon(run)
+    result = await output.receive()
+    if isinstance(result, CallOver):
+        raise result
+    return result
+
+
+async def run_recorded(shop: Workshop, call: ToolCall, context: ToolContext) -> str:
+    """Run a tool; tell the log, the record and the observer of it, however it ends."""
+    logs.event(log, "tool.started", name=call.name)
+    shop.performer.announcer.tell(ToolStarted(call.call_id, call.name, call.arguments_json))
+    started_at, result = trio.current_time(), Result("", "cancelled")
+    try:
+        result = await result_of(shop.tools, context, call, shop.seconds, shop.threads)
+    finally:
+        if result.outcome == "cancelled" and shop.leaving.referring and context.lifetime.transferring:
+            result = Result("The call was transferred.")
+        ended_at = trio.current_time()
+        run = ToolRun(
+            call.call_id, call.name, call.arguments_json, result.output, started_at, ended_at, outcome=result.outcome
+        )
+        shop.performer.turns.tool_ran(run)
+        shop.performer.announcer.tell(ToolFinished(run))
+        logs.event(log, "tool.finished", name=call.name, outcome=run.outcome, ms=round(1000 * (ended_at - started_at)))
+    return result.output
+
+
+async def result_of(
     tools: ToolRegistry, context: ToolContext, call: ToolCall, seconds: float, threads: trio.CapacityLimiter
-) -> str:
-    """What the model is told: the tool's result, or an error that it can act on."""
+) -> Result:
+    """What the model is told, the tool's result or an error that it can act on. Raises CallOver."""
     try:
         function = tools.prepare(call.name, call.arguments_json, context)
-        with trio.fail_after(seconds):
-            return as_output(await invoke(function, threads))
-    except ToolArgumentsError as error:
-        return as_error(str(error))
-    except trio.TooSlowError:
-        logs.event(log, "tool.timeout", level=logging.WARNING, name=call.name, seconds=seconds)
-        return as_error(f"{call.name} did not finish within {seconds:g} seconds")
+        definition = tools.get(call.name)
+        deadline = seconds if definition is None or definition.seconds is None else definition.seconds
+        with trio.move_on_after(deadline):
+            return Result(as_output(await invoke(function, threads)))
+    except CallOver:  # the call ended while the tool acted on it
+        raise
+    except ToolError as error:
+        outcome = outcome_of(error)
+        logs.event(log, "tool.failed", level=logging.WARNING, name=call.name, outcome=outcome, error=str(error))
+        return Result(as_error(str(error)), outcome)
     except (Exception, SystemExit) as error:  # sys.exit() in a tool may not end the service
-        logs.event(log, "tool.failed", level=logging.ERROR, name=call.name, exc_info=error)
-        return as_error(logs.redacted(f"{call.name} failed: {type(error).__name__}: {error}"))
+        logs.event(log, "tool.failed", level=logging.ERROR, name=call.name, outcome="error", exc_info=error)
+        return Result(as_error(logs.redacted(f"{call.name} failed: {type(error).__name__}: {error}")), "error")
+    logs.event(log, "tool.timeout", level=logging.WARNING, name=call.name, seconds=deadline)
+    return Result(as_error(f"{call.name} did not finish within {deadline:g} seconds"), "timeout")
+
+
+def outcome_of(error: ToolError) -> Outcome:
+    match error:
+        case UnknownToolError():
+            return "unknown"
+        case ToolArgumentsError():
+            return "bad_arguments"
+        case _:
+            return "error"
 
 
 async def invoke(function: Callable[[], object], threads: trio.CapacityLimiter) -> object:
@@ -90,22 +195,19 @@ async def invoke(function: Callable[[], object], threads: trio.CapacityLimiter) 
     return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=threads)
 
 
-def set_from_any_thread(event: trio.Event) -> None:
-    """Set an event from a tool, which may run in trio's thread or in a worker's."""
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        trio.from_thread.run_sync(event.set)
-    else:
-        event.set()
-
-
 def as_output(result: object) -> str:
     """A text as it is, nothing as "ok", anything else as JSON."""
     if result is None:
         return "ok"
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=plain)
     return text[:LONGEST_OUTPUT]
+
+
+def plain(value: object) -> object:
+    """What JSON does not know: an attrs object as its members, an enum as its value, the rest as text."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    return attrs.asdict(value, recurse=False) if attrs.has(type(value)) else str(value)  # type: ignore[arg-type]
 
 
 def as_error(message: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Final, assert_never
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, assert_never
 
 import attrs
 import trio
@@ -13,9 +13,11 @@ from aivc import logs
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.record import Answered, CallEvent, Ended, ModelAudible, Observer, ToolFinished, ToolStarted
+from aivc.nursery.leaving import GOES_ON, Leaving
+from aivc.nursery.record import CallEvent, DigitEntry, DigitsEntered, Observer, What
 from aivc.nursery.turns import Turns
 from aivc.realtime.conversation import Conversation
+from aivc.realtime.dialects import ProtocolViolation
 from aivc.realtime.effects import (
     CallerSaid,
     CallerStartedSpeaking,
@@ -23,22 +25,28 @@ from aivc.realtime.effects import (
     CutPlayout,
     Effect,
     GiveUp,
+    HangUp,
     Interrupted,
     ItemAudioDone,
     ModelSaid,
     ModelStartedResponse,
     Notice,
+    PausePlayout,
     Play,
     RealtimeError,
     ResponseFinished,
+    ResumePlayout,
     RunTool,
     Send,
     ToolCall,
 )
-from aivc.realtime.events import CancelResponse, ClientEvent, ServerEvent
+from aivc.realtime.events import CancelResponse, ClientEvent, SendRaw, ServerEvent
 
 log = logging.getLogger("aivc.call")
 
+PAUSE: Final = 1.0  # seconds without a word: nobody is in the middle of a sentence
+HANG_UPS: Final = {"idle": Ending.CALLER_IDLE, "expired": Ending.REALTIME_EXPIRED}
+GIVEN_UP: Final = {"model_silent": Ending.REALTIME_SILENT, "session_expired": Ending.REALTIME_EXPIRED}
 TOO_BUSY: Final = '{"error": "too many tools are running; try again"}'
 
 
@@ -50,7 +58,7 @@ class Announcer:
     observer: Observer | None
     missed: int = 0
 
-    def tell(self, what: Notice | Answered | ToolStarted | ToolFinished | ModelAudible | Ended) -> None:
+    def tell(self, what: What) -> None:
         if self.observer is None:
             return
         try:
@@ -70,12 +78,67 @@ class Performer:
     jobs: trio.MemorySendChannel[ToolCall]
     turns: Turns
     announcer: Announcer
+    leaving: Leaving = attrs.field(factory=Leaving)
+    connected: bool = True  # False while the call has no session: what is to be sent then is void
     deadline_moved: trio.Event = attrs.field(factory=trio.Event)
     _overlong: str = ""  # the response that was refused last: one cancellation is enough
 
     def begin(self) -> None:
         """The call was answered."""
         self.perform(self.conversation.begin(trio.current_time()))
+
+    def restart(self) -> None:
+        """A new session has taken the place of the old one: tell it what was said."""
+        self.perform(self.conversation.restart(trio.current_time()))
+
+    def say(self, instructions: str) -> None:
+        """Have the model say something when its turn has come."""
+        self.perform(self.conversation.say(instructions, trio.current_time()))
+
+    def say_farewell(self, cause: Literal["idle", "expired"]) -> None:
+        """Have the model say goodbye, and hang up after it."""
+        self.perform(self.conversation.farewell(cause, trio.current_time()))
+
+    def interrupt(self) -> None:
+        """Stop what is being said, as if the caller had spoken."""
+        self.perform(self.conversation.interrupt(trio.current_time()))
+
+    def digits_entered(self, entry: DigitEntry) -> None:
+        """Tell the model which keys the caller has pressed."""
+        self.turns.entered(entry)
+        self.tell(DigitsEntered(entry))
+        logs.event(
+            log, "caller.pressed_keys", keys=len(entry.digits), source=entry.source
+        )  # a PIN is nobody's business
+        self.perform(self.conversation.digits_entered(entry.digits, trio.current_time()))
+
+    def playout_drained(self) -> None:
+        """Everything that came was played."""
+        self.perform(self.conversation.playout_drained(trio.current_time()))
+
+    def send_raw(self, event: Mapping[str, object]) -> None:
+        """Send a client event as an embedder or a tool wrote it."""
+        self._send(SendRaw(event))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the model has something left to say."""
+        return self.conversation.responses.active_id is not None or not self.playout.drained
+
+    async def wait_pause(self) -> None:
+        """Until neither side has spoken for a second."""
+        while self.is_speaking or trio.current_time() < self.stream.last_voiced + PAUSE:  # noqa: ASYNC110
+            await trio.sleep(PAUSE / 10)
+
+    def note_violation(self, violation: ProtocolViolation) -> None:
+        """The model sent what cannot be read."""
+        level = logging.DEBUG if self.turns.violations else logging.WARNING  # a broken server sends thousands
+        self.turns.violations += 1
+        logs.event(log, "realtime.violation", level=level, error=str(violation))
+
+    def tell(self, what: What) -> None:
+        """Tell the observer, if there is one."""
+        self.announcer.tell(what)
 
     def handle(self, event: ServerEvent) -> None:
         """Act on an event of the model."""
@@ -104,19 +167,35 @@ class Performer:
             case ItemAudioDone(item_id=item_id):
                 self.playout.end_item(item_id)
             case CutPlayout():
+                self._stay()
                 self.perform(self.conversation.playout_cut(self.playout.cut(), trio.current_time()))
+            case PausePlayout():
+                self.playout.pause()
+            case ResumePlayout():
+                self.turns.resumed()
+                self.playout.resume()
             case RunTool(call=call):
                 self._run(call)
+            case HangUp(cause=cause):
+                self.leaving.ask(HANG_UPS[cause])
             case GiveUp(code=code, message=message):
-                raise CallOver(Ending.REALTIME_FATAL, f"{code}: {message}")
+                raise CallOver(GIVEN_UP.get(code, Ending.REALTIME_FATAL), f"{code}: {message}")
             case _:
                 self._notice(effect)
 
     def _send(self, event: ClientEvent) -> None:
+        if not self.connected:
+            return
         try:
             self.outbox.send_nowait(event)
         except trio.WouldBlock:
-            raise CallOver(Ending.REALTIME_STUCK, "64 events wait to be sent") from None
+            raise CallOver(Ending.REALTIME_STUCK, "too many events wait to be sent") from None
+
+    def _stay(self) -> None:
+        """The caller spoke again: a hang-up that was wanted is not any more."""
+        for call_id in self.leaving.withdraw():
+            logs.event(log, "call.goes_on")
+            self.tool_finished(call_id, GOES_ON)
 
     def _play(self, response_id: str, item_id: str, audio: bytes) -> None:
         self.turns.audio_came(trio.current_time())

@@ -1,15 +1,19 @@
-"""What is known of a call when it is over, and what an observer may hear of it while it lasts."""
+"""What is left of a call when it is over, and what an observer may hear of it while it lasts."""
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from typing import Final, Literal, Protocol
 
 import attrs
-import trio
 
 from aivc.media.stream import RtpCounters
 from aivc.nursery.ending import Ending
 from aivc.realtime.effects import Notice
+from aivc.realtime.history import Utterance
+from aivc.realtime.usage import UsageTotals
+
+DIGEST_DIGITS: Final = 16  # 64 bits: enough to see that two calls of a tool were alike
 
 
 @attrs.frozen
@@ -41,6 +45,16 @@ class ToolRun:
     output: str
     started_at: float  # seconds on trio's clock
     ended_at: float
+    outcome: str = "ok"  # or what went wrong, in a word
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.ended_at - self.started_at
+
+    @property
+    def arguments_digest(self) -> str:
+        """The beginning of their SHA-256: tells equal calls from others where the arguments may not be kept."""
+        return hashlib.sha256(self.arguments.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_DIGITS]
 
 
 @attrs.frozen
@@ -51,6 +65,27 @@ class Cut:
     at: float  # seconds on trio's clock
     heard_ms: int
     received_ms: int
+
+
+@attrs.frozen
+class DigitEntry:
+    """Keys that the caller pressed one after the other, as the model was told them."""
+
+    digits: str
+    at: float  # of the first key, seconds on trio's clock
+    source: Literal["rtp", "info"]  # RFC 4733 packets, or SIP INFO
+
+
+@attrs.frozen
+class TransferRun:
+    """One attempt to transfer the call by REFER."""
+
+    target: str  # the URI
+    started_at: float  # seconds on trio's clock
+    ended_at: float | None = None  # None: its outcome is not known
+    status: int | None = None  # as in `ReferOutcome`
+    text: str = ""
+    succeeded: bool = False
 
 
 @attrs.frozen
@@ -77,6 +112,15 @@ class CallRecord:
     refused_requests: int = 0  # responses of ours that the model would not begin, given up
     forgotten_tools: int = 0  # responses with open tool calls beyond those that are remembered
     observer_missed: int = 0  # events that did not fit into the observer's channel
+    agent: str | None = None  # the NAME of `[agents.NAME]`; None: `[openai]` itself
+    transcript: tuple[Utterance, ...] = ()  # in the order of the conversation
+    digits: tuple[DigitEntry, ...] = ()
+    transfers: tuple[TransferRun, ...] = ()
+    usage: UsageTotals | None = None  # None: no model was reached
+    cost_usd: float | None = None  # by `openai.prices`; None: there are none
+    errors_by_kind: dict[str, int] = attrs.field(factory=dict)  # `ErrorKind` values, and endings of lost sessions
+    sessions: int = 0  # Realtime sessions that were used; 0: none could be had
+    false_interruptions: int = 0  # coughs: the answer went on where it had been paused
 
     @property
     def duration_seconds(self) -> float:
@@ -110,8 +154,56 @@ class ModelAudible:
 
 
 @attrs.frozen
+class DigitsEntered:
+    """The caller has pressed keys, and the entry is complete."""
+
+    entry: DigitEntry
+
+
+@attrs.frozen
+class TransferBegan:
+    """REFER is about to be sent; the conversation goes on."""
+
+    target: str
+
+
+@attrs.frozen
+class TransferOver:
+    run: TransferRun
+
+
+@attrs.frozen
+class SessionLost:
+    """The connection to the model broke; another is being opened."""
+
+    detail: str
+
+
+@attrs.frozen
+class SessionReplaced:
+    """Another session goes on with the conversation."""
+
+    number: int  # 2 for the first replacement
+
+
+@attrs.frozen
 class Ended:
     record: CallRecord
+
+
+What = (
+    Notice
+    | Answered
+    | ToolStarted
+    | ToolFinished
+    | ModelAudible
+    | DigitsEntered
+    | TransferBegan
+    | TransferOver
+    | SessionLost
+    | SessionReplaced
+    | Ended
+)
 
 
 @attrs.frozen
@@ -120,8 +212,14 @@ class CallEvent:
 
     call_id: str
     at: float  # seconds on trio's clock
-    what: Notice | Answered | ToolStarted | ToolFinished | ModelAudible | Ended
+    what: What
 
 
 OBSERVER_EVENTS: Final = 1000  # a good capacity for an observer's channel: minutes of a busy call
-Observer = trio.MemorySendChannel[CallEvent]
+
+
+class Observer(Protocol):
+    """Who hears of calls: the sending end of a memory channel, or anything like it."""
+
+    def send_nowait(self, value: CallEvent, /) -> None:
+        """Take an event at once. Raises trio.WouldBlock when there is no room, and then has missed it."""

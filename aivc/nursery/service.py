@@ -6,8 +6,9 @@ import gc
 import logging
 import signal
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -18,16 +19,23 @@ from aivc import logs
 from aivc.config.settings import Address, OpenAISettings, Settings, SipSettings
 from aivc.media.clock import MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
-from aivc.nursery.call import Connect, serve_call
-from aivc.nursery.record import CallRecord, Observer
+from aivc.nursery.call import serve_call
+from aivc.nursery.ground import Connect
+from aivc.nursery.observers import FanOut, Subscription
+from aivc.nursery.percall import check_installed, fetch_settings, open_client
+from aivc.nursery.prompts import Prompts, load_prompts
+from aivc.nursery.record import OBSERVER_EVENTS, CallRecord, Observer
+from aivc.nursery.recordfile import open_record_file, prepare_folder
+from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.realtime.connection import RealtimeSocket, open_realtime
-from aivc.realtime.tools import ToolRegistry, load_tools
+from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import Leg, Rejection
 from aivc.sip.useragent import UserAgent, open_user_agent
 
 log = logging.getLogger("aivc.service")
 
-ServeCall = Callable[[Leg], Awaitable[CallRecord]]
+RouteLeg = Callable[[Leg], Route | Rejection]
+ServeLeg = Callable[[Leg, Route], Awaitable[CallRecord]]
 
 LAST_WORDS: Final = 2.0  # seconds for the calls' goodbyes beyond their own deadlines, before they are cancelled
 
@@ -42,11 +50,19 @@ class Service:
     calls: int = 0  # in progress, ringing included
     refused: int = 0
     idle: trio.Event = attrs.field(factory=trio.Event)  # set while draining and no call is left
+    events: FanOut = attrs.field(factory=FanOut)
 
     @property
     def listening(self) -> tuple[Address, ...]:
         """The SIP addresses, with their real ports."""
         return self.agent.listening
+
+    def subscribe(self, capacity: int = OBSERVER_EVENTS) -> AbstractAsyncContextManager[Subscription]:
+        """Hear of all calls from now on: `async with service.subscribe() as events: async for event in events: ...`.
+
+        Nobody waits for a subscriber: what does not fit into `capacity` is missed, and counted. Ends with the service.
+        """
+        return self.events.subscribe(capacity)
 
     def drain(self) -> None:
         """Refuse new calls from now on; those in progress go on."""
@@ -58,7 +74,7 @@ class Service:
         wait = self.settings.service.retry_after_seconds
         if self.draining.is_set():
             return Rejection(503, "the service is going down", wait)
-        if self.settings.openai.disable:
+        if is_disabled(self.settings):
             return Rejection(503, "openai.disable is set", wait)
         if self.calls >= self.settings.service.max_calls:
             return Rejection(503, f"service.max_calls = {self.settings.service.max_calls} is reached", wait)
@@ -86,6 +102,7 @@ async def open_service(
     tools: ToolRegistry | None = None,
     clock: MediaClock | None = None,
     observer: Observer | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Service]:
     """Answer calls while the block runs; leaving it drains.
 
@@ -93,36 +110,62 @@ async def open_service(
     BYE. Cancel the block to end at once.
 
     Args:
-      connect, tools, clock, observer: as in `serve_call`; by default OpenAI, the files of `openai.tools`, one
-        heartbeat for all calls, and nobody.
+      connect, tools, clock, observer, wall_clock: as in `serve_call`; by default OpenAI, the files of each agent's
+        `tools`, one heartbeat for all calls, nobody, and the system's. `Service.subscribe` is another way to hear of
+        calls.
 
-    Raises OSError when a listening port is taken, ToolFileError when a tool file cannot be used.
+    Raises OSError when a listening port is taken, ToolFileError when a tool file cannot be used, ConfigError when
+    something else cannot work: the folder for records, the package for `engine.api_url`.
     """
-    registry = load_tools(settings.openai.tools) if tools is None else tools
+    routes, prompts = equip(settings, tools)
+    prepare_folder(settings.records)
     hang_up = trio.Event()
-    async with open_user_agent(front_end(settings.sip)) as agent, shared_clock(clock) as media_clock:
-        serve = partial(
+    async with (
+        open_user_agent(front_end(settings.sip)) as agent,
+        shared_clock(clock) as media_clock,
+        open_record_file(settings.records, wall_clock=wall_clock) as records,
+        open_client(settings.engine) as client,
+    ):
+        service = Service(settings, agent, events=FanOut((*filter(None, (records, observer)),)))
+        run_call = partial(
             serve_call,
-            settings=settings,
             connect=connect or realtime_connector(),
-            tools=registry,
             clock=media_clock,
             ports=PortPool(settings.rtp),
             draining=hang_up,
-            observer=observer,
+            observer=service.events,
+            prompts=prompts,
+            wall_clock=wall_clock,
         )
-        service = Service(settings, agent)
+
+        async def serve(leg: Leg, route: Route) -> CallRecord:
+            given = partial(run_call, leg, route.settings, agent=route.agent)
+            if client is None:
+                return await given(tools=route.tools)
+            # The answer may change which tools are offered, so the call loads them after it.
+            return await given(tools=tools, prepare=partial(fetch_settings, leg, route.settings, client, tools))
+
         agent.accepting = service.refusal() is None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(answer_calls, service, agent, serve)
-            logs.event(log, "service.ready", listening=[f"{host}:{port}" for host, port in agent.listening])
-            yield service
-            await drain(service, hang_up)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(answer_calls, service, agent, routes.route, serve)
+                logs.event(log, "service.ready", listening=[f"{host}:{port}" for host, port in agent.listening])
+                yield service
+                calls_cut = await drain(service, hang_up)
+                nursery.cancel_scope.cancel()
+        finally:
+            service.events.end()
+    logs.event(log, "service.stopped", calls_cut=calls_cut)  # and every record is on the disk
 
 
-async def drain(service: Service, hang_up: trio.Event) -> None:
-    """Let calls finish, then have them hang up, then stop waiting."""
+def equip(settings: Settings, tools: ToolRegistry | None = None) -> tuple[Routes, Prompts]:
+    """Load what calls need beside the settings: tools and sounds. Raises ConfigError for what cannot be used."""
+    check_installed(settings.engine)
+    return load_routes(settings, tools), load_prompts(settings.sounds)
+
+
+async def drain(service: Service, hang_up: trio.Event) -> int:
+    """Let calls finish, then have them hang up, then stop waiting. Returns how many had to hang up."""
     settings = service.settings
     service.drain()
     logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
@@ -132,15 +175,15 @@ async def drain(service: Service, hang_up: trio.Event) -> None:
     hang_up.set()
     with trio.move_on_after(settings.sip.hang_up_seconds + settings.openai.close_seconds + LAST_WORDS):
         await service.idle.wait()
-    logs.event(log, "service.stopped", calls_cut=calls_cut)
+    return calls_cut
 
 
-async def answer_calls(service: Service, agent: UserAgent, serve: ServeCall) -> None:
+async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serve: ServeLeg) -> None:
     """One task a call; a call that cannot be taken is refused with the true cause."""
 
-    async def run_one(leg: Leg) -> None:
+    async def run_one(leg: Leg, found: Route) -> None:
         try:
-            await serve(leg)
+            await serve(leg, found)
         except Exception as error:  # a bug outside the call's own net costs this call only
             logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
         finally:
@@ -154,14 +197,14 @@ async def answer_calls(service: Service, agent: UserAgent, serve: ServeCall) -> 
 
     async with trio.open_nursery() as nursery:
         async for leg in agent.legs:
-            refusal = service.refusal()
-            if refusal is None:
-                service.call_began()
-                nursery.start_soon(run_one, leg)
-            else:
-                service.refused += 1
-                logs.event(log, "call.refused", call_id=leg.call_id, status=refusal.status, cause=refusal.cause)
-                nursery.start_soon(refuse_one, leg, refusal)
+            match service.refusal() or route(leg):
+                case Route() as found:
+                    service.call_began()
+                    nursery.start_soon(run_one, leg, found)
+                case Rejection(status=status, cause=cause) as refusal:
+                    service.refused += 1
+                    logs.event(log, "call.refused", call_id=leg.call_id, status=status, cause=cause)
+                    nursery.start_soon(refuse_one, leg, refusal)
 
 
 def front_end(settings: SipSettings) -> SipSettings:

@@ -1,4 +1,4 @@
-"""Latencies, interruptions and errors of one call, gathered from what passes by. It decides nothing."""
+"""Latencies, interruptions, errors, digits, transfers of one call, gathered from what passes by. It decides nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import attrs
 
 from aivc.media.playout import ItemPlayout
-from aivc.nursery.record import Cut, ToolRun, TurnLatency
+from aivc.nursery.record import Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
 from aivc.realtime.effects import (
     CallerStartedSpeaking,
     CallerStoppedSpeaking,
@@ -21,6 +21,8 @@ from aivc.realtime.effects import (
 
 Line = TypeVar("Line")
 MOST_LINES: Final = 1000  # of each kind kept for the record: more turns than an hour of talk has
+MOST_CODES: Final = 100  # error codes that are told apart: the model's side may invent more of them
+OTHER_CODES: Final = "others"
 
 
 @attrs.define
@@ -30,8 +32,13 @@ class Turns:
     latencies: list[TurnLatency] = attrs.field(factory=list)
     cuts: list[Cut] = attrs.field(factory=list)
     tools: list[ToolRun] = attrs.field(factory=list)
-    errors: Counter[str] = attrs.field(factory=Counter)
+    digits: list[DigitEntry] = attrs.field(factory=list)
+    transfers: list[TransferRun] = attrs.field(factory=list)
+    errors: Counter[str] = attrs.field(factory=Counter)  # by code
+    errors_by_kind: Counter[str] = attrs.field(factory=Counter)  # `ErrorKind` values, and endings of lost sessions
     violations: int = 0
+    sessions: int = 0  # Realtime sessions that were used
+    false_interruptions: int = 0
     _silent_since: float | None = None  # the caller's last audible packet before the open turn
     _stopped_at: float = 0.0
     _response_at: float | None = None
@@ -53,8 +60,9 @@ class Turns:
                 self._response_at = now
             case Interrupted(item_id=item_id, heard_ms=heard_ms, received_ms=received_ms):
                 keep(self.cuts, Cut(item_id, now, heard_ms, received_ms))
-            case RealtimeError(code=code):
-                self.errors[code or "none"] += 1
+            case RealtimeError(code=code, kind=kind):
+                self._count_error(code or "none")
+                self.errors_by_kind[kind.value] += 1
             case _:
                 pass
 
@@ -74,6 +82,29 @@ class Turns:
 
     def tool_ran(self, run: ToolRun) -> None:
         keep(self.tools, run)
+
+    def entered(self, entry: DigitEntry) -> None:
+        keep(self.digits, entry)
+
+    def transferred(self, run: TransferRun) -> None:
+        """A transfer has ended, well or not."""
+        keep(self.transfers, run)
+
+    def session_began(self) -> None:
+        """A Realtime session took over the conversation: the first one, or a replacement."""
+        self.sessions += 1
+
+    def lost(self, ending: str) -> None:
+        """A Realtime session broke off; `ending` is how the call would have ended without a replacement."""
+        self.errors_by_kind[ending] += 1
+
+    def resumed(self) -> None:
+        """The playout goes on where it was paused: the caller had only coughed."""
+        self.false_interruptions += 1
+
+    def _count_error(self, code: str) -> None:
+        known = code in self.errors or len(self.errors) < MOST_CODES
+        self.errors[code if known else OTHER_CODES] += 1
 
 
 def keep(lines: list[Line], line: Line) -> None:

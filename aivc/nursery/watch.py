@@ -10,25 +10,32 @@ import trio
 
 from aivc import logs
 from aivc.config.settings import Settings
-from aivc.media.g711 import FRAME_SECONDS
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.performer import Performer
-from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, HungUp, LegEvent, MediaChanged
+from aivc.nursery.keys import Pressed, press
+from aivc.nursery.leaving import Leaving
+from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
 
 log = logging.getLogger("aivc.call")
 
-# Audio that waits in a telephone when BYE comes is thrown away; baresip and Linphone lost up to 70 ms of it.
-JITTER_BUFFER: Final = 0.2  # seconds
 SETTLED: Final = 3.0  # seconds after the answer by which the caller's audio has found its way, if it ever does
 
 
-async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], stream: Callable[[], RtpStream | None]) -> None:
+async def watch_leg(
+    events: trio.MemoryReceiveChannel[LegEvent],
+    stream: Callable[[], RtpStream | None],
+    leaving: Leaving,
+    pressed: trio.MemorySendChannel[Pressed],
+) -> None:
     """What the peer does with its dialog."""
     async for event in events:
         match event:
+            case HungUp() if leaving.referring:
+                raise CallOver(Ending.TRANSFERRED, "the caller left while the transfer was under way")
             case HungUp():
                 raise CallOver(Ending.CALLER_HUNG_UP)
+            case DigitPressed(digit=digit):
+                take_info_digit(stream(), digit, pressed)
             case Cancelled():
                 raise CallOver(Ending.CALLER_CANCELLED)
             case AckMissing(contact=contact):
@@ -49,6 +56,13 @@ def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
         stream.expects_audio = agreement.may_send and agreement.may_receive
         stream.payload_type = stream.pacer.payload_type = agreement.payload_type
         stream.may_send = agreement.may_send
+        stream.telephone_event = agreement.telephone_event
+
+
+def take_info_digit(stream: RtpStream | None, digit: str, pressed: trio.MemorySendChannel[Pressed]) -> None:
+    """Some telephones tell of a key by RTP and by INFO as well: who has once used RTP is heard there."""
+    if stream is not None and not stream.counters.digits:
+        press(digit, "info", pressed)
 
 
 async def watch_drain(draining: trio.Event) -> None:
@@ -77,24 +91,3 @@ async def watch_limits(stream: RtpStream, settings: Settings) -> None:
             raise CallOver(Ending.MAX_DURATION, f"service.max_call_seconds = {settings.service.max_call_seconds:g}")
         if stream.expects_audio and now >= stream.last_received + patience:
             raise CallOver(Ending.MEDIA_TIMEOUT, f"nothing came for {patience:g} s (rtp.timeout_seconds)")
-
-
-async def watch_deadlines(performer: Performer) -> None:
-    """The conversation's own timers."""
-    while True:
-        with trio.move_on_at(performer.conversation.deadline):
-            await performer.deadline_moved.wait()
-        now = trio.current_time()
-        if performer.conversation.deadline <= now:
-            performer.perform(performer.conversation.expire(now))
-
-
-async def hang_up_after_farewell(farewell: trio.Event, performer: Performer, seconds: float) -> None:
-    """The model wants to hang up: let its last words be heard, but wait no longer than `seconds`."""
-    await farewell.wait()
-    with trio.move_on_after(seconds):
-        # The playout has no event to wait for: what runs 50 times a second and call stays flat.
-        while performer.conversation.responses.active_id or not performer.playout.drained:  # noqa: ASYNC110
-            await trio.sleep(FRAME_SECONDS)
-        await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard
-    raise CallOver(Ending.MODEL_HUNG_UP)

@@ -22,9 +22,9 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from aivc import logs
-from aivc.config.settings import Codec, OpenAISettings
+from aivc.config.settings import Codec, McpServer, OpenAISettings
 from aivc.realtime.dialects import Dialect, ProtocolViolation
-from aivc.realtime.errors import is_retryable
+from aivc.realtime.errors import ErrorKind, classify, is_retryable
 from aivc.realtime.events import (
     ConfigureSession,
     ErrorEvent,
@@ -314,7 +314,12 @@ async def close_now(stream: ByteStream) -> None:
 
 
 async def configure(
-    socket: RealtimeSocket, dialect: Dialect, settings: OpenAISettings, codec: Codec, tools: Sequence[ToolSchema]
+    socket: RealtimeSocket,
+    dialect: Dialect,
+    settings: OpenAISettings,
+    codec: Codec,
+    tools: Sequence[ToolSchema],
+    mcp: Sequence[McpServer] = (),
 ) -> SessionUpdated:
     """Wait for `session.created`, configure the session, and return what the server made of it.
 
@@ -326,9 +331,9 @@ async def configure(
     """
     try:
         deadline = min(socket.connect_deadline, trio.current_time() + settings.connect_seconds)
-        await wait_for(SessionCreated, socket, dialect, deadline)
+        created = await wait_for(SessionCreated, socket, dialect, deadline)
         deadline = trio.current_time() + settings.configure_seconds
-        update = dialect.encode(ConfigureSession(CONFIGURE_EVENT, settings, codec, tuple(tools)))
+        update = dialect.encode(ConfigureSession(CONFIGURE_EVENT, settings, codec, tuple(tools), tuple(mcp)))
         # A close is reported by `wait_for`, after the error event that explains it.
         with trio.move_on_at(deadline), contextlib.suppress(RealtimeClosed):
             await socket.send(update)
@@ -339,7 +344,7 @@ async def configure(
     if (updated.input_codec, updated.output_codec) != (codec, codec):
         heard, spoken = updated.input_codec or "nothing", updated.output_codec or "nothing"
         raise RealtimeRefused("wrong_format", f"asked for {codec}, the server echoed {heard:.40} in, {spoken:.40} out")
-    return updated
+    return updated if updated.expires_at is not None else attrs.evolve(updated, expires_at=created.expires_at)
 
 
 async def wait_for(expected: type[Event], socket: RealtimeSocket, dialect: Dialect, deadline: float) -> Event:
@@ -350,7 +355,7 @@ async def wait_for(expected: type[Event], socket: RealtimeSocket, dialect: Diale
                 event = dialect.decode(await socket.receive())
                 if isinstance(event, expected):
                     return event
-                if isinstance(event, ErrorEvent):
+                if isinstance(event, ErrorEvent) and classify(event.code, event.type) is not ErrorKind.BENIGN:
                     code = event.code or event.type or "error"
                     raise RealtimeRefused(code, event.message, retryable=is_retryable(code))
     except trio.TooSlowError:

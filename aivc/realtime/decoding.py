@@ -22,6 +22,7 @@ Reader = Callable[[Json], ServerEvent]
 Event = TypeVar("Event", bound=ServerEvent)
 
 QUOTED_CHARACTERS = 80  # of an offending value, in a message
+LARGEST_NUMBER = 2**53  # what JSON's numbers hold exactly everywhere; Python's could be too large for a float
 CODECS = {"audio/pcmu": "PCMU", "g711_ulaw": "PCMU", "audio/pcma": "PCMA", "g711_alaw": "PCMA"}
 
 
@@ -37,9 +38,11 @@ def exact_text(value: object, _type: object) -> str:
 
 def whole_number(value: object, _type: object) -> int:
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"expected a whole number, got {type(value).__name__}")
+    if abs(value) > LARGEST_NUMBER:
+        raise ValueError("a number that is too large")
     return value
 
 
@@ -91,6 +94,23 @@ def beta_session_updated(fields: Json) -> ServerEvent:
         voice(session),
         number(session, "expires_at"),
     )
+
+
+def caller_transcript(fields: Json) -> ServerEvent:
+    spent = inner(fields, "usage")
+    item_id, transcript = exact_text(fields["item_id"], str), exact_text(fields["transcript"], str)
+    if spent.get("type") == "duration":
+        return events.CallerTranscript(item_id, transcript, seconds=seconds(spent))
+    return events.CallerTranscript(item_id, transcript, usage(fields.get("usage")))
+
+
+def mcp_failure(code: str) -> Reader:
+    """Return a reader for an event that tells of a remote server's failure and of nothing but an item."""
+
+    def read(fields: Json) -> ServerEvent:
+        return events.ErrorEvent(code, f"the item is {text(fields, 'item_id') or 'unknown'}", type="mcp_error")
+
+    return read
 
 
 def transcription_failed(fields: Json) -> ServerEvent:
@@ -201,8 +221,19 @@ def text(fields: Json, name: str) -> str | None:
 
 
 def number(fields: Json, name: str) -> int | None:
+    """Return a count or a time, which is never negative."""
     value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= LARGEST_NUMBER else None
+
+
+def seconds(fields: Json) -> float:
+    """Return a duration, 0 when it is missing or none."""
+    value = fields.get("seconds")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.0
+    return float(value) if 0 <= value <= LARGEST_NUMBER else 0.0
 
 
 def codec(wire_name: str | None) -> str:
@@ -218,7 +249,9 @@ COMMON: dict[str, Reader] = {
     "error": error_event,
     "input_audio_buffer.speech_started": flat(events.SpeechStarted),
     "input_audio_buffer.speech_stopped": flat(events.SpeechStopped),
-    "conversation.item.input_audio_transcription.completed": flat(events.CallerTranscript),
+    "input_audio_buffer.committed": flat(events.InputCommitted),
+    "input_audio_buffer.timeout_triggered": flat(events.IdleTimeout),
+    "conversation.item.input_audio_transcription.completed": caller_transcript,
     "conversation.item.input_audio_transcription.failed": transcription_failed,
     "response.created": response_created,
     "response.output_item.done": output_item_done,
@@ -230,6 +263,8 @@ GA_READERS: dict[str, Reader] = COMMON | {
     "response.output_audio.done": flat(events.AudioDone),
     "response.output_audio_transcript.delta": flat(events.TranscriptDelta),
     "response.output_audio_transcript.done": flat(events.TranscriptDone),
+    "mcp_list_tools.failed": mcp_failure("mcp_list_tools_failed"),
+    "response.mcp_call.failed": mcp_failure("mcp_call_failed"),
 }
 BETA_READERS: dict[str, Reader] = COMMON | {
     "session.updated": beta_session_updated,

@@ -1,10 +1,12 @@
 """What a `Conversation` wants done; the tasks of a call perform these in order.
 
-`Send`, `Play`, `ItemAudioDone`, `CutPlayout`, `RunTool` and `GiveUp` ask for something; the others are notices for the
-log, the call record and observers.
+`Send`, `Play`, `ItemAudioDone`, `CutPlayout`, `PausePlayout`, `ResumePlayout`, `RunTool`, `HangUp` and `GiveUp` ask for
+something; the others are notices for the log, the call record and observers.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import attrs
 
@@ -48,6 +50,23 @@ class ItemAudioDone:
 @attrs.frozen
 class CutPlayout:
     """Clear the playout now and call `Conversation.playout_cut` with what was in it, before anything else."""
+
+
+@attrs.frozen
+class PausePlayout:
+    """Stop playing now and keep everything: the caller may only have coughed."""
+
+
+@attrs.frozen
+class ResumePlayout:
+    """Go on playing where it was paused."""
+
+
+@attrs.frozen
+class HangUp:
+    """The conversation is over: end the call when the playout is empty."""
+
+    cause: Literal["idle", "expired"]
 
 
 @attrs.frozen
@@ -143,4 +162,4 @@ Notice = (
     | ResponseFinished
     | RealtimeError
 )
-Effect = Send | Play | ItemAudioDone | CutPlayout | RunTool | GiveUp | Notice
+Effect = Send | Play | ItemAudioDone | CutPlayout | PausePlayout | ResumePlayout | RunTool | HangUp | GiveUp | Notice

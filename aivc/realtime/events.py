@@ -11,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from aivc.config.settings import Codec, OpenAISettings
+from aivc.config.settings import Codec, McpServer, OpenAISettings
 
 Role = Literal["user", "system", "assistant"]
 ToolChoice = Literal["auto", "none", "required"]
@@ -37,6 +37,16 @@ class ConfigureSession:
     settings: OpenAISettings
     codec: Codec  # of both directions
     tools: tuple[ToolSchema, ...] = ()
+    mcp: tuple[McpServer, ...] = ()  # GA only
+
+
+@attrs.frozen
+class UpdateTurnDetection:
+    """`session.update` of the turn detection alone."""
+
+    event_id: str
+    settings: OpenAISettings
+    idle_timeout: bool  # whether the server shall notice an idle caller
 
 
 @attrs.frozen
@@ -91,7 +101,35 @@ class SendText:
     text: str
 
 
-ClientEvent = ConfigureSession | CreateResponse | CancelResponse | TruncateItem | DeleteItem | SendToolOutput | SendText
+@attrs.frozen
+class SendFunctionCall:
+    """`conversation.item.create` with a `function_call` that an earlier session's model made."""
+
+    event_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class SendRaw:
+    """Any client event, as an embedder or a tool wrote it, in the dialect's own form."""
+
+    event: Mapping[str, object]
+
+
+ClientEvent = (
+    ConfigureSession
+    | UpdateTurnDetection
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | SendToolOutput
+    | SendText
+    | SendFunctionCall
+    | SendRaw
+)
 
 
 # Server events.
@@ -135,11 +173,27 @@ class SpeechStopped:
 
 
 @attrs.frozen
+class InputCommitted:
+    """`input_audio_buffer.committed`: the caller's turn is an item of the conversation now."""
+
+    item_id: str
+
+
+@attrs.frozen
+class IdleTimeout:
+    """`input_audio_buffer.timeout_triggered`: the server noticed an idle caller and answers the silence by itself."""
+
+    item_id: str = ""
+
+
+@attrs.frozen
 class CallerTranscript:
     """`conversation.item.input_audio_transcription.completed`: comes any time later, even after the answer."""
 
     item_id: str
     transcript: str
+    usage: Usage | None = None  # of the transcription model, where it counts tokens
+    seconds: float = 0.0  # where it counts time
 
 
 @attrs.frozen
@@ -255,6 +309,8 @@ ServerEvent = (
     | SessionUpdated
     | SpeechStarted
     | SpeechStopped
+    | InputCommitted
+    | IdleTimeout
     | CallerTranscript
     | CallerTranscriptFailed
     | ResponseCreated

@@ -38,3 +38,7 @@ class Recent(Generic[Value]):
     def keys_of(self, value: Value) -> list[str]:
         """Return the keys with this value, oldest first."""
         return [key for key, held in self._values.items() if held == value]
+
+    def items(self) -> list[tuple[str, Value]]:
+        """Return all keys with their values, oldest first."""
+        return list(self._values.items())

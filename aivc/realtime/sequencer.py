@@ -12,6 +12,8 @@
 Requests wait in a queue; equal ones are merged. A response that the server made on its own may come while ours is
 requested. Where the server repeats our event id in the response (as OpenAI does with metadata) the two are told apart;
 elsewhere it is taken for ours, until "already active" says that it was not and the request is queued again.
+
+While the caller speaks the queue is held, so that nobody is talked down; the server's answer to the turn comes first.
 """
 
 from __future__ import annotations
@@ -19,15 +21,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 
 from aivc.realtime.events import CreateResponse, ToolChoice
 
 ANSWER_SECONDS = 5.0  # from response.create to response.created or its error: one round trip and a busy server
+CANCEL_SECONDS = 2.0  # from response.cancel to response.done: some servers never say so
+COVERED_SECONDS = 0.5  # what was sent so long before a response began is known to it: one slow round trip
 WAITING = 8  # requests: welcome, tool results, nudges; equal ones are merged, so more is a bug or an attack
 ATTEMPTS = 3  # of one request that keeps colliding with other responses
 FINISHED = 32  # response ids remembered, to know a repeated response.done
+
+Purpose = Literal["welcome", "turn", "tools", "keys", "say", "idle", "farewell"]
+REPEATED: frozenset[Purpose] = frozenset({"welcome", "turn", "tools", "keys"})  # unanswered ones: the caller waits
 
 
 @attrs.frozen
@@ -36,7 +44,10 @@ class ResponseRequest:
 
     instructions: str | None = None
     tool_choice: ToolChoice | None = None
+    purpose: Purpose = attrs.field(default="say", eq=False)
     attempts: int = attrs.field(default=0, eq=False)
+    asked_at: float = attrs.field(default=0.0, eq=False)
+    unanswered: str | None = attrs.field(default=None, eq=False)  # event id of a first try that nobody answered
 
 
 @attrs.frozen
@@ -52,6 +63,11 @@ class Requested:
     event_id: str
     deadline: float
     other_id: str | None = None  # a response of the server's own that is active meanwhile
+    unwanted: bool = False  # it is to be cancelled as soon as it has an id
+
+    def is_answered(self, answers: str | None) -> bool:
+        """Say whether `response.created` is about this request; `answers` as in `events.ResponseCreated`."""
+        return answers in (self.event_id, None) or (bool(answers) and answers == self.request.unanswered)
 
 
 @attrs.frozen
@@ -61,6 +77,7 @@ class Active:
     response_id: str
     request: ResponseRequest | None = None
     event_id: str | None = None
+    deadline: float = math.inf  # of its end, when it was cancelled
 
 
 @attrs.frozen
@@ -79,28 +96,80 @@ class ResponseSequencer:
     refused_requests: int = attrs.field(default=0, init=False)  # dropped: the queue was full, or attempts ran out
     _queue: deque[ResponseRequest] = attrs.field(factory=deque, init=False)
     _finished: deque[str] = attrs.field(factory=lambda: deque(maxlen=FINISHED), init=False)
+    _abandoned: deque[str] = attrs.field(factory=lambda: deque(maxlen=FINISHED), init=False)  # their end may yet come
+    _held_until: float = attrs.field(default=-math.inf, init=False)
 
     @property
     def deadline(self) -> float:
         """When to call `expire`; infinity when nothing is awaited."""
-        return self.state.deadline if isinstance(self.state, Requested | Blocked) else math.inf
+        if isinstance(self.state, Idle):
+            return self._held_until if self._queue else math.inf
+        return self.state.deadline
+
+    @property
+    def idle(self) -> bool:
+        """Whether no response is active, asked for or queued."""
+        return isinstance(self.state, Idle) and not self._queue
+
+    @property
+    def expects_audio(self) -> bool:
+        """Whether a response is active or asked for."""
+        return isinstance(self.state, Active | Requested)
+
+    @property
+    def waiting(self) -> list[ResponseRequest]:
+        """What was asked for and has not begun, first come first."""
+        asked = [self.state.request] if isinstance(self.state, Requested) else []
+        return asked + list(self._queue)
 
     def request(self, request: ResponseRequest, now: float) -> CreateResponse | None:
         """Ask for a response, now or when its turn comes."""
         if request not in self._queue:
             if len(self._queue) < WAITING:
-                self._queue.append(request)
+                self._queue.append(attrs.evolve(request, asked_at=now))
             else:
                 self.refused_requests += 1
         return self.next(now)
 
+    def hold(self, until: float = math.inf) -> None:
+        """Send no request before this time."""
+        self._held_until = until
+
+    def release(self) -> None:
+        """Let requests be sent again; call `next` for the one that waited."""
+        self._held_until = -math.inf
+
+    def cover(self, now: float) -> None:
+        """Forget what the response that just began says anyway: it knows all items sent well before."""
+        known = now - COVERED_SECONDS
+        self._keep(lambda request: request.instructions is not None or request.asked_at > known)
+        self.withdraw("welcome", "idle")
+
+    def withdraw(self, *purposes: Purpose) -> None:
+        """Forget requests that wait for one of these reasons."""
+        self._keep(lambda request: request.purpose not in purposes)
+
+    def unwant(self) -> None:
+        """Note that nobody wants the response that was asked for and has not begun."""
+        if isinstance(self.state, Requested):
+            self.state = attrs.evolve(self.state, unwanted=True)
+
+    def answered_by(self, answers: str | None) -> Requested | None:
+        """Return our open request if a `response.created` with this `answers` is about it."""
+        match self.state:
+            case Requested() as requested if requested.is_answered(answers):
+                return requested
+            case _:
+                return None
+
     def created(self, response_id: str, answers: str | None = None) -> None:
         """Note `response.created`; `answers` as in `events.ResponseCreated`."""
         match self.state:
-            case _ if response_id in self._finished:
+            case _ if response_id in self._finished or response_id in self._abandoned:
                 return  # announced after its end
-            case Requested(request, event_id) if answers in (event_id, None):
-                self.state = Active(response_id, request, event_id)
+            case Requested(request, event_id) as requested if requested.is_answered(answers):
+                late = bool(answers) and answers != event_id  # the repetition will be refused, and is not to be queued
+                self.state = Active(response_id, request, None if late else event_id)
             case Requested() as requested:
                 self.state = attrs.evolve(requested, other_id=response_id)
             case Active(active_id) if active_id == response_id:
@@ -113,6 +182,8 @@ class ResponseSequencer:
         if response_id in self._finished:
             return
         self._finished.append(response_id)
+        if response_id in self._abandoned:
+            return
         match self.state:
             case Active(active_id) if active_id != response_id:
                 return
@@ -124,7 +195,7 @@ class ResponseSequencer:
 
     def next(self, now: float) -> CreateResponse | None:
         """Return the next request that waits, when no response is active or asked for."""
-        if not isinstance(self.state, Idle) or not self._queue:
+        if not isinstance(self.state, Idle) or not self._queue or now < self._held_until:
             return None
         request, event_id = self._queue.popleft(), self.new_event_id()
         self.state = Requested(request, event_id, now + ANSWER_SECONDS)
@@ -138,6 +209,29 @@ class ResponseSequencer:
                 return active_id
             case _:
                 return None
+
+    def cancelled(self, response_id: str, now: float) -> None:
+        """Note that a response was told to end; it counts as ended soon, whatever the server says."""
+        match self.state:
+            case Active(active_id, deadline=deadline) as active if active_id == response_id:
+                self.state = attrs.evolve(active, deadline=min(deadline, now + CANCEL_SECONDS))
+            case _:
+                pass
+
+    def abandon(self) -> ResponseRequest | None:
+        """Wait no longer for what was asked for or is active, nor hold the queue; return our request for it, if any."""
+        request = self.state.request if isinstance(self.state, Active | Requested) else None
+        if (active_id := self.active_id) is not None:
+            self._abandoned.append(active_id)
+        self.state = Idle()
+        self.release()
+        return request
+
+    def new_session(self) -> None:
+        """Forget every response and request: the session that knew them is gone."""
+        self.state = Idle()
+        self._queue.clear()
+        self.release()
 
     def is_over(self, response_id: str) -> bool:
         """Say whether this response's end was seen already (of the last 32)."""
@@ -185,16 +279,32 @@ class ResponseSequencer:
             case _:
                 return None
 
-    def expire(self, now: float) -> tuple[bool, CreateResponse | None]:
-        """Give up an answer that never came; return whether one was given up, and what to send now.
+    def expire(self, now: float) -> tuple[ResponseRequest | None, CreateResponse | None]:
+        """Wait no longer for an answer that never came.
 
-        The request is not repeated: a slow server would then answer twice, and the caller hear both.
+        What the caller waits for is asked once more. A slow server does not answer twice: it refuses the repetition.
+
+        Returns:
+            The request that was not answered, and what to send now.
         """
         if now < self.deadline:
-            return False, None
-        unanswered = isinstance(self.state, Requested)
-        self._drop_request()
+            return None, None
+        unanswered = None
+        match self.state:
+            case Requested(request, event_id, other_id=other_id):
+                unanswered = request
+                self._drop_request()
+                if other_id is None and request.purpose in REPEATED and request.unanswered is None:
+                    self._queue.appendleft(attrs.evolve(request, unanswered=event_id))
+            case Active(response_id):
+                self._abandoned.append(response_id)
+                self.state = Idle()
+            case _:
+                self.state = Idle()
         return unanswered, self.next(now)
+
+    def _keep(self, wanted: Callable[[ResponseRequest], bool]) -> None:
+        self._queue = deque(request for request in self._queue if wanted(request))
 
     def _drop_request(self) -> None:
         other_id = self.active_id

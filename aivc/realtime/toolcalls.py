@@ -12,8 +12,10 @@ from collections import OrderedDict
 import attrs
 
 from aivc.realtime.events import FunctionCall
+from aivc.realtime.recent import Recent
 
 REMEMBERED_CALLS = 512  # call ids of a session; hours of talk have dozens
+TOOL_ROUNDS = 10  # tool calls upon tool calls without a word of the caller; then the model must talk
 OPEN_RESPONSES = 32  # with unanswered calls; a tool has seconds, so more than two or three is hostile
 
 
@@ -43,6 +45,9 @@ class ToolLedger:
     """The unanswered tool calls of a session."""
 
     forgotten: int = attrs.field(default=0, init=False)  # responses whose calls were dropped to stay within bounds
+    _rounds: int = attrs.field(default=0, init=False)  # since the caller's last word
+    _sent: Recent[ToolOutput] = attrs.field(factory=Recent, init=False)  # by event id
+    _again: list[ToolOutput] = attrs.field(factory=list, init=False)  # refused as too early
     _seen: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _open: OrderedDict[str, CallsOfResponse] = attrs.field(factory=OrderedDict, init=False)
 
@@ -70,6 +75,42 @@ class ToolLedger:
                 calls.outputs[call_id] = output
                 return self._ready(response_id)
         return []
+
+    def sent(self, event_id: str, output: ToolOutput) -> None:
+        """Note that an output is on its way."""
+        self._sent.add(event_id, output)
+
+    def refused(self, event_id: str | None) -> None:
+        """Note that the server did not know the call yet: it is told the output once more."""
+        output = self._sent.take(event_id)
+        if output is not None and not output.resent:
+            self._again.append(attrs.evolve(output, resent=True))
+
+    def take_refused(self) -> list[ToolOutput]:
+        """Return, once, the outputs to be sent again."""
+        refused, self._again = self._again, []
+        return refused
+
+    def is_last_round(self) -> bool:
+        """Count one more round of outputs; say whether the model must talk now."""
+        self._rounds += 1
+        return self._rounds >= TOOL_ROUNDS
+
+    def caller_is_there(self) -> None:
+        self._rounds = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether a tool is at work."""
+        return any(output is None for calls in self._open.values() for output in calls.outputs.values())
+
+    def is_open(self, call_id: str) -> bool:
+        """Whether the output of this call is still to be sent."""
+        return any(call_id in calls.outputs for calls in self._open.values())
+
+    def all_over(self) -> list[ToolOutput]:
+        """Note that the session of these calls is gone; return the outputs that no sibling keeps back."""
+        return [output for response_id in list(self._open) for output in self.over(response_id)]
 
     def over_but(self, response_id: str) -> list[ToolOutput]:
         """Note that every response but this one is over, its `response.done` seen or lost; return what may be sent."""

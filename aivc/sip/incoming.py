@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from math import inf
 from typing import Any, Final
 
@@ -16,9 +16,11 @@ import trio
 
 from aivc import logs
 from aivc.config.settings import Address, SipSettings
-from aivc.sip import negotiation, sdp
-from aivc.sip.address import MAGIC_COOKIE, Via, format_host_port
-from aivc.sip.dialog import Acknowledgement, AwaitedAck, Dialog, DialogId, contact_uri, reachable_address
+from aivc.sip import info, negotiation
+from aivc.sip.address import format_host_port
+from aivc.sip.dialog import Acknowledgement, AwaitedAck, Dialog, DialogId, contact_uri
+from aivc.sip.dialog_client import DialogClient
+from aivc.sip.info import InfoError
 from aivc.sip.inspection import (
     ACCEPT_HEADER,
     ALLOW_HEADER,
@@ -39,13 +41,17 @@ from aivc.sip.leg import (
     HungUp,
     LegEvent,
     MediaChanged,
+    ReferOutcome,
     Rejection,
 )
 from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.negotiation import Accepted, Origin, Refused
+from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.referral import NO_ANSWER, NO_CALL, refer_fields
 from aivc.sip.scanner import AddressError
-from aivc.sip.sdp import SdpError, SessionDescription
+from aivc.sip.sdp import SdpError
 from aivc.sip.transaction_layer import ClientTransaction, ServerTransaction, TransactionLayer
+from aivc.sip.transfers import Transfers
 
 log = logging.getLogger("aivc.sip")
 
@@ -87,19 +93,21 @@ class IncomingLeg:
     layer: TransactionLayer
     settings: SipSettings
     registry: MutableMapping[DialogId, IncomingLeg]
-    agreement: AudioAgreement = attrs.field(init=False)
     events: trio.MemoryReceiveChannel[LegEvent] = attrs.field(init=False)
     _sender: trio.MemorySendChannel[LegEvent] = attrs.field(init=False)
     _phase: Phase = attrs.field(default=Phase.PROCEEDING, init=False)
     _awaited: AwaitedAnswer | None = attrs.field(default=None, init=False)
-    _local: Address = attrs.field(default=("0.0.0.0", 0), init=False)  # our RTP address
-    _origin: Origin = attrs.field(init=False)
-    _described: SessionDescription | None = attrs.field(default=None, init=False)  # what we sent last
+    _client: DialogClient = attrs.field(init=False)
+    _media: OfferAnswer = attrs.field(init=False)
+    _transfers: Transfers = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.agreement = negotiation.tentative_agreement() if self.offer is None else self.offer.agreement
+        self._client = DialogClient(self.dialog, self.transaction, self.layer)
+        agreement = negotiation.tentative_agreement() if self.offer is None else self.offer.agreement
+        origin = Origin(int(self.layer.new_token(), 16) >> 2)  # fits a signed 64-bit integer everywhere
+        self._media = OfferAnswer(agreement, self._client.address, origin)
+        self._transfers = Transfers(self._client.send)
         self._sender, self.events = trio.open_memory_channel[LegEvent](EVENTS)
-        self._origin = Origin(int(self.layer.new_token(), 16) >> 2)  # fits a signed 64-bit integer everywhere
         self.registry[self.dialog.id] = self
 
     # What the service sees: aivc.sip.leg.Leg
@@ -117,28 +125,36 @@ class IncomingLeg:
         return dialled_number(self.transaction.request)
 
     @property
+    def agreement(self) -> AudioAgreement:
+        return self._media.agreement
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.transaction.request.headers.joined()
+
+    @property
     def source(self) -> Address:
         return self.transaction.arrival.source
 
     async def ring(self) -> None:
         if self._phase is Phase.PROCEEDING:
-            self._respond(self.transaction, 180, (self._contact_header, *self._record_routes(self.transaction)))
+            self._respond(self.transaction, 180, (self._client.contact_field, *self._record_routes(self.transaction)))
         await trio.lowlevel.checkpoint()
 
     async def answer(self, local: Address) -> None:
         if self._phase is Phase.PROCEEDING:
-            self._phase, self._local = Phase.ANSWERED, local
+            self._phase, self._media.local = Phase.ANSWERED, local
             if self.offer is None:
-                self._succeed(self.transaction, self._describe(self._our_offer), offered=True)
+                self._succeed(self.transaction, self._media.offer(), offered=True)
             else:
-                self._succeed(self.transaction, self._describe(self._answer_to(self.offer)), offered=False)
+                self._succeed(self.transaction, self._media.answer(self.offer), offered=False)
             self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
         await trio.lowlevel.checkpoint()
 
     async def reject(self, rejection: Rejection) -> None:
         if self._phase is Phase.PROCEEDING:
             headers = [
-                warning_header(negotiation.WARN_OTHER, self._host, rejection.cause),
+                warning_header(negotiation.WARN_OTHER, self._client.host, rejection.cause),
                 reason_header(rejection.cause, rejection.status),
             ]
             if rejection.retry_after_seconds is not None:
@@ -146,6 +162,20 @@ class IncomingLeg:
             self._refuse(self.transaction, Refusal(rejection.status, rejection.cause, tuple(headers)))
             self._finish(None)
         await trio.lowlevel.checkpoint()
+
+    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+        """Before the ACK has come it is waited for first, in the same `seconds`."""
+        fields = (self._client.contact_field, *refer_fields(refer_to, referred_by))
+        deadline = trio.current_time() + seconds
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_at(deadline):
+            while self._awaited is not None:
+                await self._awaited.acknowledged.wait()
+        if self._phase is not Phase.ANSWERED or self._awaited is not None:
+            return ReferOutcome(None, NO_CALL if self._awaited is None else NO_ANSWER)
+        outcome = await self._transfers.refer(fields, deadline - trio.current_time())
+        self._log("sip.referred", status=outcome.status, outcome=outcome.text, accepted=outcome.accepted)
+        return outcome
 
     async def hang_up(self, reason: str) -> None:
         """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
@@ -185,9 +215,9 @@ class IncomingLeg:
         if outcome is Acknowledgement.RESEND:
             awaited.transaction.respond(awaited.response)
             return
-        self._log("sip.ack_missing", contact=self._contact)
+        self._log("sip.ack_missing", contact=self._client.contact)
         self._send_bye("no ACK received")
-        self._finish(AckMissing(self._contact))
+        self._finish(AckMissing(self._client.contact))
 
     def cancel(self) -> None:
         """The peer cancelled the INVITE; no effect once it is answered (section 9.2)."""
@@ -215,6 +245,10 @@ class IncomingLeg:
             self._hung_up(transaction)
         elif request.method == "OPTIONS":
             self._respond(transaction, 200, (ALLOW_HEADER, ACCEPT_HEADER, SUPPORTED_HEADER))
+        elif request.method == "INFO":
+            self._answer(transaction, self._informed(request))
+        elif request.method == "NOTIFY":
+            self._answer(transaction, self._transfers.take_notify(request))
         else:
             self._reinvited(transaction)
 
@@ -232,6 +266,18 @@ class IncomingLeg:
             self._log("sip.bye_received")
             self._finish(HungUp())
 
+    def _informed(self, request: Request) -> Refusal | None:
+        """A key, or nothing at all: some peers keep a dialog alive so."""
+        try:
+            digit = info.parse_untrusted(request.body) if request.body else None
+        except InfoError as error:
+            return Refusal(400, str(error))
+        if digit is not None and self._phase is Phase.ANSWERED:
+            if not self._has_room:
+                return Refusal(500, "too many events", (retry_after_header(1),))
+            self._emit(digit)
+        return None
+
     def _reinvited(self, transaction: ServerTransaction) -> None:
         if self._phase is Phase.LEAVING:
             self._refuse(transaction, Refusal(481, "the call is being hung up"))
@@ -242,24 +288,24 @@ class IncomingLeg:
             return
         try:
             target = contact_uri(transaction.request)
-            offer = self._read(transaction.request.body) if transaction.request.body else None
+            offer = self._media.read(transaction.request.body) if transaction.request.body else None
         except (AddressError, SdpError) as error:
             self._refuse(transaction, Refusal(400, str(error)))
             return
         if isinstance(offer, Refused):
-            self._refuse(transaction, not_acceptable(offer, self._host))
+            self._refuse(transaction, not_acceptable(offer, self._client.host))
             return
         self.dialog.remote_target = target
         if offer is None:
-            self._succeed(transaction, self._describe(self._our_offer), offered=True)
+            self._succeed(transaction, self._media.offer(), offered=True)
         else:
-            self._succeed(transaction, self._describe(self._answer_to(offer)), offered=False)
+            self._succeed(transaction, self._media.answer(offer), offered=False)
             self._change(offer.agreement)
 
     def _take_answer(self, body: bytes) -> None:
         """The ACK answered our offer. Without a usable answer an old session goes on, and a new one cannot."""
         try:
-            outcome = self._read(body)
+            outcome = self._media.read(body)
         except SdpError as error:
             outcome = Refused(str(error))
         if isinstance(outcome, Accepted):
@@ -270,46 +316,33 @@ class IncomingLeg:
             self._send_bye(outcome.cause, status=488)
             self._finish(HungUp())
 
-    def _read(self, body: bytes) -> Accepted | Refused:
-        """Raises SdpError."""
-        return negotiation.accept(sdp.parse_untrusted(body), forbidden=(self._contact_address,), current=self.agreement)
-
     def _change(self, agreement: AudioAgreement) -> None:
         if agreement != self.agreement:
-            self.agreement = agreement
+            self._media.agreement = agreement
             self._emit(MediaChanged(agreement))
 
-    def _answer_to(self, offer: Accepted) -> Callable[[Origin], SessionDescription]:
-        return lambda origin: negotiation.answer(offer, self._local, origin)
-
-    def _our_offer(self, origin: Origin) -> SessionDescription:
-        return negotiation.offer(self.agreement, self._local, origin, self._described)
-
-    def _describe(self, write: Callable[[Origin], SessionDescription]) -> SessionDescription:
-        """Our next description; its version rises exactly when it differs from the last (RFC 3264 section 8)."""
-        described = write(self._origin)
-        if self._described is not None and described != self._described:
-            self._origin = attrs.evolve(self._origin, version=self._origin.version + 1)
-            described = write(self._origin)
-        self._described = described
-        return described
-
-    def _succeed(self, transaction: ServerTransaction, description: SessionDescription, *, offered: bool) -> None:
+    def _succeed(self, transaction: ServerTransaction, description: bytes, *, offered: bool) -> None:
         headers = [
-            self._contact_header,
+            self._client.contact_field,
             ALLOW_HEADER,
             SUPPORTED_HEADER,
             SERVER_HEADER,
             *self._record_routes(transaction),
         ]
         headers.append(("Content-Type", SDP_TYPE))
-        response = self._respond(transaction, 200, tuple(headers), bytes(description))
+        response = self._respond(transaction, 200, tuple(headers), description)
         self._awaited = AwaitedAnswer(transaction, response, AwaitedAck(trio.current_time()), offered)
         self.layer.timers.watch(self)
 
     def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
         self._log("sip.refused", method=transaction.request.method, status=refusal.status, cause=refusal.cause)
         transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
+
+    def _answer(self, transaction: ServerTransaction, refusal: Refusal | None) -> None:
+        if refusal is None:
+            self._respond(transaction, 200)
+        else:
+            self._refuse(transaction, refusal)
 
     def _respond(
         self, transaction: ServerTransaction, status: int, extra: tuple[tuple[str, str], ...] = (), body: bytes = b""
@@ -321,11 +354,8 @@ class IncomingLeg:
 
     def _send_bye(self, text: str, status: int = 200) -> ClientTransaction:
         self._stop_awaiting()
-        parameters = (("branch", MAGIC_COOKIE + self.layer.new_token()), ("rport", None))
-        host, port = self._contact_address
-        bye = self.dialog.request("BYE", Via(host, port, "UDP", parameters), [reason_header(text, status)])
         self._log("sip.bye_sent", reason=text)
-        return self.layer.send(bye, self.transaction.arrival.listener, self._next_address)
+        return self._client.send("BYE", (reason_header(text, status),))
 
     def _finish(self, event: LegEvent | None) -> None:
         """The leg is over: tell so once, and forget it."""
@@ -333,6 +363,7 @@ class IncomingLeg:
             return
         self._phase = Phase.OVER
         self._stop_awaiting()
+        self._transfers.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
         if event is not None:
             self._emit(event)
         self._sender.close()
@@ -352,31 +383,6 @@ class IncomingLeg:
             self._sender.send_nowait(event)
         except (trio.WouldBlock, trio.BrokenResourceError):
             self._log("sip.event_dropped", event_type=type(event).__name__)
-
-    @property
-    def _host(self) -> str:
-        return self.transaction.arrival.local_host
-
-    @property
-    def _contact_address(self) -> Address:
-        return self._host, self.transaction.arrival.listener.address[1]
-
-    @property
-    def _next_address(self) -> Address:
-        """Where our requests go. A phone that names one host in Via and Contact and sends from another sits behind a
-        NAT that it does not know of, and only the way back through that NAT reaches it (RFC 3581 section 1)."""
-        hop, sent_by = self.dialog.next_hop, self.transaction.request.via.host
-        if not self.dialog.route_set and hop.host == sent_by != self.source[0]:
-            return self.source
-        return reachable_address(hop, otherwise=self.source)
-
-    @property
-    def _contact(self) -> str:
-        return f"sip:{format_host_port(*self._contact_address)}"
-
-    @property
-    def _contact_header(self) -> tuple[str, str]:
-        return "Contact", f"<{self._contact}>"
 
     def _record_routes(self, transaction: ServerTransaction) -> list[tuple[str, str]]:
         """Copied in order into what makes a dialog (section 12.1.1)."""

@@ -8,12 +8,14 @@ from typing import Final
 import attrs
 
 from aivc.sip.address import SipUri, format_host_port, quote
+from aivc.sip.info import DTMF_TYPES
 from aivc.sip.message import REASONS, Headers, Request, Response, answer_to
 from aivc.sip.negotiation import Refused
 
-ALLOWED: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+ALLOWED: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY"})
 KNOWN: Final = frozenset(  # methods with a name of their own that we do not serve: 405, not 501
-    ("INFO", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE", "UPDATE")
+    ("MESSAGE", "PRACK", "PUBLISH", "REGISTER", "SUBSCRIBE", "UPDATE")
 )
 SUPPORTED: Final = frozenset[str]()  # option tags
 SDP_TYPE: Final = "application/sdp"
@@ -59,8 +61,8 @@ def inspect_method(request: Request) -> Refusal | None:
     """Section 8.2.1."""
     if request.method in ALLOWED:
         return None
-    if request.method == "NOTIFY":
-        return Refusal(481, "no subscription")  # RFC 6665 section 4.1.3
+    if request.method == "REFER":  # whoever can send us one must not make us call others
+        return Refusal(603, "transfers are not followed")
     if request.method in KNOWN:
         return Refusal(405, f"{request.method} is not served", (ALLOW_HEADER,))
     return Refusal(501, "unknown method", (ALLOW_HEADER,))
@@ -80,15 +82,24 @@ def inspect_extensions(request: Request) -> Refusal | None:
 
 
 def inspect_content(request: Request) -> Refusal | None:
-    """Section 8.2.3. A BYE ends the call whatever it carries: trunks put ISUP parameters in it."""
-    if not request.body or request.method == "BYE":
+    """Section 8.2.3. A BYE ends the call whatever it carries: trunks put ISUP parameters in it. What a NOTIFY may
+    carry depends on its event."""
+    if not request.body or request.method in ("BYE", "NOTIFY"):
         return None
     encodings = [value.lower() for value in request.headers.items("Content-Encoding")]
     if any(encoding != "identity" for encoding in encodings):
         return Refusal(415, "content encoding", (("Accept-Encoding", "identity"),))
-    if (request.headers.get("Content-Type") or "").partition(";")[0].strip(" \t").lower() != SDP_TYPE:
-        return Refusal(415, "content type", (ACCEPT_HEADER,))
-    return None
+    types = DTMF_TYPES if request.method == "INFO" else (SDP_TYPE,)
+    if content_type(request) in types:
+        return None
+    if request.headers.get("Info-Package") is not None:  # RFC 6086 section 4.2.2: we have named none that we take
+        return Refusal(469, "info package", (("Recv-Info", ""),))
+    return Refusal(415, "content type", (("Accept", ", ".join(types)),))
+
+
+def content_type(request: Request) -> str:
+    """Content-Type in lower case, without its parameters."""
+    return (request.headers.get("Content-Type") or "").partition(";")[0].strip(" \t").lower()
 
 
 def inspect_number(request: Request, numbers: tuple[str, ...]) -> Refusal | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
@@ -55,7 +56,29 @@ class MediaChanged:
     agreement: AudioAgreement
 
 
-LegEvent = HungUp | Cancelled | AckMissing | MediaChanged
+@attrs.frozen
+class DigitPressed:
+    """The peer told of a key by INFO, application/dtmf-relay or application/dtmf; it is already answered."""
+
+    digit: str  # one of 0 to 9, *, #, A to D
+    duration_ms: int
+
+
+LegEvent = HungUp | Cancelled | AckMissing | MediaChanged | DigitPressed
+
+
+@attrs.frozen
+class ReferOutcome:
+    """How a transfer by REFER (RFC 3515) went."""
+
+    status: int | None  # the REFER's own status if it was refused, else the last sipfrag's; None: silence
+    text: str  # its reason phrase, or what went wrong, for people
+    accepted: bool = False  # the REFER was answered with a 2xx
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the peer reported that the target answered."""
+        return self.accepted and self.status is not None and 200 <= self.status < 300
 
 
 class Leg(Protocol):
@@ -81,6 +104,10 @@ class Leg(Protocol):
         """The caller's offer, matched with what we can do."""
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """The INVITE's header fields by lower-case name; the values of a repeated one are joined by commas."""
+
+    @property
     def source(self) -> Address:
         """Where the INVITE came from: tells a NAT from an honest SDP."""
 
@@ -95,6 +122,18 @@ class Leg(Protocol):
 
     async def reject(self, rejection: Rejection) -> None:
         """Send the final failure. Does nothing if a final answer was sent already."""
+
+    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+        """Ask the peer to call `refer_to` in our place, and follow its NOTIFYs to the end, at most for `seconds`.
+
+        The dialog goes on; say BYE when the outcome is a success. Cancelling the wait withdraws nothing.
+
+        Args:
+          refer_to: a sip, sips or tel URI.
+          referred_by: likewise (RFC 3892).
+
+        Raises ValueError for a URI that cannot be sent.
+        """
 
     async def hang_up(self, reason: str) -> None:
         """Send BYE with Reason (RFC 3326) and wait for its answer, at most `sip.hang_up_seconds`.

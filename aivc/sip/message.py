@@ -58,6 +58,7 @@ REASONS: Final = {
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    469: "Bad Info Package",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
@@ -99,6 +100,13 @@ class Headers:
     def items(self, name: str) -> list[str]:
         """Every value, comma lists cut; empty ones left out (RFC 3261 section 7.3.1)."""
         return [item for line in self.lines(name) for item in split_list(line) if item]
+
+    def joined(self) -> dict[str, str]:
+        """For people: values as UTF-8 text by lower-case name, those of a repeated one joined by ", "."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            found.setdefault(name.lower(), []).append(value.encode("latin-1").decode("utf-8", "replace"))
+        return {name: ", ".join(values) for name, values in found.items()}
 
 
 class ParseError(Exception):

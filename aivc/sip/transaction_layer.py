@@ -78,14 +78,20 @@ class ServerTransaction:
 
 @attrs.define(eq=False, repr=False)
 class ClientTransaction:
-    """One request of ours. `done` is set by the final response or by timer F."""
+    """One request of ours. `done` is set by the final response or by timer F.
+
+    Attributes:
+      response: the final one; None until then, and after a timeout.
+      report: called with it in the same step, so that what the peer sends next finds it known.
+    """
 
     request: Request
     listener: Listener
     to: Address
     machine: Transaction
     layer: TransactionLayer
-    status: int | None = None  # of the final response; None until then, and after a timeout
+    response: Response | None = None
+    report: Callable[[Response | None], None] | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -100,8 +106,7 @@ class ClientTransaction:
         event = Input.RECEIVE_1XX if response.status < 200 else Input.RECEIVE_FINAL
         effects = self.handle(event)
         if Do.PASS in effects and response.status >= 200:
-            self.status = response.status
-            self.done.set()
+            self._finish(response)
 
     def handle(self, event: Input) -> list[Do]:
         return self._perform(self.machine.handle(event, trio.current_time()))
@@ -115,9 +120,15 @@ class ClientTransaction:
                 self.listener.send_nowait(bytes(self.request), self.to)
             elif effect is Do.REPORT_TIMEOUT:
                 logs.event(log, "sip.unanswered", call_id=self.request.call_id, method=self.request.method)
-                self.done.set()
+                self._finish(None)
         self.layer.settle(self)
         return effects
+
+    def _finish(self, response: Response | None) -> None:
+        self.response = response
+        self.done.set()
+        if self.report is not None:
+            self.report(response)
 
 
 @attrs.define(eq=False, repr=False)

@@ -20,6 +20,7 @@ from aivc.sip.incoming import IncomingLeg
 from aivc.sip.inspection import (
     ACCEPT_HEADER,
     ALLOW_HEADER,
+    IN_DIALOG_ONLY,
     SERVER_HEADER,
     SUPPORTED_HEADER,
     Refusal,
@@ -159,7 +160,7 @@ class UserAgent:
             self._refuse(transaction, refusal)
         elif leg is not None:
             leg.serve(transaction)
-        elif request.to.tag is not None or request.method == "BYE":
+        elif request.to.tag is not None or request.method in IN_DIALOG_ONLY:
             self._refuse(transaction, Refusal(481, "no such dialog"))
         elif self._layer.is_merged(transaction):
             self._refuse(transaction, Refusal(482, "the same request came another way"))

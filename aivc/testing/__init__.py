@@ -7,11 +7,13 @@ from aivc.testing.caller import CallRefused, Phone, PhoneCall, open_phone
 from aivc.testing.connect import connect_to
 from aivc.testing.faults import Faults
 from aivc.testing.handset import Handset, RtpHeard, RtpSent
+from aivc.testing.keys import DigitHeard
 from aivc.testing.model import FakeModel, serve_port
 from aivc.testing.network import VirtualNetwork
 from aivc.testing.phrases import phrase
 from aivc.testing.script import CallTool, Context, CutOff, Fail, Part, Say, Script, decided, echo, scripted, stand_in
 from aivc.testing.session import Session
+from aivc.testing.transfers import Referral, Transfers
 from aivc.testing.voice import silence, speech
 from aivc.testing.websocket import Latency, memory_stream_pair
 
@@ -20,6 +22,7 @@ __all__ = [
     "CallTool",
     "Context",
     "CutOff",
+    "DigitHeard",
     "Fail",
     "FakeModel",
     "Faults",
@@ -28,11 +31,13 @@ __all__ = [
     "Part",
     "Phone",
     "PhoneCall",
+    "Referral",
     "RtpHeard",
     "RtpSent",
     "Say",
     "Script",
     "Session",
+    "Transfers",
     "VirtualNetwork",
     "connect_to",
     "decided",

@@ -8,18 +8,21 @@ async with open_phone(host="192.0.2.9") as phone, phone.dial("sip:1000@192.0.2.1
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, Literal, TypedDict, Unpack
 
 import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
 from aivc.sip.message import ParseError, Request, Response, parse_untrusted
-from aivc.testing.handset import PAYLOAD_TYPES, Handset
+from aivc.testing.handset import Handset
+from aivc.testing.transfers import Referral, Transfers, follow
+from aivc.testing.wording import answer_to, media_address, offer_of
 
 T1: Final = 0.5  # seconds, RFC 3261 section 17.1.1.1
+T2: Final = 4.0  # seconds
 GIVE_UP: Final = 64 * T1
 FINAL: Final = 200  # the lowest final status
 
@@ -33,6 +36,15 @@ class CallRefused(Exception):
         self.response = response
 
 
+class CallOptions(TypedDict, total=False):
+    """What `Phone.dial` and `Phone.ring` hand on to `PhoneCall`."""
+
+    acknowledge: bool
+    sdp: str | None
+    transfers: Transfers | None
+    headers: Sequence[tuple[str, str]]
+
+
 @attrs.define(eq=False)
 class PhoneCall:
     """One outgoing call: what the phone knows of it, for the test to look at.
@@ -40,7 +52,8 @@ class PhoneCall:
     Args:
       uri: whom the phone calls, `sip:user@host:port`.
       acknowledge: False never sends the ACK of a 2xx.
-      sdp: the offer; None offers the handset's codec.
+      sdp: the offer; None offers the handset's codec and its keys.
+      transfers: what it does with a REFER; None refuses it with 405.
     """
 
     phone: Phone
@@ -48,20 +61,25 @@ class PhoneCall:
     handset: Handset
     acknowledge: bool = True
     sdp: str | None = None
+    transfers: Transfers | None = None
+    headers: Sequence[tuple[str, str]] = ()  # more of them for the INVITE
     call_id: str = attrs.field(init=False)
     responses: list[Response] = attrs.field(factory=list)  # to INVITE, in order, retransmissions included
     requests: list[Request] = attrs.field(factory=list)  # of the other side, in order
+    referrals: list[Referral] = attrs.field(factory=list)
     answered: Response | None = None
     answered_at: float | None = None
     hung_up_at: float | None = None  # when the other side's BYE came
     remote_media: Address | None = None
     _branch: str = attrs.field(init=False)
     _tag: str = attrs.field(init=False)
-    _bye_answered: trio.Event = attrs.field(factory=trio.Event)
+    _answers: dict[int, Response] = attrs.field(factory=dict)  # final ones to all but INVITE, by CSeq
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _ended: bool = False
     _cancelled: bool = False
+    _replies: dict[int, bytes] = attrs.field(factory=dict)  # to the other side's requests, by CSeq
     _cseq: int = 1  # of the last request but ACK and CANCEL
+    _sdp_version: int = 1
 
     def __attrs_post_init__(self) -> None:
         self.call_id = self.phone.token("call")
@@ -73,13 +91,18 @@ class PhoneCall:
         host, _, port = self.uri.partition("@")[2].partition(":")
         return host, int(port or 5060)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether either side has hung up, or the call never came about."""
+        return self._ended
+
     async def invite(self) -> None:
         """Send INVITE and repeat it until something comes back (timer A); returns at the first response.
 
         Raises trio.TooSlowError when nothing does within 32 s (timer B).
         """
         offer = self.sdp if self.sdp is not None else self._offer()
-        message = self._request("INVITE", 1, self._branch, "", offer)
+        message = self._request("INVITE", 1, self._branch, "", offer, self.headers)
         interval = T1
         with trio.fail_after(GIVE_UP):
             while not self.responses:
@@ -112,13 +135,48 @@ class PhoneCall:
         if self._ended or self.answered is None:
             return
         self._ended = True
-        message = self._request("BYE", self._next_cseq(), self.phone.token("z9hG4bK"), self._to_tag())
-        interval = T1
-        while not self._bye_answered.is_set() and interval < GIVE_UP:
-            await self.phone.send(message, self.remote)
-            with trio.move_on_after(interval):
-                await self._bye_answered.wait()
-            interval *= 2
+        with suppress(trio.TooSlowError):
+            await self.ask("BYE")
+
+    async def ask(
+        self, method: str, headers: Sequence[tuple[str, str]] = (), content_type: str = "", body: str = ""
+    ) -> Response:
+        """Send a request in the dialog and repeat it until it is answered (timer E); the final response.
+
+        Raises trio.TooSlowError after 32 s without one (timer F).
+        """
+        number, interval = self._next_cseq(), T1
+        fields = (*headers, *((("Content-Type", content_type),) if content_type else ()))
+        message = self._request(method, number, self.phone.token("z9hG4bK"), self._to_tag(), body, fields)
+        with trio.fail_after(GIVE_UP):
+            while number not in self._answers:
+                await self.phone.send(message, self.remote)
+                with trio.move_on_after(interval):
+                    while number not in self._answers:
+                        await self._changed.wait()
+                interval = min(2 * interval, T2)
+        return self._answers[number]
+
+    async def info_digit(
+        self, digit: str, kind: Literal["relay", "dtmf"] = "relay", duration_ms: int = 160
+    ) -> Response:
+        """Tell of a key by INFO; the final response."""
+        if kind == "dtmf":
+            return await self.ask("INFO", (), "application/dtmf", digit)
+        body = f"Signal= {digit}\r\nDuration= {duration_ms}\r\n"
+        return await self.ask("INFO", (), "application/dtmf-relay", body)
+
+    async def hold(self, way: Literal["sendonly", "inactive", "0.0.0.0"] = "sendonly") -> Response:
+        """Put the other side on hold by a re-INVITE, as today (RFC 3264 section 8.4) or as RFC 2543 did."""
+        self._sdp_version += 1
+        if way == "0.0.0.0":
+            return await self.reinvite(self._offer(host=way))
+        return await self.reinvite(self._offer(direction=way))
+
+    async def resume(self) -> Response:
+        """End the hold."""
+        self._sdp_version += 1
+        return await self.reinvite(self._offer())
 
     async def wait_hung_up(self) -> float:
         """Wait for the other side's BYE; when it came."""
@@ -129,8 +187,9 @@ class PhoneCall:
     async def take_response(self, response: Response) -> None:
         """Called by the phone for each response of this call."""
         method = response.cseq.method
-        if method == "BYE":
-            self._bye_answered.set()
+        if method not in ("INVITE", "CANCEL") and response.status >= FINAL:
+            self._answers[response.cseq.number] = response
+            self._notify()
         if method != "INVITE":
             return
         if 200 <= response.status < 300:
@@ -147,15 +206,34 @@ class PhoneCall:
         self._notify()
 
     async def take_request(self, request: Request, source: Address) -> None:
-        """Called by the phone for each request of the other side: BYE is accepted, anything else refused."""
+        """Called by the phone for each request of the other side: BYE, OPTIONS and, if told so, REFER are accepted."""
         if request.method == "ACK":
             return
+        repeated = any(request.cseq == earlier.cseq for earlier in self.requests)
         self.requests.append(request)
-        if request.method == "BYE" and self.hung_up_at is None:
-            self.hung_up_at, self._ended = trio.current_time(), True
-        status = "200 OK" if request.method in ("BYE", "OPTIONS") else "405 Method Not Allowed"
-        await self.phone.send(answer_to(request, status), source)
+        if (reply := self._replies.get(request.cseq.number)) is not None:
+            await self.phone.send(reply, source)
+        elif request.method == "REFER" and self.transfers is not None:
+            if not repeated:
+                self.referrals.append(Referral(trio.current_time(), request))
+                self.phone.nursery.start_soon(follow, self, self.referrals[-1], self.transfers, source)
+        else:
+            if request.method == "BYE" and self.hung_up_at is None:
+                self.hung_up_at, self._ended = trio.current_time(), True
+            status = "200 OK" if request.method in ("BYE", "OPTIONS") else "405 Method Not Allowed"
+            await self.reply(request, status, source)
         self._notify()
+
+    async def reply(self, request: Request, status: str, to: Address) -> None:
+        """Send a response without a body, and again for every copy of the request."""
+        self._replies[request.cseq.number] = answer_to(request, status)
+        await self.phone.send(self._replies[request.cseq.number], to)
+
+    async def wait_referral(self) -> Referral:
+        """The first REFER, waiting for it if need be."""
+        while not self.referrals:
+            await self._changed.wait()
+        return self.referrals[0]
 
     async def reinvite(self, sdp: str) -> Response:
         """Offer again within the dialog (RFC 3261 section 14.1); the final response, a 2xx already acknowledged."""
@@ -178,20 +256,25 @@ class PhoneCall:
             self.answered, self.answered_at = response, trio.current_time()
             self.remote_media = media_address(response.body.decode())
 
-    def _offer(self) -> str:
-        host, port = self.handset.socket.getsockname()[:2]
-        payload_type = PAYLOAD_TYPES[self.handset.codec]
-        return (
-            f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
-            f"m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {self.handset.codec}/8000\r\n"
-            f"a=ptime:{self.handset.ptime_ms}\r\na=sendrecv\r\n"
-        )
+    def _offer(self, direction: str = "sendrecv", host: str | None = None) -> str:
+        handset = self.handset
+        own: Address = handset.socket.getsockname()[:2]
+        keys, version = handset.telephone_event, self._sdp_version
+        return offer_of(own, handset.codec, keys, handset.ptime_ms, version, direction, host)
 
     def _to_tag(self) -> str:
         assert self.answered is not None
         return self.answered.header("To").partition(";tag=")[2]
 
-    def _request(self, method: str, number: int, branch: str, to_tag: str, sdp: str = "") -> bytes:
+    def _request(
+        self,
+        method: str,
+        number: int,
+        branch: str,
+        to_tag: str,
+        body: str = "",
+        fields: Sequence[tuple[str, str]] = (),
+    ) -> bytes:
         host, port = self.phone.address
         lines = [
             f"{method} {self.uri} SIP/2.0",
@@ -202,10 +285,11 @@ class PhoneCall:
             f"Call-ID: {self.call_id}",
             f"CSeq: {number} {method}",
             f"Contact: <sip:{self.phone.user}@{host}:{port}>",
-            *(["Content-Type: application/sdp"] if sdp else []),
-            f"Content-Length: {len(sdp)}",
+            *(f"{name}: {value}" for name, value in fields),
+            *(["Content-Type: application/sdp"] if body and method == "INVITE" else []),
+            f"Content-Length: {len(body.encode())}",
         ]
-        return ("\r\n".join(lines) + "\r\n\r\n" + sdp).encode()
+        return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
     def _notify(self) -> None:
         self._changed.set()
@@ -235,13 +319,13 @@ class Phone:
 
     @asynccontextmanager
     async def dial(
-        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, **options: Unpack[CallOptions]
     ) -> AsyncIterator[PhoneCall]:
-        """Call `uri`, wait for the answer, talk for the length of the block, hang up.
+        """Call `uri`, wait for the answer, talk for the length of the block, hang up; see `PhoneCall`.
 
         Raises CallRefused.
         """
-        async with self.ring(uri, codec=codec, ptime_ms=ptime_ms, acknowledge=acknowledge, sdp=sdp) as call:
+        async with self.ring(uri, codec=codec, ptime_ms=ptime_ms, **options) as call:
             await call.wait_answer()
             assert call.remote_media is not None
             speaking = trio.CancelScope()
@@ -253,7 +337,7 @@ class Phone:
 
     @asynccontextmanager
     async def ring(
-        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, acknowledge: bool = True, sdp: str | None = None
+        self, uri: str, *, codec: Codec = "PCMU", ptime_ms: int = 20, **options: Unpack[CallOptions]
     ) -> AsyncIterator[PhoneCall]:
         """Call `uri`; the block runs as soon as something came back, before the answer. The phone listens already.
 
@@ -262,7 +346,7 @@ class Phone:
         """
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as media:
             await media.bind((self.address[0], 0))
-            call = PhoneCall(self, uri, Handset(media, codec, ptime_ms), acknowledge, sdp)
+            call = PhoneCall(self, uri, Handset(media, codec, ptime_ms), **options)
             self.calls[call.call_id] = call
             listening = trio.CancelScope()
             self.nursery.start_soon(run_in, listening, call.handset.listen)
@@ -309,22 +393,3 @@ async def run_in(scope: trio.CancelScope, task: Callable[..., Awaitable[None]], 
     """A task that can be stopped by itself; a socket closed under it ends it too."""
     with scope, suppress(trio.ClosedResourceError):
         await task(*args)
-
-
-def answer_to(request: Request, status: str) -> bytes:
-    """A response with the headers that RFC 3261 section 8.2.6 asks for."""
-    copied = [
-        f"{name}: {value}" for name in ("Via", "From", "To", "Call-ID", "CSeq") for value in request.headers.lines(name)
-    ]
-    return ("\r\n".join([f"SIP/2.0 {status}", *copied, "Content-Length: 0"]) + "\r\n\r\n").encode()
-
-
-def media_address(sdp: str) -> Address:
-    """The address of the first audio line."""
-    host, port = "", 0
-    for line in sdp.splitlines():
-        if line.startswith("c=IN IP4 "):
-            host = line.split()[2]
-        elif line.startswith("m=audio "):
-            port = int(line.split()[1])
-    return host, port

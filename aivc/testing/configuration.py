@@ -98,9 +98,31 @@ def updated_session(session: Json, update: Json, *, assistant_audio: bool) -> Js
     if assistant_audio and after["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
         text = "Cannot update a conversation's voice if assistant audio is present."
         raise Refusal("cannot_update_voice", text)
+    check_tool_choice(after, "session")
+    check_transcription(after["audio"]["input"]["transcription"])
     if session["tracing"] is not None and after["tracing"] != session["tracing"]:
         raise Refusal("invalid_value", "Cannot update tracing once it is enabled.", "session.tracing")
     return after
+
+
+def check_tool_choice(settings: Json, path: str) -> None:
+    """Refuse the choice of a function that is not offered; code and text by analogy with the Responses API.
+
+    Raises:
+        Refusal: there is no such function among the tools.
+    """
+    choice = settings["tool_choice"]
+    name = choice.get("name") if isinstance(choice, dict) and choice["type"] == "function" else None
+    if name is not None and name not in [tool.get("name") for tool in settings["tools"]]:
+        text = f"Tool choice '{name}' not found in 'tools' parameter."
+        raise Refusal("invalid_value", text, f"{path}.tool_choice")
+
+
+def check_transcription(transcription: Json | None) -> None:
+    """Raises Refusal for a prompt to the one model that takes none."""
+    if transcription and "prompt" in transcription and "diarize" in transcription.get("model", ""):
+        text = f"The model '{transcription['model']}' does not support a prompt."
+        raise Refusal("invalid_value", text, "session.audio.input.transcription.prompt")
 
 
 def response_settings(session: Json, params: Json, *, assistant_audio: bool) -> Json:
@@ -114,4 +136,5 @@ def response_settings(session: Json, params: Json, *, assistant_audio: bool) -> 
     if assistant_audio and settings["audio"]["output"]["voice"] != session["audio"]["output"]["voice"]:
         text = "Cannot update a conversation's voice if assistant audio is present."
         raise Refusal("cannot_update_voice", text)
+    check_tool_choice(settings, "response")
     return settings

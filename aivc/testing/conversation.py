@@ -28,6 +28,18 @@ class Item:
         return len(self.audio) / self.octets_per_ms
 
     @property
+    def speaker(self) -> str:
+        """The role of a message, the type of any other item."""
+        return str(self.body.get("role") or self.body["type"])
+
+    @property
+    def text(self) -> str:
+        """The texts and transcripts of a message, the arguments of a call, the output of its answer."""
+        parts = self.body.get("content", [self.body])
+        found = (part.get(name) for part in parts for name in ("text", "transcript", "arguments", "output"))
+        return " ".join(text for text in found if isinstance(text, str) and text)
+
+    @property
     def wire(self) -> Json:
         return {"id": self.id, "object": "realtime.item", "status": self.status, **copy.deepcopy(self.body)}
 
@@ -49,6 +61,11 @@ class Conversation:
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self.items)
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """Who said what, in order: `speaker` and `text` of every item."""
+        return [(item.speaker, item.text) for item in self.items]
 
     def find(self, item_id: str) -> Item | None:
         return next((item for item in self.items if item.id == item_id), None)

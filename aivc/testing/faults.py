@@ -15,6 +15,7 @@ class Faults:
 
     # Connecting
     refuse_upgrade: int | None = None  # HTTP status instead of 101, as proxies and other servers do: 401, 429, 503
+    refuse_session: str | None = None  # this code in an error event after the upgrade, then close 4000
     silent_upgrade: bool = False  # the TCP connection stands, the upgrade is never answered
     no_session_created: bool = False
     session_updated_seconds: float = 0.0  # delay before session.updated; inf = it never comes
@@ -28,9 +29,16 @@ class Faults:
     no_error_event_id: bool = False  # errors lack the client's event_id
     ignore_cancel: bool = False  # response.cancel is neither obeyed nor answered
     no_response_to_create: bool = False  # response.create and the end of a turn are neither obeyed nor answered
+    unanswered: int = 0  # the same, so many times, then no more
+    crossing: int = 0  # so many response.create come just after a response that the server made on its own
     fail_responses: str | None = None  # every response.done is `failed` with this code, such as insufficient_quota
     response_done: Literal["once", "lost", "doubled"] = "once"
     broken_arguments: bool = False  # arguments of function calls are cut short, so that they are not JSON
+
+    # The caller's turns
+    lose_committed: bool = False  # input_audio_buffer.committed never comes; the item does
+    transcription_fails: bool = False  # input_audio_transcription.failed instead of the transcript
+    mcp_fails: bool = False  # the tools of remote MCP servers cannot be listed
 
     # Audio
     delta_octets: int | None = None  # size of every audio delta; 1, or larger than any response (200 KiB)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
+from aivc.testing.keys import COMFORT_NOISE, DigitHeard, EventPacket, Press, digits_told
+from aivc.testing.wording import PAYLOAD_TYPES
 
 SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}
-PAYLOAD_TYPES: Final = {"PCMU": 0, "PCMA": 8}  # RFC 3551 section 6
 OCTETS_PER_MS: Final = 8
 
 
@@ -35,7 +37,7 @@ class RtpHeard:
 
 @attrs.frozen
 class RtpSent:
-    """One RTP packet as it left."""
+    """One RTP packet of audio as it left."""
 
     at: float  # seconds on trio's clock
     payload: bytes
@@ -50,6 +52,11 @@ class Handset:
       codec: "PCMU" or "PCMA".
       ptime_ms: duration of each packet sent.
       sequence, rtp_timestamp, ssrc: of the first packet.
+      telephone_event: payload type of its keys; None: it has none, and a phone offers none.
+      muted: it sends nothing at all but keys and comfort noise: a phone with a broken path.
+      suppresses_silence: it sends nothing while there is nothing to say, but one packet of comfort noise at the
+        beginning of a pause and a marker at its end (RFC 3551 section 4.1, RFC 3389).
+      swaps_neighbours: every second packet overtakes the one before it.
     """
 
     socket: trio.socket.SocketType
@@ -60,8 +67,15 @@ class Handset:
     ssrc: int = 0x0A1C0FFE
     heard: list[RtpHeard] = attrs.field(factory=list)
     sent: list[RtpSent] = attrs.field(factory=list)
-    muted: bool = False  # sends nothing at all: a phone with a broken path, or silence suppression
+    telephone_event: int | None = 101
+    muted: bool = False
+    suppresses_silence: bool = False
+    swaps_neighbours: bool = False
     _to_say: deque[bytes] = attrs.field(factory=deque)
+    _to_press: deque[list[EventPacket]] = attrs.field(factory=deque)  # what leaves at each tick; none in a gap
+    _noise: deque[bytes] = attrs.field(factory=deque)
+    _held_back: bytes | None = None  # until its successor has left
+    _pausing: bool = True  # so the next packet of audio has the marker
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -83,12 +97,52 @@ class Handset:
         while self._to_say:
             await self._changed.wait()
 
+    def press(
+        self,
+        keys: str,
+        *,
+        tone_ms: int = 100,
+        gap_ms: int = 60,
+        marker: bool = True,
+        end_repeats: int = 3,
+        lose: Collection[int] = (),
+        copies: int = 1,
+    ) -> None:
+        """Queue keys behind those that are being pressed; see `aivc.testing.keys.Press`. Audio is held back meanwhile.
+
+        Raises ValueError for what is no key.
+        """
+        press = Press(tone_ms, gap_ms, marker, end_repeats, frozenset(lose), copies)
+        for key in keys:
+            self._to_press.extend(press.packets(key, self.ptime_ms))
+            self._to_press.extend([] for _ in range(gap_ms // self.ptime_ms))
+
+    async def wait_pressed(self) -> None:
+        """Return when every key queued has been pressed, with the gap after it."""
+        while self._to_press:
+            await self._changed.wait()
+
+    def digits_heard(self) -> list[DigitHeard]:
+        """The keys that the other side sent as RFC 4733 events."""
+        events = (packet for packet in self.heard if packet.payload_type == self.telephone_event)
+        return digits_told((packet.rtp_timestamp, packet.payload) for packet in events)
+
+    async def wait_digits(self, count: int) -> list[DigitHeard]:
+        """Wait until the other side has pressed and released so many keys."""
+        while len(ended := [digit for digit in self.digits_heard() if digit.ends]) < count:
+            await self._changed.wait()
+        return ended
+
+    def comfort_noise(self, level_dbov: int = 60) -> None:
+        """Send one packet of comfort noise (RFC 3389) in place of the next one, `level_dbov` below full scale."""
+        self._noise.append(bytes([level_dbov]))
+
     async def wait_speech(self, seconds: float = 0.0) -> float:
         """Wait until the other side is audible, and then for `seconds` of it; the time of its first packet."""
         looked_at = len(self.heard)
         while True:
             for packet in self.heard[looked_at:]:
-                if not self.is_silence(packet.payload):
+                if self.is_speech(packet):
                     await trio.sleep_until(packet.at + seconds)
                     return packet.at
             looked_at = len(self.heard)
@@ -102,13 +156,18 @@ class Handset:
             with trio.move_on_at(quiet_since + seconds):
                 await self._changed.wait()
             for packet in self.heard[seen:]:
-                if not self.is_silence(packet.payload):
+                if self.is_speech(packet):
                     quiet_since = packet.at
             seen = len(self.heard)
 
     def speech_heard(self) -> bytes:
         """All octets heard except whole packets of silence."""
-        return b"".join(p.payload for p in self.heard if not self.is_silence(p.payload))
+        return b"".join(packet.payload for packet in self.heard if self.is_speech(packet))
+
+    def is_speech(self, packet: RtpHeard) -> bool:
+        """Whether it is audio, and not all silence."""
+        other = packet.payload_type in (self.telephone_event, COMFORT_NOISE)
+        return not other and not self.is_silence(packet.payload)
 
     def is_silence(self, payload: bytes) -> bool:
         """Whether every octet is the codec's silence."""
@@ -132,18 +191,54 @@ class Handset:
         while True:
             await trio.sleep_until(due)
             due += self.ptime_ms / 1000
-            if not self.muted:
-                await self._send(self._to_say.popleft() if self._to_say else self.silence, remote)
+            await self._tick(remote)
             self.rtp_timestamp = (self.rtp_timestamp + self.packet_octets) % 0x100000000  # muted or not, time goes on
             self._notify()
 
-    async def _send(self, payload: bytes, remote: Address) -> None:
-        first = not self.sent
-        kind = PAYLOAD_TYPES[self.codec] | (0x80 if first else 0)
-        header = struct.pack("!BBHII", 0x80, kind, self.sequence, self.rtp_timestamp, self.ssrc)
+    async def _tick(self, remote: Address) -> None:
+        events = self._to_press.popleft() if self._to_press else []
+        if events:
+            await self._send_events(events, remote)
+        elif self._noise:
+            await self._send(COMFORT_NOISE, self._noise.popleft(), remote)
+            self._pausing = True
+        elif self.muted:
+            self._pausing = True
+        elif self.suppresses_silence and not self._to_say:
+            if not self._pausing:
+                await self._send(COMFORT_NOISE, b"\x3c", remote)
+            self._pausing = True
+        else:
+            payload = self._to_say.popleft() if self._to_say else self.silence
+            self.sent.append(RtpSent(trio.current_time(), payload))
+            await self._send(PAYLOAD_TYPES[self.codec], payload, remote, marker=self._pausing)
+            self._pausing = False
+
+    async def _send_events(self, events: list[EventPacket], remote: Address) -> None:
+        assert self.telephone_event is not None, "this handset has no keys"
+        for event in events:
+            packet = self._packet(self.telephone_event, event.payload, event.marker, event.rtp_timestamp_back)
+            for _ in range(0 if event.lost else event.copies):
+                await self._emit(packet, remote)
+
+    async def _send(self, payload_type: int, payload: bytes, remote: Address, *, marker: bool = False) -> None:
+        await self._emit(self._packet(payload_type, payload, marker), remote)
+
+    def _packet(self, payload_type: int, payload: bytes, marker: bool, rtp_timestamp_back: int = 0) -> bytes:
+        kind = payload_type | (0x80 if marker else 0)
+        rtp_timestamp = (self.rtp_timestamp - rtp_timestamp_back) % 0x100000000
+        header = struct.pack("!BBHII", 0x80, kind, self.sequence, rtp_timestamp, self.ssrc)
         self.sequence = (self.sequence + 1) % 0x10000
-        self.sent.append(RtpSent(trio.current_time(), payload))
-        await self.socket.sendto(header + payload, remote)
+        return header + payload
+
+    async def _emit(self, packet: bytes, remote: Address) -> None:
+        if self.swaps_neighbours and self._held_back is None:
+            self._held_back = packet
+            return
+        await self.socket.sendto(packet, remote)
+        if self._held_back is not None:
+            held_back, self._held_back = self._held_back, None
+            await self.socket.sendto(held_back, remote)
 
     def _notify(self) -> None:
         self._changed.set()

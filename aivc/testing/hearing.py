@@ -11,7 +11,9 @@ from aivc.testing.vad import OCTETS_PER_MS, AudioFormat, EnergyVad, SpeechStarte
 
 SMALLEST_COMMIT_MS = 100
 LONGEST_QUIET_MS = 10_000  # silence that is kept before a turn; more than any sensible prefix padding
-SEMANTIC_SILENCE_MS = 500  # semantic_vad, simplified: any sentence is complete after this, whatever the eagerness
+# semantic_vad, simplified: any sentence is complete after so much silence, by eagerness.
+SEMANTIC_SILENCE_MS = {"high": 300, "medium": 500, "auto": 500, "low": 1000}
+SEMANTIC_THRESHOLD = 0.5
 
 
 @attrs.frozen
@@ -48,22 +50,26 @@ class InputBuffer:
     idle_from_ms: float | None = None  # audio time from which idle_timeout_ms counts; None = it does not
 
     def configure(self, audio_format: AudioFormat, turn_detection: Json | None) -> None:
-        """Take over the session's input settings; what is buffered is thrown away with the format it was in."""
-        if (audio_format, turn_detection) == (self.audio_format, self.turn_detection) and self.vad:
-            return
+        """Take over the session's input settings.
+
+        What is buffered is thrown away with the format it was in. A turn that has begun goes on under new settings.
+        """
         if audio_format != self.audio_format:
             self.octets.clear()
+            self.vad = None
         self.audio_format = audio_format
         self.turn_detection = turn_detection
-        self.vad = None
-        if turn_detection is not None:
-            server_vad = turn_detection["type"] == "server_vad"
-            self.vad = EnergyVad(
-                audio_format,
-                threshold=turn_detection["threshold"] if server_vad else 0.5,
-                silence_duration_ms=turn_detection["silence_duration_ms"] if server_vad else SEMANTIC_SILENCE_MS,
-                now_ms=self.now_ms,
-            )
+        if turn_detection is None:
+            self.vad = None
+            return
+        if turn_detection["type"] == "server_vad":
+            threshold, silence_ms = turn_detection["threshold"], turn_detection["silence_duration_ms"]
+        else:
+            threshold, silence_ms = SEMANTIC_THRESHOLD, SEMANTIC_SILENCE_MS[turn_detection["eagerness"]]
+        if self.vad is None:
+            self.vad = EnergyVad(audio_format, threshold=threshold, silence_duration_ms=silence_ms, now_ms=self.now_ms)
+        else:
+            self.vad.tune(threshold, silence_ms)
 
     @property
     def prefix_ms(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aivc.config.settings import Codec
@@ -28,7 +29,22 @@ if TYPE_CHECKING:
     import random
 
 TRANSCRIPTION_SECONDS = (0.3, 0.9)  # from the commit to the transcript
+MCP_SECONDS = 0.2  # until a remote server has told its tools
 CODECS: dict[AudioFormat, Codec | None] = {"audio/pcmu": "PCMU", "audio/pcma": "PCMA", "audio/pcm": None}
+
+
+def transcription_usage(transcription: Json, text: str, seconds: float) -> Json:
+    """What a transcript costs: the whisper models count seconds, the others tokens."""
+    if "whisper" in transcription.get("model", "whisper-1"):
+        return {"type": "duration", "seconds": math.ceil(seconds)}
+    heard, prompt, written = math.ceil(seconds * 10), len(transcription.get("prompt", "")) // 4, len(text) // 4 + 1
+    return {
+        "type": "tokens",
+        "total_tokens": heard + prompt + written,
+        "input_tokens": heard + prompt,
+        "output_tokens": written,
+        "input_token_details": {"text_tokens": prompt, "audio_tokens": heard},
+    }
 
 
 class SessionMachine:
@@ -91,6 +107,12 @@ class SessionMachine:
         self.outbox.end(Close(code, f"{refusal.type}.{refusal.code}" if refusal.code else refusal.type))
         return self.outbox.take()
 
+    def turn_away(self, code: str) -> list[Effect]:
+        """Let nobody in though they have done nothing wrong: a server that is full, or an account without money."""
+        self.outbox.error("invalid_request_error", code, f"The session was refused: {code}.")
+        self.outbox.end(Close(4000, f"invalid_request_error.{code}"))
+        return self.outbox.take()
+
     def _end_of_session(self, now: float) -> None:
         minutes = round(self.setup.faults.expires_after_seconds / 60)
         text = f"Your session hit the maximum duration of {minutes} minutes."
@@ -107,6 +129,7 @@ class SessionMachine:
 
     def _update_session(self, update: Json, now: float) -> None:
         update = from_beta(update) if self.setup.dialect == "beta" else update
+        known = self._mcp_labels
         self.session = updated_session(self.session, update, assistant_audio=self._assistant_audio)
         self._configure_input()
         delay = self.setup.faults.session_updated_seconds
@@ -114,6 +137,21 @@ class SessionMachine:
             self._tell_session(now)
         elif delay < math.inf:
             self._agenda.enter(now + delay, self._tell_session)
+        for label in self._mcp_labels - known:
+            self._agenda.enter(now + delay + MCP_SECONDS, partial(self._list_mcp_tools, label))
+
+    @property
+    def _mcp_labels(self) -> set[str]:
+        return {tool["server_label"] for tool in self.session["tools"] if tool.get("type") == "mcp"}
+
+    def _list_mcp_tools(self, label: str, now: float) -> None:
+        """Ask a remote server what it can do, in a manner of speaking: it can do nothing, or it fails."""
+        item = Item(self.outbox.new_id("mcpl"), {"type": "mcp_list_tools", "server_label": label, "tools": []})
+        self.outbox.emit({"type": "mcp_list_tools.in_progress", "item_id": item.id})
+        self.conversation.add(item)
+        self._tell_item(item)
+        outcome = "failed" if self.setup.faults.mcp_fails else "completed"
+        self.outbox.emit({"type": f"mcp_list_tools.{outcome}", "item_id": item.id})
 
     def _tell_session(self, now: float) -> None:
         session = self.session
@@ -173,9 +211,15 @@ class SessionMachine:
             case "response.create":
                 params = event.get("response") or {}
                 params = from_beta(params) if self.setup.dialect == "beta" else params
-                self._responses.create(self.session, params, self._assistant_audio, now)
+                self._create_response(params, event.get("event_id"), now)
             case _:
                 self._responses.cancel(event.get("response_id"), now)
+
+    def _create_response(self, params: Json, client_event_id: str | None, now: float) -> None:
+        if crossed := self._responses.crosses(self.session, now):  # nobody's fault
+            self.outbox.error(crossed.type, crossed.code, crossed.message, client_event_id=client_event_id)
+        else:
+            self._responses.create(self.session, params, self._assistant_audio, now)
 
     # Input audio
 
@@ -216,22 +260,28 @@ class SessionMachine:
         octets_per_ms = self.buffer.octets_per_ms
         item = Item(item_id, user_item_body(audio), audio=bytearray(audio), octets_per_ms=octets_per_ms)
         self.conversation.add(item)
-        self._tell_input("committed", previous_item_id=self.conversation.previous_id(item), item_id=item_id)
+        if not self.setup.faults.lose_committed:
+            self._tell_input("committed", previous_item_id=self.conversation.previous_id(item), item_id=item_id)
         self._tell_item(item)
         if audio:
             turn = Turn(audio, CODECS[self.buffer.audio_format], item.audio_ms / 1000)
             self._responses.add_turn(turn)
-            if self.session["audio"]["input"]["transcription"]:
+            if transcription := self.session["audio"]["input"]["transcription"]:
                 at = now + self._random.uniform(*TRANSCRIPTION_SECONDS)
-                self._agenda.enter(at, lambda _: self._transcribe(item_id, turn))
+                self._agenda.enter(at, lambda _: self._transcribe(item, turn, transcription))
 
-    def _transcribe(self, item_id: str, turn: Turn) -> None:
+    def _transcribe(self, item: Item, turn: Turn, transcription: Json) -> None:
+        place = {"item_id": item.id, "content_index": 0}
+        name = "conversation.item.input_audio_transcription"
+        if self.setup.faults.transcription_fails:
+            error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "?", "param": None}
+            self.outbox.emit({"type": f"{name}.failed", **place, "error": error})
+            return
         text = recognised(turn.audio, turn.codec) if turn.codec else None
         text = text or f"({turn.seconds:.1f} seconds of speech)"
-        place = {"item_id": item_id, "content_index": 0}
-        name = "conversation.item.input_audio_transcription"
+        item.body["content"][0]["transcript"] = text
         self.outbox.emit({"type": f"{name}.delta", **place, "delta": text})
-        usage = {"type": "duration", "seconds": math.ceil(turn.seconds)}
+        usage = transcription_usage(transcription, text, turn.seconds)
         self.outbox.emit({"type": f"{name}.completed", **place, "transcript": text, "usage": usage})
 
     # Items
@@ -252,6 +302,8 @@ class SessionMachine:
             call = self.conversation.call(body["call_id"])
             assert call is not None  # add() would have refused
             self._responses.add_output(ToolOutput(body["call_id"], call.body["name"], body["output"]))
+        elif item.speaker == "user":
+            self._responses.add_text(item.text)
         self._tell_item(item)
 
     def _retrieve(self, item_id: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Literal
@@ -64,6 +64,8 @@ class FakeModel:
         default="ga", kw_only=True
     )  # both: as the client's header says
     faults: Faults = attrs.field(factory=Faults, kw_only=True)  # of sessions that begin from now on
+    # Of the second connection, the third, and so on; the last stays; none: the same as the first.
+    later_faults: Sequence[Faults] = attrs.field(default=(), kw_only=True)
     seed: int = attrs.field(default=0, kw_only=True)
     speed: float = attrs.field(default=5.0, kw_only=True)  # seconds of audio generated in one second
     delta_ms: tuple[float, float] = attrs.field(default=(60.0, 480.0), kw_only=True)  # shortest and longest audio delta
@@ -83,6 +85,7 @@ class FakeModel:
     wall_clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)  # seconds since 1970
 
     sessions: list[Session] = attrs.field(factory=list, init=False)  # in the order of their connections
+    asked: int = attrs.field(default=0, init=False)  # requests for an upgrade so far, those refused included
     _served: int = attrs.field(default=0, init=False)
     _came: trio.Event = attrs.field(factory=trio.Event, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
@@ -136,7 +139,12 @@ class FakeModel:
             request = await self._wait_request(line)
         if request is None:
             return
-        if self.faults.silent_upgrade:
+        self.asked += 1
+        faults = [self.faults, *self.later_faults][: self.asked][-1]
+        if faults.refuse_upgrade is not None:
+            await line.send_all(http_answer(faults.refuse_upgrade, "Refused by a fault of the test server."))
+            return
+        if faults.silent_upgrade:
             await trio.sleep_forever()
         async with trio.open_nursery() as nursery:
             websocket: WebSocketConnection | None = None
@@ -146,11 +154,13 @@ class FakeModel:
                 )
                 websocket = await upgrade.accept(subprotocol="realtime" if "realtime" in request.protocols else None)
             if websocket is not None:
-                await self._serve_websocket(websocket, line, request)
+                await self._serve_websocket(websocket, line, request, faults)
             nursery.cancel_scope.cancel()
 
-    async def _serve_websocket(self, websocket: WebSocketConnection, line: Line, request: UpgradeRequest) -> None:
-        session, effects = self._let_in(request)
+    async def _serve_websocket(
+        self, websocket: WebSocketConnection, line: Line, request: UpgradeRequest, faults: Faults
+    ) -> None:
+        session, effects = self._let_in(request, faults)
         self.sessions.append(session)
         self._came.set()
         self._came = trio.Event()
@@ -160,7 +170,7 @@ class FakeModel:
             if not self.record:
                 self.sessions.remove(session)
 
-    def _let_in(self, request: UpgradeRequest) -> tuple[Session, list[Effect]]:
+    def _let_in(self, request: UpgradeRequest, faults: Faults) -> tuple[Session, list[Effect]]:
         """A session for this client, and its first effects: session.created, or an error and the close frame."""
         self._served += 1
         setup = Setup(
@@ -168,7 +178,7 @@ class FakeModel:
             dialect="beta" if request.beta and self.dialect != "ga" else "ga",
             script=self.script,
             pace=Pace(think_ms=self.think_ms, speed=self.speed, delta_ms=self.delta_ms),
-            faults=self.faults,
+            faults=faults,
             decorate=self.decorate,
             record=self.record,
         )
@@ -181,6 +191,8 @@ class FakeModel:
             check_model(request, self.models)
         except EntryRefused as refused:
             return session, machine.refuse_entry(refused.refusal, refused.code)
+        if faults.refuse_session is not None:
+            return session, machine.turn_away(faults.refuse_session)
         return session, machine.open(trio.current_time(), self.wall_clock())
 
     async def _wait_request(self, line: Line) -> UpgradeRequest | None:
@@ -192,9 +204,6 @@ class FakeModel:
             request = parse_untrusted(head)
         except BadRequest as error:
             await line.send_all(bytes(error))
-            return None
-        if self.faults.refuse_upgrade is not None:
-            await line.send_all(http_answer(self.faults.refuse_upgrade, "Refused by a fault of the test server."))
             return None
         return request
 

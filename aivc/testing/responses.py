@@ -56,6 +56,9 @@ class Responses:
         self._turn: Turn | None = None
         self._interrupted = False
         self._outputs: list[ToolOutput] = []  # since the last response
+        self._texts: list[str] = []  # likewise
+        self._unanswered = 0
+        self._crossed = 0
         self._called: list[str] = []
 
     @property
@@ -76,6 +79,10 @@ class Responses:
         """The client answered a function call."""
         self._outputs.append(output)
 
+    def add_text(self, text: str) -> None:
+        """The client wrote in the caller's name."""
+        self._texts.append(text)
+
     def answer(self, session: Json, trigger: Literal["turn", "idle"], now: float) -> None:
         """Respond to the caller; an interrupted response is brought to its end first.
 
@@ -94,17 +101,28 @@ class Responses:
             Refusal: one is active already, or the parameters do not hold.
         """
         in_conversation = params.get("conversation", "auto") != "none"
-        if in_conversation and (active := self.active):
-            text = (
-                f"Conversation already has an active response in progress: {active.id}. "
-                "Wait until the response is finished before creating a new one."
-            )
-            raise Refusal("conversation_already_has_active_response", text)
+        if in_conversation and self.active:
+            raise self._already_active(self.active)
         for item in params.get("input", []):
             if item["type"] == "item_reference":
                 self._conversation.get(item["id"], "invalid_value", "referencing")
         settings = response_settings(session, params, assistant_audio=assistant_audio)
         self._start(settings, params, "client", now, self._conversation if in_conversation else None)
+
+    def crosses(self, session: Json, now: float) -> Refusal | None:
+        """Make a response of our own just before the client's, if that is a fault: what the client is told then."""
+        if self._crossed >= self._setup.faults.crossing or self.active:
+            return None
+        self._crossed += 1
+        self._start(session, {}, "turn", now, self._conversation)
+        return None if self.active is None else self._already_active(self.active)
+
+    def _already_active(self, active: Generation) -> Refusal:
+        text = (
+            f"Conversation already has an active response in progress: {active.id}. "
+            "Wait until the response is finished before creating a new one."
+        )
+        return Refusal("conversation_already_has_active_response", text)
 
     def interrupt(self, now: float) -> None:
         """The caller began to speak."""
@@ -153,6 +171,9 @@ class Responses:
         faults = self._setup.faults
         if faults.no_response_to_create:
             return
+        if self._unanswered < faults.unanswered:
+            self._unanswered += 1
+            return
         generation = Generation(self._outbox.new_id("resp"), conversation, settings)
         parts = list(self._setup.script.respond(self._context(settings, params, trigger)))
         if settings["tool_choice"] == "none":
@@ -160,6 +181,7 @@ class Responses:
         self._called += [part.name for part in parts if isinstance(part, CallTool)]
         self._created += 1
         self._outputs.clear()
+        self._texts.clear()
         self._interrupted = False
         self._buffer.idle_from_ms = None
         self._planner.plan(generation, parts, now)
@@ -183,6 +205,8 @@ class Responses:
             turn=self._turn,
             interrupted=self._interrupted,
             outputs=tuple(self._outputs),
+            texts=tuple(self._texts),
+            history=tuple(self._conversation.history),
             called=tuple(self._called),
             tools=tuple(settings["tools"]),
         )

@@ -81,10 +81,19 @@ beta_turn_detection = nullable(
     tagged("type", {"server_vad": fields(server_vad), "semantic_vad": fields(semantic_vad)}, default="server_vad")
 )
 
+
+def array_or_object(value: object, path: str) -> None:
+    """A list of names, or a filter."""
+    (array_of(free_text) if isinstance(value, list) else fields({"tool_names": anything, "read_only": boolean}))(
+        value, path
+    )
+
+
+approval = one_of("always", "never")
 function_tool = fields(
     {"type": free_text, "name": tool_name, "description": free_text, "parameters": anything}, required=("name",)
 )
-mcp_tool = fields(
+mcp_members = fields(
     {
         "type": free_text,
         "server_label": free_text,
@@ -93,21 +102,34 @@ mcp_tool = fields(
         "tunnel_id": free_text,
         "authorization": free_text,
         "headers": anything,
-        "allowed_tools": anything,
-        "require_approval": anything,
+        "allowed_tools": array_or_object,
+        "require_approval": text_or(fields({"always": anything, "never": anything}), approval),
         "server_description": free_text,
         "defer_loading": boolean,
     },
     required=("server_label",),
 )
+
+
+def mcp_tool(value: Json, path: str) -> None:
+    """A remote MCP server, which must be somewhere."""
+    mcp_members(value, path)
+    if not {"server_url", "connector_id", "tunnel_id"} & value.keys():
+        message = f"Missing required parameter: '{path}.server_url'."
+        raise Refusal("missing_required_parameter", message, f"{path}.server_url")
+
+
 tool_modes = one_of("auto", "none", "required")
 ga_tools = array_of(tagged("type", {"function": function_tool, "mcp": mcp_tool}))
 beta_tools = array_of(tagged("type", {"function": function_tool}))
+chosen_function = fields({"type": free_text, "name": tool_name}, required=("name",))
+# The published type of the beta is any text; OpenAI's own client wrote the object.
+beta_tool_choice = text_or(tagged("type", {"function": chosen_function}), free_text)
 ga_tool_choice = text_or(
     tagged(
         "type",
         {
-            "function": fields({"type": free_text, "name": tool_name}, required=("name",)),
+            "function": chosen_function,
             "mcp": fields(
                 {"type": free_text, "server_label": free_text, "name": nullable(free_text)}, required=("server_label",)
             ),
@@ -129,12 +151,13 @@ ga_voice = text_or(fields({"id": free_text}, required=("id",)), one_of(*VOICES["
 noise_reduction = nullable(
     fields({"type": one_of("near_field", "far_field"), "strength": decimal(0.0, 1.0)}, required=("type",))
 )
+language = text(pattern="[a-z]{2}")  # ISO 639-1
 ga_transcription = nullable(
     fields(
         {
             "model": one_of(*TRANSCRIBERS),
-            "language": free_text,
-            "languages": array_of(free_text),
+            "language": language,
+            "languages": array_of(language),
             "prompt": free_text,
             "keywords": array_of(free_text),
             "delay": one_of("minimal", "low", "medium", "high", "xhigh"),
@@ -202,12 +225,12 @@ beta_session = fields(
         "input_audio_format": beta_format,
         "output_audio_format": beta_format,
         "input_audio_transcription": nullable(
-            fields({"model": one_of(*TRANSCRIBERS), "language": free_text, "prompt": free_text})
+            fields({"model": one_of(*TRANSCRIBERS), "language": language, "prompt": free_text})
         ),
         "input_audio_noise_reduction": nullable(fields({"type": one_of("near_field", "far_field")})),
         "turn_detection": beta_turn_detection,
         "tools": beta_tools,
-        "tool_choice": free_text,
+        "tool_choice": beta_tool_choice,
         "temperature": decimal(0.6, 1.2),
         "max_response_output_tokens": max_tokens,
         "speed": decimal(0.25, 1.5),
@@ -288,7 +311,7 @@ beta_response = fields(
         "voice": one_of(*VOICES["beta"]),
         "output_audio_format": beta_format,
         "tools": beta_tools,
-        "tool_choice": free_text,
+        "tool_choice": beta_tool_choice,
         "temperature": decimal(0.6, 1.2),
         "max_response_output_tokens": max_tokens,
         "metadata": metadata,

@@ -97,6 +97,10 @@ class Context:
     turn: Turn | None  # the last of them
     interrupted: bool  # the response before this one was cancelled
     outputs: tuple[ToolOutput, ...]  # created since the last response
+    texts: tuple[str, ...] = ()  # user messages in writing, created since the last response: digits, for example
+    history: tuple[
+        tuple[str, str], ...
+    ] = ()  # who said what before: role and text of messages, type and text of others
     called: tuple[str, ...]  # names of the tools called so far
     tools: tuple[Json, ...]  # advertised: session.tools, or those of this response.create
 

@@ -98,6 +98,11 @@ class Session:
         return list(self._machine.conversation)
 
     @property
+    def history(self) -> list[tuple[str, str]]:
+        """Who said what, in order: role and text of messages, type and arguments or output of calls and answers."""
+        return self._machine.conversation.history
+
+    @property
     def session(self) -> Json:
         """The effective configuration, in GA form whatever the dialect; empty before the session is created."""
         return self._machine.session

@@ -64,13 +64,17 @@ class EnergyVad:
     ) -> None:
         self.speaking = False
         self._format: AudioFormat = audio_format
-        self._limit = FULL_SCALE**2 * math.pow(10, (QUIETEST_THRESHOLD_DBFS + 20 * threshold) / 10)
-        self._silence_ms = silence_duration_ms
+        self.tune(threshold, silence_duration_ms)
         self._window_octets = WINDOW_MS * OCTETS_PER_MS[audio_format]
         self._pending = bytearray()
         self._now_ms = now_ms
         self._active = 0  # active windows in a row
         self._quiet_ms = 0
+
+    def tune(self, threshold: float, silence_duration_ms: int) -> None:
+        """Judge what comes by these from now on; speech that has started goes on."""
+        self._limit = FULL_SCALE**2 * math.pow(10, (QUIETEST_THRESHOLD_DBFS + 20 * threshold) / 10)
+        self._silence_ms = silence_duration_ms
 
     def push(self, octets: bytes) -> list[SpeechStarted | SpeechStopped]:
         """Decode and judge octets; a rest shorter than a window waits for the next push."""

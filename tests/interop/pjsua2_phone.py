@@ -4,8 +4,9 @@ Run by an interpreter that has the module `pjsua2`, which is not the one that ru
 
     python pjsua2_phone.py sip:1000@127.0.0.1:5060 PCMU in.wav out.wav
 
-Prints `state CALLING`, `state CONFIRMED`, `media`, `state DISCONNECTED 200 Normal call clearing`; a line `hang up` on
-standard input hangs up. Ends when the call is over.
+Prints `state CALLING`, `state CONFIRMED`, `media`, `state DISCONNECTED 200 Normal call clearing`. Lines on standard
+input: `hang up`; `press 42#` sends keys as RFC 4733 events, `info 42#` by INFO. Follows a REFER by calling its target,
+then prints `transfer URI`; prints `heard 4` for each key of the other side. Ends when the call is over.
 """
 
 from __future__ import annotations
@@ -23,9 +24,30 @@ class WavCall(pjsua2.Call):  # type: ignore[misc]  # pjsua2 has no types
 
     def __init__(self, account: pjsua2.Account, player: pjsua2.AudioMedia, recorder: pjsua2.AudioMedia) -> None:
         super().__init__(account)
+        self.account = account
         self.player = player
         self.recorder = recorder
         self.over = False
+        self.successor: WavCall | None = None  # the call to the target of a REFER
+
+    def obey(self, line: str) -> None:
+        """Do what a line of standard input says."""
+        command, _, keys = line.strip().rpartition(" ")
+        if line.strip() == "hang up":
+            self.hangup(pjsua2.CallOpParam())
+        elif command == "press":
+            self.dialDtmf(keys)
+        elif command == "info":
+            parameters = pjsua2.CallSendDtmfParam()
+            parameters.method, parameters.digits = pjsua2.PJSUA_DTMF_METHOD_SIP_INFO, keys
+            self.sendDtmf(parameters)
+
+    def onDtmfDigit(self, prm: pjsua2.OnDtmfDigitParam) -> None:
+        print("heard", prm.digit, flush=True)
+
+    def onCallTransferRequest(self, prm: pjsua2.OnCallTransferRequestParam) -> None:
+        print("transfer", prm.dstUri, flush=True)
+        self.successor = prm.newCall = WavCall(self.account, self.player, self.recorder)
 
     def onCallState(self, _prm: object) -> None:
         info = self.getInfo()
@@ -81,8 +103,9 @@ def main(uri: str, codec: str, to_play: str, to_record: str) -> None:
     call.makeCall(uri, pjsua2.CallOpParam(True))
     while not call.over:
         endpoint.libHandleEvents(POLL_MS)
-        if select.select([sys.stdin], [], [], 0)[0] and sys.stdin.readline().strip() == "hang up":
-            call.hangup(pjsua2.CallOpParam())
+        if select.select([sys.stdin], [], [], 0)[0]:
+            call.obey(sys.stdin.readline())
+    call.successor = None
     del call, player, recorder, account  # in this order, and before the library: PJSIP asserts otherwise
     endpoint.libDestroy()
 

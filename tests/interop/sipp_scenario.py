@@ -6,6 +6,7 @@ Brackets are SIPp's own keywords. The INVITE has a branch of its own that CANCEL
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aivc.config.settings import Codec
@@ -21,7 +22,16 @@ def scenario(*steps: str) -> str:
 
 
 def request(
-    method: str, sequence: int, *, uri: str, to: str, branch: str = "[branch]", body: str = "", repeat: bool = True
+    method: str,
+    sequence: int,
+    *,
+    uri: str,
+    to: str,
+    branch: str = "[branch]",
+    body: str = "",
+    content_type: str = "application/sdp",
+    fields: Sequence[str] = (),
+    repeat: bool = True,
 ) -> str:
     lines = [
         f"{method} {uri} SIP/2.0",
@@ -32,7 +42,8 @@ def request(
         f"CSeq: {sequence} {method}",
         "Contact: <sip:sipp@[local_ip]:[local_port]>",
         "Max-Forwards: 70",
-        *(["Content-Type: application/sdp"] if body else []),
+        *fields,
+        *([f"Content-Type: {content_type}"] if body else []),
         "Content-Length: [len]",
     ]
     attributes = ' retrans="500"' if repeat else ""
@@ -61,6 +72,18 @@ def in_dialog(method: str, sequence: int) -> str:
     return request(method, sequence, uri=IN_DIALOG, to="[last_To:]", repeat=method != "ACK")
 
 
+def of_dialog(method: str, sequence: int, body: str = "", content_type: str = "", *fields: str) -> str:
+    """The same, also after a request of the other side: it names the other side by its tag alone."""
+    to = f"To: <{OUT_OF_DIALOG}>[peer_tag_param]"
+    return request(method, sequence, uri=IN_DIALOG, to=to, body=body, content_type=content_type, fields=fields)
+
+
+def notify(sequence: int, status_line: str, state: str) -> str:
+    """NOTIFY of a transfer, RFC 3515 section 2.4.4."""
+    fields = ("Event: refer", f"Subscription-State: {state}")
+    return of_dialog("NOTIFY", sequence, f"SIP/2.0 {status_line}\n", "message/sipfrag;version=2.0", *fields)
+
+
 def without_dialog(method: str, to_tag: str = "") -> str:
     to = f"To: <{OUT_OF_DIALOG}>" + (f";tag={to_tag}" if to_tag else "")
     return request(method, 1, uri=OUT_OF_DIALOG, to=to)
@@ -76,19 +99,24 @@ def ack_of_refusal() -> str:
 
 def expect(status: int, **headers: str) -> str:
     """This response must come, with headers that match these regular expressions; `_` stands for `-` in a name."""
+    return received(f'response="{status}" rrs="true"', headers)
+
+
+def expect_request(method: str, status_line: str | None = "200 OK", **headers: str) -> str:
+    """This request of the other side must come, with such headers; it is answered so, or not at all."""
+    copied = "\n".join(f"[last_{name}:]" for name in ("Via", "From", "To", "Call-ID", "CSeq"))
+    answer = f"<send><![CDATA[\nSIP/2.0 {status_line}\n{copied}\nContent-Length: 0\n\n]]></send>\n"
+    return received(f'request="{method}"', headers) + (answer if status_line else "")
+
+
+def received(what: str, headers: Mapping[str, str]) -> str:
     checks = "".join(
         f'<ereg regexp="{pattern}" search_in="hdr" header="{name.replace("_", "-")}:" check_it="true" assign_to="{n}"/>'
         for n, (name, pattern) in enumerate(headers.items(), 1)
     )
     variables = ",".join(str(n) for n in range(1, len(headers) + 1))
     reference = f'<Reference variables="{variables}"/>\n' if headers else ""  # else SIPp complains of unused variables
-    return f'<recv response="{status}" rrs="true"><action>{checks}</action></recv>\n{reference}'
-
-
-def expect_request(method: str) -> str:
-    """This request of the other side must come; it is answered 200."""
-    copied = "\n".join(f"[last_{name}:]" for name in ("Via", "From", "To", "Call-ID", "CSeq"))
-    return f'<recv request="{method}"/>\n<send><![CDATA[\nSIP/2.0 200 OK\n{copied}\nContent-Length: 0\n\n]]></send>\n'
+    return f"<recv {what}><action>{checks}</action></recv>\n{reference}"
 
 
 def speak(file: Path, codec: Codec) -> str:

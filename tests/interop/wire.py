@@ -15,8 +15,8 @@ import attrs
 import trio
 
 from aivc.config.settings import Address
-from aivc.testing.caller import media_address
 from aivc.testing.handset import RtpHeard
+from aivc.testing.wording import media_address
 
 INTERFACE = "lo"
 ETHERTYPE_IPV4 = 0x0800

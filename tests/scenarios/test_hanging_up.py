@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from aivc import CallEvent, Ending, UserAgent, open_user_agent, serve_call
 from aivc.media.clock import TaskClock
+from aivc.nursery.leaving import JITTER_BUFFER
 from aivc.nursery.record import OBSERVER_EVENTS, Ended
-from aivc.nursery.watch import JITTER_BUFFER
 from aivc.testing import (
     CallTool,
     FakeModel,
@@ -26,6 +26,7 @@ from scenarios.conftest import Dialect
 from scenarios.world import DELAY, NUMBER, PHONE, SETTINGS, changed, open_world, received
 
 WORDS = speech(1.0, pitch_hz=210.0)
+ONE_SESSION = changed(openai={"reconnect": False})
 TALK = scripted([[Say("Well,", audio=WORDS * 5)]])
 
 
@@ -77,7 +78,7 @@ async def test_last_words_without_end_are_cut(autojump_clock: MockClock) -> None
     "faults", [Faults(close_after_deltas=3), Faults(drop_after_deltas=3)], ids=["closed", "dropped"]
 )
 async def test_a_lost_model_ends_the_call_at_once(autojump_clock: MockClock, faults: Faults, dialect: Dialect) -> None:
-    async with open_world(TALK, dialect=dialect, faults=faults) as world:
+    async with open_world(TALK, settings=ONE_SESSION, dialect=dialect, faults=faults) as world:
         async with world.dial() as call:
             hung_up_at = await call.wait_hung_up()
             last = [seen.at for seen in world.session.events_sent][-1]
@@ -88,22 +89,23 @@ async def test_a_lost_model_ends_the_call_at_once(autojump_clock: MockClock, fau
 
 
 async def test_a_half_open_connection_is_noticed_by_our_ping(autojump_clock: MockClock, dialect: Dialect) -> None:
-    settings = changed(openai={"ping_seconds": 2.0, "pong_seconds": 1.0, "close_seconds": 0.5})
+    settings = changed(ONE_SESSION, openai={"ping_seconds": 2.0, "pong_seconds": 1.0, "close_seconds": 0.5})
     stalling = open_world(TALK, settings=settings, dialect=dialect, faults=Faults(stall_after_deltas=3))
     async with stalling as world, world.dial() as call:
         assert call.answered_at is not None
         assert (await call.wait_hung_up()) - call.answered_at == pytest.approx(3.0)
     assert world.record.ending is Ending.REALTIME_LOST
     assert world.record.detail == "1006 no pong within 1 s"
-    assert world.record.duration_seconds == pytest.approx(3.0 + 2 * DELAY + 0.5)
+    assert world.record.duration_seconds == pytest.approx(3.0 + 2 * DELAY)
 
 
 async def test_an_expired_session_ends_the_call(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(TALK, dialect=dialect, faults=Faults(expires_after_seconds=1.0)) as world:
+    faults = Faults(expires_after_seconds=1.0)
+    async with open_world(TALK, settings=ONE_SESSION, dialect=dialect, faults=faults) as world:
         async with world.dial() as call:
             await call.wait_hung_up()
-        assert reason(call) == 'SIP;cause=200;text="the model failed"'
-    assert world.record.ending is Ending.REALTIME_FATAL
+        assert reason(call) == 'SIP;cause=200;text="the model\'s session has expired"'
+    assert world.record.ending is Ending.REALTIME_EXPIRED
     assert world.record.detail.startswith("session_expired: ")
 
 

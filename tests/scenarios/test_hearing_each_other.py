@@ -106,7 +106,7 @@ async def test_jitter_and_overtaking_packets_leave_no_trace(autojump_clock: Mock
     assert (world.record.rtp.lost, world.record.rtp.late) == (0, 0)
 
 
-async def test_lost_packets_are_counted_and_nothing_else_is_missing(autojump_clock: MockClock) -> None:
+async def test_lost_packets_are_counted_and_silence_takes_their_place(autojump_clock: MockClock) -> None:
     async with open_world(scripted([[]])) as world:
         async with world.dial() as call:
             await trio.sleep(0.1)
@@ -119,6 +119,6 @@ async def test_lost_packets_are_counted_and_nothing_else_is_missing(autojump_clo
             await trio.sleep(0.1)
             call.handset.muted = True
             await trio.sleep(0.1)
-        assert len(world.session.received_audio) == FRAME_OCTETS * (flow.sent - flow.lost)
-    assert world.record.rtp.lost == flow.lost > 0
+        assert len(world.session.received_audio) == FRAME_OCTETS * flow.sent  # silence in their place: time is kept
+    assert world.record.rtp.lost == world.record.rtp.filled == flow.lost > 0
     assert world.record.rtp.received == flow.sent - flow.lost

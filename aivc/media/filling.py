@@ -1,0 +1,77 @@
+"""How much silence the model must be given so that its time is the caller's: a ledger of what it has heard.
+
+A server counts time in appended octets: voice detection, and every offset that it tells, are wrong by what is missing.
+Missing is what a telephone suppresses between words, what the network lost, and what a caller on hold does not say.
+Two sources tell how much: RTP timestamps, when audio goes on after a gap; and the clock, while nothing comes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from aivc.media.g711 import FRAME_SECONDS, OCTETS_PER_MS
+
+# A phone with silence suppression (RFC 3389) sends nothing between words. Longer than any ptime and ordinary jitter.
+SUPPRESSED: Final = 0.200  # seconds without audio
+# By so much may the model's time run ahead of the clock: audio was late and silence stood in for it, a telephone's
+# timestamps run faster than its audio. The lead is made up for in the next silence.
+LEAD: Final = 0.200  # seconds
+LONGEST_GAP_OCTETS: Final = 1000 * OCTETS_PER_MS  # a jump of more than 1 s is another clock, not a gap
+MOST_FRAMES: Final = 50  # 1 s at once; more is due only after the whole process stood still
+SECONDS_PER_OCTET: Final = 0.001 / OCTETS_PER_MS
+NEVER: Final = float("inf")
+UNKNOWN: Final = -1  # RTP timestamp
+
+
+@attrs.define
+class HeardTime:
+    """The time that the model has heard, of one caller."""
+
+    fill_at: float = NEVER  # from then on silence stands in for audio that does not come, seconds
+    next_timestamp: int = UNKNOWN  # of audio that follows without a gap
+    _until: float = NEVER  # the model has heard everything until then, seconds; NEVER before anything
+
+    def heard(self, rtp_timestamp: int, octets: int, now: float) -> None:
+        """The model was given a packet of audio that came now; `gap` was asked first, unless it just follows."""
+        self.next_timestamp = (rtp_timestamp + octets) & 0xFFFFFFFF
+        self.fill_at = now + SUPPRESSED
+        self._until += octets * SECONDS_PER_OCTET
+
+    def gap(self, rtp_timestamp: int, octets: int, now: float) -> int:
+        """Octets of silence that belong before a packet that does not follow the one before it; they count as heard."""
+        if self._until == NEVER:
+            self._until = now - octets * SECONDS_PER_OCTET
+        missing = (rtp_timestamp - self.next_timestamp) & 0xFFFFFFFF
+        if self.next_timestamp == UNKNOWN or missing > LONGEST_GAP_OCTETS:
+            return 0
+        room = round((now + LEAD - self._until) / SECONDS_PER_OCTET) - octets
+        silence = max(0, min(missing, room))
+        self._until += silence * SECONDS_PER_OCTET
+        return silence
+
+    def frames_due(self, now: float) -> int:
+        """Frames of silence that must be heard now, while no audio comes; they count as heard."""
+        self._until = now if self._until == NEVER else min(self._until, now + LEAD)
+        frames = int((now - self._until) / FRAME_SECONDS + 0.01)
+        if frames <= 0:
+            return 0
+        self.next_timestamp = UNKNOWN  # the clock has told how long the gap is: not a second time
+        self._until += frames * FRAME_SECONDS
+        return min(frames, MOST_FRAMES)
+
+    def quiet(self, now: float) -> None:
+        """The caller's side has said that no audio comes for now: comfort noise, or a key is pressed."""
+        if self.fill_at != NEVER:
+            self.fill_at = min(self.fill_at, now)
+
+    def stand_in(self) -> None:
+        """Silence from now on until audio comes, also for who was never heard."""
+        self.fill_at = -NEVER
+        self.next_timestamp = UNKNOWN
+
+    def stand_still(self) -> None:
+        """Nothing from now on until audio comes."""
+        self.fill_at = self._until = NEVER
+        self.next_timestamp = UNKNOWN

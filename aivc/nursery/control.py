@@ -1,0 +1,119 @@
+"""What a tool may do to its call: the hands behind a `ToolContext`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.config.settings import DtmfSettings, OpenAISettings
+from aivc.media.stream import NoTelephoneEvent, RtpStream
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.leaving import Leaving, wait_said
+from aivc.nursery.performer import Announcer, Performer
+from aivc.nursery.record import TransferBegan, TransferOver, TransferRun
+from aivc.nursery.turns import Turns
+from aivc.realtime.toolcontext import DigitsFailed, TransferFailed
+from aivc.realtime.transfers import TransferRefused, transfer_uri
+from aivc.sip.address import parse_name_addr
+from aivc.sip.leg import Leg, ReferOutcome
+from aivc.sip.scanner import AddressError
+
+log = logging.getLogger("aivc.call")
+
+
+@attrs.frozen(eq=False)
+class Control:
+    """Implements `aivc.realtime.toolcontext.CallControl`; all of it in the call's own tasks.
+
+    Args:
+      hold: the hold sound in the call's codec, empty for none.
+    """
+
+    leg: Leg
+    openai: OpenAISettings
+    dtmf: DtmfSettings
+    stream: RtpStream
+    performer: Performer
+    leaving: Leaving
+    hold: bytes
+
+    def say(self, instructions: str) -> None:
+        self.performer.say(instructions)
+
+    def interrupt(self) -> None:
+        self.performer.interrupt()
+
+    def hang_up(self) -> None:
+        self.leaving.ask(Ending.MODEL_HUNG_UP)
+
+    def send_event(self, event: Mapping[str, object]) -> None:
+        self.performer.send_raw(event)
+
+    def start_hold_sound(self) -> None:
+        if self.hold:
+            self.stream.play(self.hold, repeat=True)
+
+    def stop_hold_sound(self) -> None:
+        self.stream.stop_sound()
+
+    async def send_digits(self, digits: str) -> None:
+        """Raises DigitsFailed when the caller's side takes none."""
+        try:
+            sent = self.stream.send_digits(digits, self.dtmf.tone_ms, self.dtmf.gap_ms)
+        except (NoTelephoneEvent, ValueError) as error:
+            raise DigitsFailed(str(error)) from None
+        await sent.wait()
+
+    async def transfer(self, target: str | None = None) -> str:
+        """Returns only by TransferFailed: a transfer that succeeds ends the call."""
+        try:
+            refer_to = transfer_uri(self.openai, target)
+        except TransferRefused as error:
+            raise TransferFailed(str(error)) from None
+        if self.leaving.referring:
+            raise TransferFailed("a transfer is under way already")
+        await wait_said(self.performer, self.openai.farewell_seconds)
+        performer = self.performer
+        outcome = await refer(self.leg, self.openai, self.leaving, performer.turns, performer.announcer, refer_to)
+        if not outcome.succeeded:
+            raise TransferFailed(f"the transfer failed: {described(outcome)}; the caller is still on the line")
+        self.leaving.end(CallOver(Ending.TRANSFERRED, refer_to))
+        await trio.sleep_forever()
+
+
+async def refer(
+    leg: Leg, openai: OpenAISettings, leaving: Leaving, turns: Turns, announcer: Announcer, refer_to: str
+) -> ReferOutcome:
+    """Transfer the call by REFER and follow it to its end. While it lasts, a BYE of the caller is its success."""
+    started_at = trio.current_time()
+    announcer.tell(TransferBegan(refer_to))
+    logs.event(log, "transfer.began", refer_to=refer_to)
+    leaving.referring = True
+    outcome = await leg.refer(refer_to, openai.transfer_by or own_uri(leg), openai.transfer_seconds)
+    if not outcome.succeeded:
+        # If this is the caller's BYE, the task that watches the leg was woken with us: it must still see `referring`.
+        await trio.lowlevel.checkpoint()
+        leaving.referring = False
+    run = TransferRun(
+        refer_to, started_at, trio.current_time(), outcome.status, outcome.text, succeeded=outcome.succeeded
+    )
+    turns.transferred(run)
+    announcer.tell(TransferOver(run))
+    logs.event(log, "transfer.over", refer_to=refer_to, status=outcome.status, text=outcome.text)
+    return outcome
+
+
+def own_uri(leg: Leg) -> str:
+    """Whom the caller called: Referred-By when the settings name nobody else (RFC 3892)."""
+    try:
+        return str(parse_name_addr(leg.headers["to"]).uri)
+    except (KeyError, AddressError):
+        return f"sip:{leg.dialled or 'anonymous'}@anonymous.invalid"  # RFC 3323 section 4.1.1.3
+
+
+def described(outcome: ReferOutcome) -> str:
+    return outcome.text if outcome.status is None else f"{outcome.status} {outcome.text}"

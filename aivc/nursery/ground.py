@@ -1,0 +1,92 @@
+"""What one call stands on: who calls, by which settings, with what means, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import attrs
+import trio
+
+from aivc.config.settings import Codec, OpenAISettings, Settings
+from aivc.media.clock import MediaClock
+from aivc.media.ports import PortPool
+from aivc.media.sounds import Sound
+from aivc.media.stream import RtpStream
+from aivc.nursery.leaving import Leaving
+from aivc.nursery.performer import Announcer, Performer
+from aivc.nursery.prompts import Prompts
+from aivc.nursery.turns import Turns
+from aivc.realtime.connection import RealtimeSocket
+from aivc.realtime.tools import ToolRegistry
+from aivc.sip.leg import Leg
+
+Connect = Callable[[trio.Nursery, OpenAISettings], Awaitable[RealtimeSocket]]
+Prepare = Callable[[], Awaitable[Settings]]  # raises CallOver
+
+
+@attrs.frozen(eq=False)
+class Means:
+    """What a call works with and does not own."""
+
+    connect: Connect
+    tools: ToolRegistry | None  # None: those of the settings that `prepare` gives
+    clock: MediaClock
+    ports: PortPool
+    draining: trio.Event
+    prompts: Prompts
+    wall_clock: Callable[[], float]
+    prepare: Prepare | None
+
+
+@attrs.frozen(eq=False)
+class Lines:
+    """Nurseries around the call's own.
+
+    Args:
+      sockets: of the WebSockets' readers and closing handshakes; cancelled when the call has said goodbye.
+      finishing: of tools that may finish after the call.
+    """
+
+    sockets: trio.Nursery
+    finishing: trio.Nursery
+
+
+@attrs.define(eq=False)
+class Progress:
+    """How far a call has come: what its record is made of when it ends."""
+
+    started_at: float
+    agent: str | None = None
+    prices: Mapping[str, float] = attrs.field(factory=dict)
+    turns: Turns = attrs.field(factory=Turns)
+    leaving: Leaving = attrs.field(factory=Leaving)
+    answered_at: float | None = None
+    stream: RtpStream | None = None
+    performer: Performer | None = None
+    socket: RealtimeSocket | None = None
+
+    def drained(self) -> None:
+        """The playout has run empty."""
+        if self.performer is not None:
+            self.performer.playout_drained()
+
+
+@attrs.frozen(eq=False)
+class Ground:
+    """All of it together, once the settings of the call are known."""
+
+    leg: Leg
+    settings: Settings
+    means: Means
+    tools: ToolRegistry
+    lines: Lines
+    progress: Progress
+    announcer: Announcer
+
+    def octets(self, prompt: Sound | None) -> bytes:
+        """A sound in the call's codec; nothing for none."""
+        return b"" if prompt is None else prompt.octets(self.codec)
+
+    @property
+    def codec(self) -> Codec:
+        return self.leg.agreement.codec

@@ -1,0 +1,91 @@
+"""The call's own wish to end: once the last words were heard, unless the caller speaks again."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn, Protocol
+
+import attrs
+import trio
+
+from aivc.media.g711 import FRAME_SECONDS
+from aivc.nursery.ending import CallOver, Ending
+
+# Audio that waits in a telephone when BYE comes is thrown away; baresip and Linphone lost up to 70 ms of it.
+JITTER_BUFFER: Final = 0.2  # seconds
+FINAL: Final = frozenset({Ending.REALTIME_EXPIRED})  # what no word of the caller can put off
+GOES_ON: Final = "The caller spoke again, so the call was not ended. Listen, answer, and end it when it is really over."
+
+
+class Speaker(Protocol):
+    """Who must have finished speaking first."""
+
+    @property
+    def is_speaking(self) -> bool: ...
+
+
+@attrs.define(eq=False)
+class Leaving:
+    """Who wants to end this call, and which tool calls wait for it."""
+
+    ending: Ending | None = None  # how the record will name the hang-up; None: nobody wants to hang up
+    referring: bool = False  # a REFER is out: a BYE of the caller is its success
+    _asked: trio.Event = attrs.field(factory=trio.Event)
+    _over: CallOver | None = None
+    _told: trio.Event = attrs.field(factory=trio.Event)
+    _unanswered: list[str] = attrs.field(factory=list)
+
+    def ask(self, ending: Ending) -> None:
+        """Hang up when the last words were heard. The first wish counts, but for one that nothing can put off."""
+        if self.ending is None or ending in FINAL:
+            self.ending = ending
+        self._asked.set()
+
+    def keeps(self, call_id: str) -> bool:
+        """Say whether this tool call ended the call: then the model is not answered, unless the wish is withdrawn."""
+        if self.ending is None:
+            return False
+        self._unanswered.append(call_id)
+        return True
+
+    def withdraw(self) -> list[str]:
+        """The caller speaks again: nobody hangs up on a caller who speaks. Returns the tool calls to answer now."""
+        if self.ending is None or self.ending in FINAL:
+            return []
+        self.ending, self._asked = None, trio.Event()
+        unanswered, self._unanswered = self._unanswered, []
+        return unanswered
+
+    def end(self, over: CallOver) -> None:
+        """The call is over, said by code that may not raise: a tool's."""
+        self._over = over
+        self._told.set()
+
+    async def wait_over(self) -> NoReturn:
+        """Task: raises what `end` was told."""
+        await self._told.wait()
+        assert self._over is not None
+        raise self._over
+
+    async def hang_up(self, speaker: Speaker, seconds: float) -> NoReturn:
+        """Task: once asked, let the last words be heard, but wait no longer than `seconds`."""
+        while True:
+            await self._asked.wait()
+            with trio.move_on_after(seconds):
+                await self._wait_said(speaker)
+            if self.ending is not None:
+                raise CallOver(self.ending)
+
+    async def _wait_said(self, speaker: Speaker) -> None:
+        # A withdrawal is looked for at every frame, as the playout is: neither has an event to wait for.
+        while self.ending is not None and speaker.is_speaking:  # noqa: ASYNC110
+            await trio.sleep(FRAME_SECONDS)
+        if self.ending is not None:
+            await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard
+
+
+async def wait_said(speaker: Speaker, seconds: float) -> None:
+    """Until everything that the model has to say was sent, at most `seconds`."""
+    with trio.move_on_after(seconds):
+        while speaker.is_speaking:  # noqa: ASYNC110 - what runs 50 times a second and call stays flat
+            await trio.sleep(FRAME_SECONDS)
+        await trio.sleep(JITTER_BUFFER)

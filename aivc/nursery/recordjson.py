@@ -1,0 +1,109 @@
+"""A call's record as one JSON object. docs/records.md tells every field; within a version none changes its meaning."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import attrs
+
+from aivc import logs
+from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
+
+VERSION: Final = 1
+
+Json = dict[str, Any]
+
+
+def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Json:
+    """Return an object of JSON's own types. All its keys are always there.
+
+    Args:
+      transcripts: whether what was said, the digits, and the arguments and outputs of tools are in it; else null.
+      unix_offset: seconds since 1970 less trio's clock, at any moment of the call.
+    """
+
+    def moment(at: float | None) -> str | None:
+        return None if at is None else iso_time(at + unix_offset)
+
+    def private(text: str) -> str | None:
+        return text if transcripts else None
+
+    def latency(turn: TurnLatency) -> Json:
+        parts = (turn.total_ms, turn.endpointing_ms, turn.response_ms, turn.first_audio_ms, turn.playout_ms)
+        names = ("total_ms", "endpointing_ms", "response_ms", "first_audio_ms", "playout_ms")
+        rounded = {name: round(part, 1) for name, part in zip(names, parts, strict=True)}
+        return {"item_id": turn.item_id, "began_at": moment(turn.began_at), **rounded}
+
+    def cut(item: Cut) -> Json:
+        since_answer = None if record.answered_at is None else milliseconds(item.at - record.answered_at)
+        return {"at": moment(item.at), "since_answer_ms": since_answer, **without(item, "at")}
+
+    def tool(run: ToolRun) -> Json:
+        return {
+            "call_id": run.call_id,
+            "name": run.name,
+            "outcome": run.outcome,
+            "started_at": moment(run.started_at),
+            "duration_ms": milliseconds(run.duration_seconds),
+            "arguments_digest": run.arguments_digest,
+            "arguments": private(run.arguments),
+            "output": private(run.output),
+        }
+
+    def entry(keys: DigitEntry) -> Json:
+        return {"at": moment(keys.at), "source": keys.source, "digits": private(keys.digits)}
+
+    def transfer(run: TransferRun) -> Json:
+        times = {"started_at": moment(run.started_at), "ended_at": moment(run.ended_at)}
+        return {"target": run.target, **times, **without(run, "target", "started_at", "ended_at")}
+
+    return {
+        "version": VERSION,
+        "call_id": record.call_id,
+        "agent": record.agent,
+        "caller": record.caller,
+        "dialled": record.dialled,
+        "codec": record.codec,
+        "started_at": moment(record.started_at),
+        "answered_at": moment(record.answered_at),
+        "ended_at": moment(record.ended_at),
+        "duration_seconds": round(record.duration_seconds, 3),
+        "ending": record.ending.value,
+        "detail": logs.redacted(record.detail),
+        "sessions": record.sessions,
+        "transcript": [{**without(line, "text"), "text": private(line.text)} for line in record.transcript],
+        "latencies": [latency(turn) for turn in record.latencies],
+        "interruptions": [cut(item) for item in record.cuts],
+        "false_interruptions": record.false_interruptions,
+        "tools": [tool(run) for run in record.tools],
+        "digits": [entry(keys) for keys in record.digits],
+        "transfers": [transfer(run) for run in record.transfers],
+        "usage": None if record.usage is None else attrs.asdict(record.usage),
+        "cost_usd": None if record.cost_usd is None else round(record.cost_usd, 6),
+        "errors": dict(record.realtime_errors),
+        "errors_by_kind": dict(record.errors_by_kind),
+        "rtp": attrs.asdict(record.rtp),
+        "dropped": {
+            "protocol_violations": record.protocol_violations,
+            "refused_octets": record.refused_octets,
+            "late_deltas": record.late_deltas,
+            "refused_requests": record.refused_requests,
+            "forgotten_tools": record.forgotten_tools,
+            "observer_missed": record.observer_missed,
+        },
+    }
+
+
+def iso_time(unix_time: float) -> str:
+    """UTC to the millisecond, as RFC 3339 writes it: `2026-03-01T12:00:00.000Z`."""
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def without(value: attrs.AttrsInstance, *names: str) -> Json:
+    """The fields of a value but for these."""
+    return attrs.asdict(value, filter=lambda field, _: field.name not in names)

@@ -1,0 +1,222 @@
+"""The Realtime sessions of one call, one after the other: used, renewed before they expire, replaced after a loss.
+
+A session's tasks live in a nursery of their own inside the call's. The caller's audio and our events wait in their
+channels while none is there; the audio that came already goes on playing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import Final
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.config.settings import Codec, McpServer, OpenAISettings
+from aivc.media.g711 import OCTETS_PER_MS
+from aivc.nursery.causes import until_over
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.leaving import Leaving
+from aivc.nursery.performer import Performer
+from aivc.nursery.record import SessionLost, SessionReplaced
+from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, configure
+from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
+from aivc.realtime.events import ClientEvent, ToolSchema
+
+log = logging.getLogger("aivc.call")
+
+SILENCE_BEARABLE: Final = 2.0  # seconds without a sound in which a lost session must be replaced
+AGAIN: Final = 0.25  # seconds between two attempts to replace a lost session
+RENEW_AGAIN: Final = 5.0  # seconds between two attempts to renew one that still works
+LONGEST_LIFE: Final = 86_400.0  # seconds; expires_at beyond it, or in the past, is another clock's time
+REPLACEABLE: Final = frozenset({Ending.REALTIME_LOST, Ending.REALTIME_EXPIRED, Ending.REALTIME_SILENT})
+
+
+@attrs.frozen(eq=False)
+class Session:
+    """One configured session."""
+
+    socket: RealtimeSocket
+    expires_at: float  # on trio's clock; infinity when the server does not say
+
+
+@attrs.frozen(eq=False)
+class Uplink:
+    """What waits for the model, whichever session it is."""
+
+    heard: trio.MemoryReceiveChannel[bytes]
+    outbox: trio.MemoryReceiveChannel[ClientEvent]
+
+
+@attrs.frozen(eq=False)
+class Talk:
+    """What the sessions of a call have in common.
+
+    Args:
+      open_session: connects and configures the next one; raises RealtimeRefused.
+      retire: closes one that is no longer needed, without waiting.
+    """
+
+    openai: OpenAISettings
+    dialect: Dialect
+    performer: Performer
+    leaving: Leaving
+    uplink: Uplink
+    hold: bytes
+    open_session: Callable[[], Awaitable[Session]]
+    retire: Callable[[RealtimeSocket], None]
+
+
+async def open_session(
+    socket: RealtimeSocket,
+    openai: OpenAISettings,
+    codec: Codec,
+    tools: Sequence[ToolSchema],
+    mcp: Sequence[McpServer],
+    wall_clock: Callable[[], float],
+) -> Session:
+    """Configure a connection that is open. Raises RealtimeRefused."""
+    updated = await configure(socket, dialect_named(openai.dialect), openai, codec, tools, mcp)
+    life = inf if updated.expires_at is None else updated.expires_at - wall_clock()
+    return Session(socket, trio.current_time() + (life if 0 < life <= LONGEST_LIFE else inf))
+
+
+async def keep_sessions(talk: Talk, session: Session) -> None:
+    """Use one session after the other; ends by an exception."""
+    spare = talk.openai.reconnect
+    while True:
+        renewed: list[Session] = []
+        over = await until_over(partial(use_session, talk, session, renewed))
+        talk.performer.connected = False
+        talk.retire(session.socket)
+        if over is None:
+            session = renewed.pop()
+        elif talk.leaving.ending is not None and over.ending in REPLACEABLE:
+            await trio.sleep_forever()  # the last words are being played: the end comes with them
+        elif spare and over.ending in REPLACEABLE:
+            spare = False
+            session = await replace(talk, over)
+        else:
+            raise over
+        begin_anew(talk, session)
+
+
+async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> None:
+    """Talk over one session. Returns when it has a successor, which is put into `renewed`; ends by exceptions else."""
+    socket, performer = session.socket, talk.performer
+    performer.connected = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write_heard, socket, talk.uplink.heard, performer)
+        nursery.start_soon(write_events, socket, talk.dialect, talk.uplink.outbox)
+        nursery.start_soon(read_events, socket, talk.dialect, performer)
+        nursery.start_soon(watch_deadlines, performer)
+        nursery.start_soon(socket.keep_alive, talk.openai.ping_seconds, talk.openai.pong_seconds)
+        renewed.append(await renew(talk, session))
+        nursery.cancel_scope.cancel()
+
+
+async def renew(talk: Talk, session: Session) -> Session:
+    """Shortly before a session expires: open the next and wait for a pause in the talk, or say farewell."""
+    now = trio.current_time()
+    notice = min(talk.openai.expiry_seconds, (session.expires_at - now) / 2)  # a server may give little time in all
+    due = session.expires_at - notice
+    await trio.sleep_until(due)
+    if not talk.openai.reconnect:
+        talk.performer.say_farewell("expired")
+        await trio.sleep_forever()
+    while True:
+        try:
+            following = await talk.open_session()
+            break
+        except RealtimeRefused as error:
+            logs.event(log, "session.not_renewed", level=logging.WARNING, error=str(error))
+            await trio.sleep(RENEW_AGAIN)
+    with trio.move_on_at(due + notice / 2):
+        await talk.performer.wait_pause()
+    return following
+
+
+async def replace(talk: Talk, over: CallOver) -> Session:
+    """A new session in place of a lost one, before the silence gets too long; else raises the cause of the loss."""
+    performer = talk.performer
+    performer.turns.lost(over.ending.value)
+    performer.tell(SessionLost(str(over)))
+    logs.event(log, "session.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)
+    patience = SILENCE_BEARABLE + performer.playout.waiting_octets / (1000 * OCTETS_PER_MS)  # what came still plays
+    if talk.hold:
+        patience = talk.openai.connect_seconds + talk.openai.configure_seconds
+        performer.stream.play(talk.hold, repeat=True)
+    try:
+        with trio.fail_after(patience):
+            return await open_patiently(talk.open_session)
+    except (trio.TooSlowError, RealtimeRefused) as error:
+        why = str(error) or f"not replaced within {patience:.1f} s"
+        raise CallOver(over.ending, f"{over.detail}; {why}" if over.detail else why) from None
+    finally:
+        if talk.hold:
+            performer.stream.stop_sound()
+
+
+async def open_patiently(open_session: Callable[[], Awaitable[Session]]) -> Session:
+    """Raises RealtimeRefused when another attempt would not help."""
+    while True:
+        try:
+            return await open_session()
+        except RealtimeRefused as error:
+            if not error.retryable:
+                raise
+            await trio.sleep(AGAIN)
+
+
+def begin_anew(talk: Talk, session: Session) -> None:
+    """Tell a new session what was said so far. What waited for the old one is void."""
+    performer, outbox = talk.performer, talk.uplink.outbox
+    with suppress(trio.WouldBlock):
+        while True:
+            outbox.receive_nowait()
+    performer.turns.session_began()
+    performer.connected = True
+    performer.restart()
+    performer.tell(SessionReplaced(performer.turns.sessions))
+    logs.event(log, "session.replaced", number=performer.turns.sessions)
+
+
+async def write_heard(socket: RealtimeSocket, heard: trio.MemoryReceiveChannel[bytes], performer: Performer) -> None:
+    """The caller's octets -> the model, one append a packet; silence in their place while the welcome is protected."""
+    conversation, silence = performer.conversation, bytes([performer.playout.silence])
+    async for octets in heard:
+        await socket.append_audio(silence * len(octets) if conversation.holds_back_caller else octets)
+
+
+async def write_events(
+    socket: RealtimeSocket, dialect: Dialect, outbox: trio.MemoryReceiveChannel[ClientEvent]
+) -> None:
+    """Client events -> the model."""
+    async for event in outbox:
+        await socket.send(dialect.encode(event))
+
+
+async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> None:
+    """The model's events -> the conversation. Awaits nothing but the WebSocket, so that pings are always answered."""
+    while True:
+        try:
+            event = dialect.decode(await socket.receive())
+        except ProtocolViolation as violation:
+            performer.note_violation(violation)
+        else:
+            performer.handle(event)
+
+
+async def watch_deadlines(performer: Performer) -> None:
+    """The conversation's own timers."""
+    while True:
+        with trio.move_on_at(performer.conversation.deadline):
+            await performer.deadline_moved.wait()
+        now = trio.current_time()
+        if performer.conversation.deadline <= now:
+            performer.perform(performer.conversation.expire(now))

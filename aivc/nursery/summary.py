@@ -1,0 +1,62 @@
+"""What is told of a call when it is over: its record, and the one line of the log."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.media.stream import RtpCounters
+from aivc.nursery.cost import cost
+from aivc.nursery.ending import CallOver
+from aivc.nursery.ground import Progress
+from aivc.nursery.performer import Announcer
+from aivc.nursery.record import CallRecord
+from aivc.sip.leg import Leg
+
+log = logging.getLogger("aivc.call")
+
+
+def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOver) -> CallRecord:
+    turns, performer = progress.turns, progress.performer
+    conversation = performer.conversation if performer else None
+    return CallRecord(
+        call_id=leg.call_id,
+        caller=leg.caller,
+        dialled=leg.dialled,
+        codec=leg.agreement.codec,
+        ending=over.ending,
+        detail=over.detail,
+        started_at=progress.started_at,
+        answered_at=progress.answered_at,
+        ended_at=trio.current_time(),
+        rtp=progress.stream.statistics() if progress.stream is not None else RtpCounters(),
+        latencies=tuple(turns.latencies),
+        cuts=tuple(turns.cuts),
+        tools=tuple(turns.tools),
+        realtime_errors=dict(turns.errors),
+        protocol_violations=turns.violations,
+        refused_octets=performer.playout.refused_octets if performer else 0,
+        late_deltas=conversation.dropped_deltas if conversation else 0,
+        refused_requests=conversation.responses.refused_requests if conversation else 0,
+        forgotten_tools=conversation.tools.forgotten if conversation else 0,
+        agent=progress.agent,
+        transcript=tuple(conversation.history.utterances) if conversation else (),
+        digits=tuple(turns.digits),
+        transfers=tuple(turns.transfers),
+        usage=conversation.usage if conversation else None,
+        cost_usd=cost(conversation.usage, progress.prices) if conversation else None,
+        errors_by_kind=dict(turns.errors_by_kind),
+        sessions=turns.sessions,
+        false_interruptions=turns.false_interruptions,
+        observer_missed=announcer.missed,
+    )
+
+
+def log_record(record: CallRecord) -> None:
+    """The one line that says how a call ended."""
+    rtp = {name: count for name, count in attrs.asdict(record.rtp).items() if count}
+    seconds, detail = round(record.duration_seconds, 3), record.detail or None
+    logs.event(log, "call.ended", ending=record.ending.value, detail=detail, seconds=seconds, rtp=rtp)

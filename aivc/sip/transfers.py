@@ -1,0 +1,62 @@
+"""The REFERs of one leg, and who waits for how they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import trio
+
+from aivc.sip.inspection import Fields, Refusal
+from aivc.sip.leg import ReferOutcome
+from aivc.sip.message import Request, Response
+from aivc.sip.referral import NO_ANSWER, UNDER_WAY, Referral, Subscriptions
+from aivc.sip.transaction_layer import ClientTransaction
+
+Send = Callable[[str, Fields], ClientTransaction]  # method and header fields of a request in the dialog
+
+
+@attrs.define(eq=False)
+class Transfers:
+    """Sends REFER and follows it; the leg tells of each NOTIFY and of its end."""
+
+    send: Send
+    _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
+    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
+        """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
+        if self._subscriptions.under_way:
+            return ReferOutcome(None, UNDER_WAY)
+        transaction = self.send("REFER", fields)
+        referral = self._subscriptions.begin(transaction.request.cseq.number)
+        transaction.report = partial(self._take_response, referral)
+        try:
+            with trio.move_on_after(seconds):
+                while referral.outcome is None:
+                    await self._changed.wait()
+        finally:  # also when cancelled: nobody waits for it any more
+            referral.settle(None, NO_ANSWER)
+        assert referral.outcome is not None
+        return referral.outcome
+
+    def take_notify(self, request: Request) -> Refusal | None:
+        """Take a NOTIFY; None: it is to be answered 200."""
+        refusal = self._subscriptions.take_notify(request)
+        self._notify()
+        return refusal
+
+    def close(self, text: str) -> None:
+        """The dialog is over: whoever waits is told so."""
+        self._subscriptions.close(text)
+        self._notify()
+
+    def _take_response(self, referral: Referral, response: Response | None) -> None:
+        status, phrase = (None, "") if response is None else (response.status, response.reason)
+        self._subscriptions.take_response(referral, status, phrase)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
