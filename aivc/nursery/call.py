@@ -146,7 +146,7 @@ async def join(
     pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
     heard_send, heard = trio.open_memory_channel[bytes](HEARD_FRAMES)
     async with means.ports.open_socket() as media_socket, trio.open_nursery() as call:
-        call.start_soon(watch_leg, leg.events, lambda: progress.stream, progress.leaving, pressed_send)
+        call.start_soon(watch_leg, leg.events, progress, pressed_send)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
         if means.prepare is not None:

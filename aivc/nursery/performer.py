@@ -112,6 +112,10 @@ class Performer:
         )  # a PIN is nobody's business
         self.perform(self.conversation.digits_entered(entry.digits, trio.current_time()))
 
+    def caller_holds(self, on_hold: bool) -> None:
+        """The caller put the call on hold, or is back."""
+        self.perform(self.conversation.caller_holds(on_hold, trio.current_time()))
+
     def playout_drained(self) -> None:
         """Everything that came was played."""
         self.perform(self.conversation.playout_drained(trio.current_time()))
@@ -172,7 +176,6 @@ class Performer:
             case PausePlayout():
                 self.playout.pause()
             case ResumePlayout():
-                self.turns.resumed()
                 self.playout.resume()
             case RunTool(call=call):
                 self._run(call)

@@ -22,6 +22,8 @@ log = logging.getLogger("aivc.call")
 def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOver) -> CallRecord:
     turns, performer = progress.turns, progress.performer
     conversation = performer.conversation if performer else None
+    if performer is not None:  # what was not played will never be heard: the transcript must not have it
+        performer.conversation.playout_cut(performer.playout.cut(), trio.current_time())
     return CallRecord(
         call_id=leg.call_id,
         caller=leg.caller,
@@ -50,7 +52,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOv
         cost_usd=cost(conversation.usage, progress.prices) if conversation else None,
         errors_by_kind=dict(turns.errors_by_kind),
         sessions=turns.sessions,
-        false_interruptions=turns.false_interruptions,
+        false_interruptions=conversation.false_interruptions if conversation else 0,
         observer_missed=announcer.missed,
     )
 

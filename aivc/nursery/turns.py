@@ -38,7 +38,6 @@ class Turns:
     errors_by_kind: Counter[str] = attrs.field(factory=Counter)  # `ErrorKind` values, and endings of lost sessions
     violations: int = 0
     sessions: int = 0  # Realtime sessions that were used
-    false_interruptions: int = 0
     _silent_since: float | None = None  # the caller's last audible packet before the open turn
     _stopped_at: float = 0.0
     _response_at: float | None = None
@@ -97,10 +96,6 @@ class Turns:
     def lost(self, ending: str) -> None:
         """A Realtime session broke off; `ending` is how the call would have ended without a replacement."""
         self.errors_by_kind[ending] += 1
-
-    def resumed(self) -> None:
-        """The playout goes on where it was paused: the caller had only coughed."""
-        self.false_interruptions += 1
 
     def _count_error(self, code: str) -> None:
         known = code in self.errors or len(self.errors) < MOST_CODES

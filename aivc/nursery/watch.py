@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -12,8 +11,8 @@ from aivc import logs
 from aivc.config.settings import Settings
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.ground import Progress
 from aivc.nursery.keys import Pressed, press
-from aivc.nursery.leaving import Leaving
 from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
 
 log = logging.getLogger("aivc.call")
@@ -22,26 +21,25 @@ SETTLED: Final = 3.0  # seconds after the answer by which the caller's audio has
 
 
 async def watch_leg(
-    events: trio.MemoryReceiveChannel[LegEvent],
-    stream: Callable[[], RtpStream | None],
-    leaving: Leaving,
-    pressed: trio.MemorySendChannel[Pressed],
+    events: trio.MemoryReceiveChannel[LegEvent], progress: Progress, pressed: trio.MemorySendChannel[Pressed]
 ) -> None:
     """What the peer does with its dialog."""
     async for event in events:
         match event:
-            case HungUp() if leaving.referring:
+            case HungUp() if progress.leaving.referring:
                 raise CallOver(Ending.TRANSFERRED, "the caller left while the transfer was under way")
             case HungUp():
                 raise CallOver(Ending.CALLER_HUNG_UP)
             case DigitPressed(digit=digit):
-                take_info_digit(stream(), digit, pressed)
+                take_info_digit(progress.stream, digit, pressed)
             case Cancelled():
                 raise CallOver(Ending.CALLER_CANCELLED)
             case AckMissing(contact=contact):
                 raise CallOver(Ending.ACK_MISSING, f"our Contact {contact} was unreachable for the caller")
             case MediaChanged(agreement=agreement):
-                change_media(stream(), agreement)
+                change_media(progress.stream, agreement)
+                if progress.performer is not None:
+                    progress.performer.caller_holds(not (agreement.may_send and agreement.may_receive))
     raise CallOver(Ending.INTERNAL_ERROR, "the front end closed the leg's events")
 
 

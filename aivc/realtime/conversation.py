@@ -124,6 +124,7 @@ class Conversation:
         """Tell the server how much of each item was heard; `items` is what `CutPlayout` removed."""
         self._machines.playing = False
         self._machines.history.cut(items)
+        self._machines.greeting.drained()
         wanted: list[Effect] = []
         for item in items:
             correction = self._machines.items.cut(item)

@@ -10,7 +10,7 @@ Leaving the block waits for the end of every call and checks what `check_calls` 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal
 
@@ -33,7 +33,7 @@ from aivc.config.settings import Address, Codec, ServiceSettings
 from aivc.media.clock import TaskClock
 from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
-from aivc.realtime.tools import Tool, load_tools
+from aivc.realtime.tools import Tool, load_registry
 from aivc.testing import FakeModel, Faults, Phone, PhoneCall, Script, Session, VirtualNetwork, connect_to, open_phone
 
 SERVICE: Final = "192.0.2.1"  # addresses of RFC 5737
@@ -41,6 +41,7 @@ PHONE: Final = "192.0.2.9"
 NUMBER: Final = f"sip:1000@{SERVICE}:5060"
 RTP_PORT: Final = 40_000  # the only one, so that a seed of the network decides every packet's fate
 DELAY: Final = 0.005  # seconds, of the network, one way
+NOON: Final = 1_800_000_000.0  # seconds since 1970, of everybody's wall clock
 PATIENCE: Final = 200.0  # virtual seconds: no scenario lasts so long
 
 SETTINGS: Final = Settings(
@@ -126,39 +127,44 @@ async def open_world(
     dialect: Literal["ga", "beta"] = "ga",
     network: VirtualNetwork | None = None,
     faults: Faults = NO_FAULTS,
-    tools: tuple[Tool, ...] = (),
+    tools: tuple[Tool, ...] | None = (),
     calls: int = 1,
     blunders: bool = False,
     drains: bool = False,
+    wall_clock: Callable[[], float] = lambda: NOON,
     **model: Any,
 ) -> AsyncIterator[World]:
     """Open the world, and check at the end that nothing is left of it.
 
     Args:
+      tools: of every call, beside the built-in ones that the settings offer; None: each agent's own files.
       calls: how many get as far as a record; refused ones have none.
       blunders: the scenario makes us break the model's rules, so its list of errors need not be empty.
       drains: calls are still running at the end of the block: `phone.nursery` has the tasks of their callers.
+      wall_clock: of the service, seconds since 1970; the model's stands still at `NOON`, when a session begins.
       model: further arguments of `FakeModel`.
     """
     tasks = trio.lowlevel.current_statistics().tasks_living
     network = (network or VirtualNetwork(delay=DELAY)).enable()
-    registry = load_tools([])
-    for definition in tools:
+    registry = None if tools is None else load_registry(settings.openai, settings.tools.http)
+    for definition in tools or ():
+        assert registry is not None
         registry.add(definition)
     observer, observed = trio.open_memory_channel[CallEvent](OBSERVER_EVENTS)
     lines: list[RealtimeSocket] = []
-    fake = FakeModel(script, dialect=dialect, faults=faults, wall_clock=lambda: 1_800_000_000.0, **model)
+    fake = FakeModel(script, dialect=dialect, faults=faults, wall_clock=lambda: NOON, **model)
 
     async def connect(nursery: trio.Nursery, openai: OpenAISettings) -> RealtimeSocket:
         lines.append(await connect_to(fake)(nursery, openai))
         return lines[-1]
 
     service = open_service(
-        changed(settings, openai={"dialect": dialect}),
+        in_dialect(settings, dialect),
         connect=connect,
         tools=registry,
         clock=TaskClock(),
         observer=observer,
+        wall_clock=wall_clock,
     )
     try:
         with trio.fail_after(PATIENCE):
@@ -175,6 +181,12 @@ async def open_world(
     except BaseExceptionGroup as group:
         raise only_one(group) from None
     check_remains(world, tasks)
+
+
+def in_dialect(settings: Settings, dialect: Literal["ga", "beta"]) -> Settings:
+    """The same settings, with every agent in this dialect."""
+    agents = [attrs.evolve(agent, openai=attrs.evolve(agent.openai, dialect=dialect)) for agent in settings.agents]
+    return attrs.evolve(changed(settings, openai={"dialect": dialect}), agents=tuple(agents))
 
 
 def only_one(error: BaseException) -> BaseException:
