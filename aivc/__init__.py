@@ -5,49 +5,167 @@ What is named here is the public interface, together with `aivc.testing`.
 
 __version__ = "0.1.0"
 
+from aivc.config.agents import Chosen
+from aivc.config.agents import choose as choose_agent
+from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.settings import (
+    Agent,
+    DtmfSettings,
+    EngineSettings,
+    HttpTool,
     LogSettings,
+    McpServer,
     OpenAISettings,
+    RecordsSettings,
     RtpSettings,
     Secret,
     ServiceSettings,
     Settings,
     SipSettings,
+    SoundsSettings,
+    ToolsSettings,
 )
 from aivc.media.clock import TaskClock, open_heartbeat
 from aivc.media.ports import PortPool
+from aivc.media.stream import RtpCounters
 from aivc.nursery.call import serve_call
-from aivc.nursery.ending import Ending
-from aivc.nursery.record import CallEvent, CallRecord
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.observers import FanOut, Subscription
+from aivc.nursery.prompts import Prompts, load_prompts
+from aivc.nursery.record import (
+    Answered,
+    CallEvent,
+    CallRecord,
+    Cut,
+    DigitEntry,
+    DigitsEntered,
+    Ended,
+    ModelAudible,
+    Observer,
+    SessionLost,
+    SessionReplaced,
+    ToolFinished,
+    ToolRun,
+    ToolStarted,
+    TransferBegan,
+    TransferOver,
+    TransferRun,
+    TurnLatency,
+)
+from aivc.nursery.recordfile import RecordFile, open_record_file
 from aivc.nursery.service import Service, open_service, run_service
-from aivc.realtime.tools import Tool, ToolContext, ToolFileError, ToolRegistry, load_tools, tool
-from aivc.sip.leg import Leg, Rejection
+from aivc.realtime.effects import (
+    CallerSaid,
+    CallerStartedSpeaking,
+    CallerStoppedSpeaking,
+    Interrupted,
+    ModelSaid,
+    ModelStartedResponse,
+    RealtimeError,
+    ResponseFinished,
+)
+from aivc.realtime.history import Utterance
+from aivc.realtime.toolcontext import CallControl, DigitsFailed, ToolContext, ToolOver, TransferFailed
+from aivc.realtime.toolerrors import ToolError, ToolFileError
+from aivc.realtime.tools import Tool, ToolRegistry, load_registry, load_tools, tool
+from aivc.realtime.usage import UsageTotals
+from aivc.sip.leg import (
+    AckMissing,
+    AudioAgreement,
+    Cancelled,
+    DigitPressed,
+    HungUp,
+    Leg,
+    MediaChanged,
+    ReferOutcome,
+    Rejection,
+)
 from aivc.sip.useragent import UserAgent, open_user_agent
 
 __all__ = [
+    "AckMissing",
+    "Agent",
+    "Answered",
+    "AudioAgreement",
+    "CallControl",
     "CallEvent",
+    "CallOver",
     "CallRecord",
+    "CallerSaid",
+    "CallerStartedSpeaking",
+    "CallerStoppedSpeaking",
+    "Cancelled",
+    "Chosen",
+    "ConfigError",
+    "Cut",
+    "DigitEntry",
+    "DigitPressed",
+    "DigitsEntered",
+    "DigitsFailed",
+    "DtmfSettings",
+    "Ended",
     "Ending",
+    "EngineSettings",
+    "FanOut",
+    "HttpTool",
+    "HungUp",
+    "Interrupted",
     "Leg",
+    "Loaded",
     "LogSettings",
+    "McpServer",
+    "MediaChanged",
+    "ModelAudible",
+    "ModelSaid",
+    "ModelStartedResponse",
+    "Observer",
     "OpenAISettings",
     "PortPool",
+    "Prompts",
+    "RealtimeError",
+    "RecordFile",
+    "RecordsSettings",
+    "ReferOutcome",
     "Rejection",
+    "ResponseFinished",
+    "RtpCounters",
     "RtpSettings",
     "Secret",
     "Service",
     "ServiceSettings",
+    "SessionLost",
+    "SessionReplaced",
     "Settings",
     "SipSettings",
+    "SoundsSettings",
+    "Subscription",
     "TaskClock",
     "Tool",
     "ToolContext",
+    "ToolError",
     "ToolFileError",
+    "ToolFinished",
+    "ToolOver",
     "ToolRegistry",
+    "ToolRun",
+    "ToolStarted",
+    "ToolsSettings",
+    "TransferBegan",
+    "TransferFailed",
+    "TransferOver",
+    "TransferRun",
+    "TurnLatency",
+    "UsageTotals",
     "UserAgent",
+    "Utterance",
     "__version__",
+    "choose_agent",
+    "load",
+    "load_prompts",
+    "load_registry",
     "load_tools",
     "open_heartbeat",
+    "open_record_file",
     "open_service",
     "open_user_agent",
     "run_service",

@@ -256,7 +256,7 @@ async def test_a_tool_that_ends_the_call_is_not_answered(autojump_clock: MockClo
     await run(given, registry(goodbye), 1.0, leaving)
     assert given.sent == []
     assert [each.output for each in given.performer.turns.tools] == ["The call is ending."]
-    assert leaving.withdraw() == ["fc1"]
+    assert [call_id for call_id, _ in leaving.withdraw()] == ["fc1"]
 
 
 async def test_calls_beyond_what_can_wait_are_told_that_we_are_busy(autojump_clock: MockClock) -> None:

@@ -45,6 +45,19 @@ def test_the_answer_to_a_tool_that_crossed_the_callers_words_is_asked_for_if_no_
     assert len(requests(talk.handle(events.SpeechStopped("u1", 900), 1.0))) == 1
 
 
+def test_the_answer_to_a_tool_that_crossed_a_word_too_short_for_an_answer_is_asked_for_soon() -> None:
+    talk = conversation()
+    talk.handle(events.ResponseCreated("r1"), 0.0)
+    talk.handle(call("c1"), 0.0)
+    talk.handle(events.ResponseDone("r1", "completed"), 0.1)
+    _output, request = sent(talk.tool_finished("c1", "42", 0.2))
+    talk.handle(events.SpeechStarted("u1", 0), 0.3)
+    talk.handle(events.ResponseCreated("r2", request.event_id), 0.4)
+    talk.handle(events.SpeechStopped("u1", 900), 0.6)  # the server, which was busy with r2, will not answer this
+    talk.handle(events.ResponseDone("r2", "cancelled"), 0.7)
+    assert len(requests(talk.expire(0.6 + TURN_SECONDS))) == 1
+
+
 def test_a_queued_request_waits_for_the_end_of_the_answer_to_the_caller() -> None:
     talk = conversation()
     talk.handle(events.SpeechStarted("u1", 0), 0.0)
@@ -196,6 +209,8 @@ def test_with_semantic_turn_detection_there_is_no_silence_to_allow_for() -> None
     talk = confirming(turn_detection_type="semantic_vad")
     talk.handle(events.SpeechStarted("u1", 1000), 1.0)
     assert talk.deadline == pytest.approx(1.25)
+    stopped = events.SpeechStopped("u1", 1000 + 300 + 240 + 500)  # with a prefix and a silence that nobody told us
+    assert ResumePlayout() in talk.handle(stopped, 1.24)
 
 
 def test_when_nothing_plays_any_sound_is_a_turn_and_we_ask_for_the_answer() -> None:

@@ -10,7 +10,7 @@ from realtime_talk import FRAME, answered, call, caller_spoke, conversation, req
 from aivc.realtime import effects, events
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.effects import Effect, GiveUp, HangUp
-from aivc.realtime.sequencer import ANSWER_SECONDS
+from aivc.realtime.sequencer import ANSWER_SECONDS, CANCEL_SECONDS
 
 
 def give_ups(wanted: list[Effect]) -> list[str]:
@@ -39,11 +39,9 @@ def test_a_response_that_stops_coming_is_cancelled_and_asked_for_again() -> None
     talk.handle(events.ResponseCreated("r1", greeting.event_id), 0.5)
     talk.handle(events.Unknown("response.content_part.added"), 1.0)
     assert talk.deadline == 11.0
-    cancel, again = sent(talk.expire(11.0))
-    assert cancel == events.CancelResponse("e2", "r1")
-    assert isinstance(again, events.CreateResponse)
+    assert sent(talk.expire(11.0)) == [events.CancelResponse("e2", "r1")]
+    (again,) = requests(talk.handle(events.ResponseDone("r1", "cancelled"), 11.1))
     assert again.instructions == greeting.instructions
-    talk.handle(events.ResponseDone("r1", "cancelled"), 11.1)  # changes nothing
     assert sent(talk.handle(events.AudioDelta("r1", "i1", FRAME), 11.1)) == [events.DeleteItem("e4", "i1")]
     talk.handle(events.ResponseCreated("r2", again.event_id), 11.2)
     assert talk.handle(events.AudioDelta("r2", "i2", FRAME), 11.3) == [effects.Play("r2", "i2", FRAME)]
@@ -73,7 +71,8 @@ def test_nothing_is_awaited_while_the_caller_speaks_a_tool_runs_or_audio_plays()
     speaking(talk, "r2", "i2", 201.0)
     assert sent(talk.expire(211.0)) == []  # the model has stopped, but the caller hears it
     talk.playout_drained(215.0)
-    assert len(sent(talk.expire(221.0))) == 2
+    assert sent(talk.expire(221.0)) == [events.CancelResponse("e3", "r2")]
+    assert len(requests(talk.expire(221.0 + CANCEL_SECONDS))) == 1  # its end never came
 
 
 def test_a_response_whose_end_alone_was_lost_is_over() -> None:
@@ -215,6 +214,13 @@ def test_a_goodbye_waits_for_the_answer_that_is_being_given_but_not_for_ever() -
     assert requests(talk.farewell("expired", 1.0)) == []
     assert hang_ups(talk.expire(8.9)) == []
     assert hang_ups(talk.expire(9.0)) == [HangUp("expired")]
+
+
+def test_a_goodbye_that_takes_too_long_is_not_waited_for_any_more() -> None:
+    talk = conversation(farewell_seconds=3)
+    talk.farewell("idle", 0.0)
+    assert hang_ups(talk.expire(3.0)) == [HangUp("idle")]
+    assert talk.responses.idle
 
 
 def test_the_caller_can_call_off_a_goodbye_for_silence_but_not_the_end_of_a_session() -> None:

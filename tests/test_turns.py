@@ -125,7 +125,7 @@ def test_a_server_that_invents_codes_fills_no_memory() -> None:
     assert turns.errors_by_kind == {"other": MOST_CODES + 6}
 
 
-def test_digits_transfers_lost_sessions_and_coughs_are_kept() -> None:
+def test_digits_transfers_and_lost_sessions_are_kept() -> None:
     turns = Turns()
     turns.entered(DigitEntry("42", 3.0, "rtp"))
     turns.transferred(TransferRun("sip:support@example.com", 4.0, 5.0, 486, "Busy Here"))

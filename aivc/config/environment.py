@@ -9,7 +9,12 @@ from aivc.config.catalogue import CATALOGUE, Setting
 
 CONFIG_FILE = "CONFIG_FILE"
 PREFIX = "AIVC_"
-OTHER_VARIABLES = ("AIVC_TEST_DATA", "AIVC_PJSUA2_PYTHON")  # read by the test suite
+OTHER_VARIABLES = (  # read by the test suite
+    "AIVC_TEST_DATA",
+    "AIVC_PJSUA2_PYTHON",
+    "AIVC_OPENAI_PYTHON",
+    "AIVC_LITELLM_PYTHON",
+)
 
 
 def given(environ: Mapping[str, str]) -> Iterator[tuple[Setting, str]]:

@@ -21,11 +21,12 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
 from aivc import logs
+from aivc.config.loading import ConfigError
 from aivc.config.settings import Address, Settings
 from aivc.media.clock import MediaClock, TaskClock
 from aivc.media.g711 import SILENCE
@@ -57,7 +58,7 @@ from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_r
 from aivc.sip.leg import Leg
 
 log = logging.getLogger("aivc.call")
-
+Loaded = TypeVar("Loaded")
 
 HEARD_FRAMES: Final = 50  # 1 s of caller audio at 20 ms a packet: a model further behind has lost the thread
 GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the leg itself keeps
@@ -101,15 +102,19 @@ async def serve_call(
     Returns the record, whatever the ending; a bug in a tool or in aivc is logged and ends the call as
     `INTERNAL_ERROR`. Cancelling the call hangs up (BYE) within a second.
 
-    Raises ToolFileError when tools must be loaded and cannot.
+    Raises ToolFileError for tools that cannot be loaded, ConfigError for sounds; the call was refused then.
     """
+    if tools is None and prepare is None:
+        tools = await loaded_or_rejected(leg, settings, lambda: load_registry(settings.openai, settings.tools.http))
+    if prompts is None:
+        prompts = await loaded_or_rejected(leg, settings, lambda: load_prompts(settings.sounds))
     means = Means(
         connect,
-        await load_or_reject(leg, settings) if tools is None and prepare is None else tools,
+        tools,
         TaskClock() if clock is None else clock,
         PortPool(settings.rtp) if ports is None else ports,
         trio.Event() if draining is None else draining,
-        load_prompts(settings.sounds) if prompts is None else prompts,
+        prompts,
         wall_clock,
         prepare,
     )
@@ -130,11 +135,11 @@ async def serve_call(
     return record
 
 
-async def load_or_reject(leg: Leg, settings: Settings) -> ToolRegistry:
-    """The tools of the settings. Raises ToolFileError after the call was refused."""
+async def loaded_or_rejected(leg: Leg, settings: Settings, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` returns. Raises what it raises, after the call was refused: nobody else will answer it."""
     try:
-        return load_registry(settings.openai, settings.tools.http)
-    except ToolFileError:
+        return load()
+    except (ToolFileError, ConfigError):
         await leg.reject(CallOver(Ending.INTERNAL_ERROR).rejection(settings.service.retry_after_seconds))
         raise
 
@@ -205,8 +210,13 @@ async def converse(
         nursery.start_soon(leaving.hang_up, performer, openai.farewell_seconds)
         nursery.start_soon(leaving.wait_over)
         turns.session_began()
+        performer.caller_holds(not stream.expects_audio)  # some telephones hold from the beginning
         performer.begin()
-        await keep_sessions(talk, session)
+        try:
+            await keep_sessions(talk, session)
+        except CallOver:
+            await leaving.wait_referred()  # a transfer that is under way needs no model
+            raise
 
 
 async def first_session(ground: Ground) -> Session | CallOver:

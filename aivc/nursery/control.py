@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 import trio
@@ -18,11 +19,13 @@ from aivc.nursery.record import TransferBegan, TransferOver, TransferRun
 from aivc.nursery.turns import Turns
 from aivc.realtime.toolcontext import DigitsFailed, TransferFailed
 from aivc.realtime.transfers import TransferRefused, transfer_uri
-from aivc.sip.address import parse_name_addr
+from aivc.sip.address import OtherUri, SipUri, parse_name_addr
 from aivc.sip.leg import Leg, ReferOutcome
 from aivc.sip.scanner import AddressError
 
 log = logging.getLogger("aivc.call")
+
+BYE_BEHIND: Final = 0.2  # seconds by which a BYE may follow the end of the subscription that it explains
 
 
 @attrs.frozen(eq=False)
@@ -48,7 +51,7 @@ class Control:
         self.performer.interrupt()
 
     def hang_up(self) -> None:
-        self.leaving.ask(Ending.MODEL_HUNG_UP)
+        self.performer.hang_up(Ending.MODEL_HUNG_UP)
 
     def send_event(self, event: Mapping[str, object]) -> None:
         self.performer.send_raw(event)
@@ -74,9 +77,9 @@ class Control:
             refer_to = transfer_uri(self.openai, target)
         except TransferRefused as error:
             raise TransferFailed(str(error)) from None
-        if self.leaving.referring:
-            raise TransferFailed("a transfer is under way already")
         await wait_said(self.performer, self.openai.farewell_seconds)
+        if self.leaving.referring:  # asked only now: of two that have waited for the same words one may go
+            raise TransferFailed("a transfer is under way already")
         performer = self.performer
         outcome = await refer(self.leg, self.openai, self.leaving, performer.turns, performer.announcer, refer_to)
         if not outcome.succeeded:
@@ -92,27 +95,40 @@ async def refer(
     started_at = trio.current_time()
     announcer.tell(TransferBegan(refer_to))
     logs.event(log, "transfer.began", refer_to=refer_to)
-    leaving.referring = True
-    outcome = await leg.refer(refer_to, openai.transfer_by or own_uri(leg), openai.transfer_seconds)
-    if not outcome.succeeded:
-        # If this is the caller's BYE, the task that watches the leg was woken with us: it must still see `referring`.
-        await trio.lowlevel.checkpoint()
-        leaving.referring = False
-    run = TransferRun(
-        refer_to, started_at, trio.current_time(), outcome.status, outcome.text, succeeded=outcome.succeeded
-    )
-    turns.transferred(run)
-    announcer.tell(TransferOver(run))
-    logs.event(log, "transfer.over", refer_to=refer_to, status=outcome.status, text=outcome.text)
+    leaving.referring, run = True, TransferRun(refer_to, started_at)
+    try:
+        try:
+            outcome = await leg.refer(refer_to, openai.transfer_by or own_uri(leg), openai.transfer_seconds)
+        except ValueError as error:  # a URI that the front end cannot send
+            outcome = ReferOutcome(None, str(error))
+        run = TransferRun(
+            refer_to, started_at, trio.current_time(), outcome.status, outcome.text, succeeded=outcome.succeeded
+        )
+        if not outcome.succeeded:
+            # Without a status it may be the caller's BYE, which the task that watches the leg is about to see, or the
+            # last NOTIFY before it: let it find `referring`.
+            await trio.sleep(BYE_BEHIND if outcome.status is None else 0)
+            leaving.referring = False
+    finally:  # also when the call ends meanwhile
+        turns.transferred(run)
+        announcer.tell(TransferOver(run))
+        logs.event(log, "transfer.over", refer_to=refer_to, status=run.status, text=run.text)
     return outcome
 
 
 def own_uri(leg: Leg) -> str:
     """Whom the caller called: Referred-By when the settings name nobody else (RFC 3892)."""
     try:
-        return str(parse_name_addr(leg.headers["to"]).uri)
+        uri = parse_name_addr(leg.headers["to"]).uri
     except (KeyError, AddressError):
-        return f"sip:{leg.dialled or 'anonymous'}@anonymous.invalid"  # RFC 3323 section 4.1.1.3
+        uri = None
+    match uri:
+        case SipUri():
+            return str(attrs.evolve(uri, headers=""))  # which a Referred-By does not have
+        case OtherUri(scheme="tel"):
+            return str(uri)
+        case _:
+            return f"sip:{leg.dialled or 'anonymous'}@anonymous.invalid"  # RFC 3323 section 4.1.1.3
 
 
 def described(outcome: ReferOutcome) -> str:

@@ -16,7 +16,7 @@ from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.nursery.ending import CallOver
 from aivc.nursery.filler import Filler
-from aivc.nursery.leaving import Leaving
+from aivc.nursery.leaving import GOES_ON, Leaving
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import ToolFinished, ToolRun, ToolStarted
 from aivc.realtime.effects import ToolCall
@@ -87,7 +87,7 @@ async def run_tools(
         try:
             async with shop.filler.while_running():
                 output = await run_one(shop, call, lasting)
-            if not leaving.keeps(call.call_id):
+            if not leaving.keeps(call.call_id, output):
                 performer.tool_finished(call.call_id, output)
         finally:
             places.release_on_behalf_of(place)
@@ -105,10 +105,12 @@ async def run_one(shop: Workshop, call: ToolCall, lasting: trio.Nursery | None) 
     definition = shop.tools.get(call.name)
     try:
         if definition is None or not definition.finish:
-            return await run_recorded(shop, call, context)
-        return await run_to_the_end(shop, call, context, lasting)
+            output = await run_recorded(shop, call, context)
+        else:
+            output = await run_to_the_end(shop, call, context, lasting)
     finally:
         context.lifetime.end()
+    return GOES_ON if context.lifetime.hung_up else output  # if the model is ever told, the call has gone on
 
 
 async def run_to_the_end(shop: Workshop, call: ToolCall, context: ToolContext, lasting: trio.Nursery | None) -> str:
@@ -140,8 +142,11 @@ async def run_recorded(shop: Workshop, call: ToolCall, context: ToolContext) -> 
     try:
         result = await result_of(shop.tools, context, call, shop.seconds, shop.threads)
     finally:
-        if result.outcome == "cancelled" and shop.leaving.referring and context.lifetime.transferring:
-            result = Result("The call was transferred.")
+        if shop.leaving.referring and context.lifetime.transferring:
+            if result.outcome == "cancelled":
+                result = Result("The call was transferred.")
+            else:  # its deadline came first, and nobody follows the transfer any more
+                shop.leaving.referring = False
         ended_at = trio.current_time()
         run = ToolRun(
             call.call_id, call.name, call.arguments_json, result.output, started_at, ended_at, outcome=result.outcome

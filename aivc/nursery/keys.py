@@ -38,8 +38,10 @@ async def collect_digits(pressed: trio.MemoryReceiveChannel[Pressed], dtmf: Dtmf
 async def rest_of_entry(digit: str, pressed: trio.MemoryReceiveChannel[Pressed], dtmf: DtmfSettings) -> str:
     """The whole entry without its finishing key; that key alone is an entry too."""
     entry = ""
-    while digit not in dtmf.finish and len(entry) < LONGEST_ENTRY:
+    while digit not in dtmf.finish:
         entry += digit
+        if len(entry) == LONGEST_ENTRY:
+            return entry
         with trio.move_on_after(dtmf.pause_seconds) as pause:
             digit, _ = await pressed.receive()
         if pause.cancelled_caught:

@@ -30,9 +30,10 @@ class Leaving:
     ending: Ending | None = None  # how the record will name the hang-up; None: nobody wants to hang up
     referring: bool = False  # a REFER is out: a BYE of the caller is its success
     _asked: trio.Event = attrs.field(factory=trio.Event)
+    _withdrawn: trio.Event = attrs.field(factory=trio.Event)
     _over: CallOver | None = None
     _told: trio.Event = attrs.field(factory=trio.Event)
-    _unanswered: list[str] = attrs.field(factory=list)
+    _unanswered: list[tuple[str, str]] = attrs.field(factory=list)  # tool calls and their outputs
 
     def ask(self, ending: Ending) -> None:
         """Hang up when the last words were heard. The first wish counts, but for one that nothing can put off."""
@@ -40,20 +41,27 @@ class Leaving:
             self.ending = ending
         self._asked.set()
 
-    def keeps(self, call_id: str) -> bool:
-        """Say whether this tool call ended the call: then the model is not answered, unless the wish is withdrawn."""
+    def keeps(self, call_id: str, output: str) -> bool:
+        """Say whether the call is about to end: then the model is told no output, unless the wish is withdrawn."""
         if self.ending is None:
             return False
-        self._unanswered.append(call_id)
+        self._unanswered.append((call_id, output))
         return True
 
-    def withdraw(self) -> list[str]:
-        """The caller speaks again: nobody hangs up on a caller who speaks. Returns the tool calls to answer now."""
+    def withdraw(self) -> list[tuple[str, str]]:
+        """The caller speaks again: nobody hangs up on a caller who speaks. Returns the tool outputs to tell now."""
         if self.ending is None or self.ending in FINAL:
             return []
         self.ending, self._asked = None, trio.Event()
+        self._withdrawn.set()
+        self._withdrawn = trio.Event()
         unanswered, self._unanswered = self._unanswered, []
         return unanswered
+
+    async def wait_stay(self) -> None:
+        """Until nobody wants to hang up; at once if nobody does."""
+        while self.ending is not None:
+            await self._withdrawn.wait()
 
     def end(self, over: CallOver) -> None:
         """The call is over, said by code that may not raise: a tool's."""
@@ -66,20 +74,26 @@ class Leaving:
         assert self._over is not None
         raise self._over
 
+    async def wait_referred(self) -> None:
+        """Until no REFER is out; one that succeeds ends the call meanwhile."""
+        while self.referring:  # noqa: ASYNC110 - once in a call at most
+            await trio.sleep(FRAME_SECONDS)
+
     async def hang_up(self, speaker: Speaker, seconds: float) -> NoReturn:
         """Task: once asked, let the last words be heard, but wait no longer than `seconds`."""
         while True:
-            await self._asked.wait()
+            wish = self._asked  # another event after a withdrawal
+            await wish.wait()
             with trio.move_on_after(seconds):
-                await self._wait_said(speaker)
-            if self.ending is not None:
+                await self._wait_said(wish, speaker)
+            if wish is self._asked and self.ending is not None:
                 raise CallOver(self.ending)
 
-    async def _wait_said(self, speaker: Speaker) -> None:
+    async def _wait_said(self, wish: trio.Event, speaker: Speaker) -> None:
         # A withdrawal is looked for at every frame, as the playout is: neither has an event to wait for.
-        while self.ending is not None and speaker.is_speaking:  # noqa: ASYNC110
+        while wish is self._asked and speaker.is_speaking:  # noqa: ASYNC110
             await trio.sleep(FRAME_SECONDS)
-        if self.ending is not None:
+        if wish is self._asked:
             await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard
 
 

@@ -13,7 +13,7 @@ from aivc import logs
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.leaving import GOES_ON, Leaving
+from aivc.nursery.leaving import FINAL, Leaving
 from aivc.nursery.record import CallEvent, DigitEntry, DigitsEntered, Observer, What
 from aivc.nursery.turns import Turns
 from aivc.realtime.conversation import Conversation
@@ -116,6 +116,12 @@ class Performer:
         """The caller put the call on hold, or is back."""
         self.perform(self.conversation.caller_holds(on_hold, trio.current_time()))
 
+    def hang_up(self, ending: Ending) -> None:
+        """End the call when the last words were heard; not while the caller speaks, if their words may put it off."""
+        if ending in FINAL or not self.conversation.caller_speaks:
+            self.leaving.ask(ending)
+            self.conversation.last_words()
+
     def playout_drained(self) -> None:
         """Everything that came was played."""
         self.perform(self.conversation.playout_drained(trio.current_time()))
@@ -127,12 +133,14 @@ class Performer:
     @property
     def is_speaking(self) -> bool:
         """Whether the model has something left to say."""
-        return self.conversation.responses.active_id is not None or not self.playout.drained
+        return not self.conversation.responses.idle or not self.playout.drained
 
     async def wait_pause(self) -> None:
         """Until neither side has spoken for a second."""
-        while self.is_speaking or trio.current_time() < self.stream.last_voiced + PAUSE:  # noqa: ASYNC110
+        last_word = trio.current_time()
+        while trio.current_time() < last_word + PAUSE:
             await trio.sleep(PAUSE / 10)
+            last_word = max(last_word, trio.current_time() if self.is_speaking else self.stream.last_voiced)
 
     def note_violation(self, violation: ProtocolViolation) -> None:
         """The model sent what cannot be read."""
@@ -180,7 +188,7 @@ class Performer:
             case RunTool(call=call):
                 self._run(call)
             case HangUp(cause=cause):
-                self.leaving.ask(HANG_UPS[cause])
+                self.hang_up(HANG_UPS[cause])
             case GiveUp(code=code, message=message):
                 raise CallOver(GIVEN_UP.get(code, Ending.REALTIME_FATAL), f"{code}: {message}")
             case _:
@@ -196,9 +204,9 @@ class Performer:
 
     def _stay(self) -> None:
         """The caller spoke again: a hang-up that was wanted is not any more."""
-        for call_id in self.leaving.withdraw():
+        for call_id, output in self.leaving.withdraw():
             logs.event(log, "call.goes_on")
-            self.tool_finished(call_id, GOES_ON)
+            self.tool_finished(call_id, output)
 
     def _play(self, response_id: str, item_id: str, audio: bytes) -> None:
         self.turns.audio_came(trio.current_time())

@@ -135,6 +135,8 @@ class Answered:
 
 @attrs.frozen
 class ToolStarted:
+    """The model called a function."""
+
     call_id: str
     name: str
     arguments: str
@@ -142,6 +144,8 @@ class ToolStarted:
 
 @attrs.frozen
 class ToolFinished:
+    """A function has ended, well or not."""
+
     run: ToolRun
 
 
@@ -169,6 +173,8 @@ class TransferBegan:
 
 @attrs.frozen
 class TransferOver:
+    """How a transfer went; a success ends the call."""
+
     run: TransferRun
 
 
@@ -188,6 +194,8 @@ class SessionReplaced:
 
 @attrs.frozen
 class Ended:
+    """The call is over, and this is its record."""
+
     record: CallRecord
 
 

@@ -118,7 +118,7 @@ async def open_service(
     something else cannot work: the folder for records, the package for `engine.api_url`.
     """
     routes, prompts = equip(settings, tools)
-    prepare_folder(settings.records)
+    prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
         open_user_agent(front_end(settings.sip)) as agent,

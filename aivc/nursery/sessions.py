@@ -33,7 +33,10 @@ log = logging.getLogger("aivc.call")
 SILENCE_BEARABLE: Final = 2.0  # seconds without a sound in which a lost session must be replaced
 AGAIN: Final = 0.25  # seconds between two attempts to replace a lost session
 RENEW_AGAIN: Final = 5.0  # seconds between two attempts to renew one that still works
-LONGEST_LIFE: Final = 86_400.0  # seconds; expires_at beyond it, or in the past, is another clock's time
+# An expires_at that leaves less, or more, is another clock's time: a server that calls every session expired would be
+# asked for another one again and again.
+SHORTEST_LIFE: Final = 10.0  # seconds
+LONGEST_LIFE: Final = 86_400.0
 REPLACEABLE: Final = frozenset({Ending.REALTIME_LOST, Ending.REALTIME_EXPIRED, Ending.REALTIME_SILENT})
 
 
@@ -83,7 +86,7 @@ async def open_session(
     """Configure a connection that is open. Raises RealtimeRefused."""
     updated = await configure(socket, dialect_named(openai.dialect), openai, codec, tools, mcp)
     life = inf if updated.expires_at is None else updated.expires_at - wall_clock()
-    return Session(socket, trio.current_time() + (life if 0 < life <= LONGEST_LIFE else inf))
+    return Session(socket, trio.current_time() + (life if SHORTEST_LIFE <= life <= LONGEST_LIFE else inf))
 
 
 async def keep_sessions(talk: Talk, session: Session) -> None:
@@ -91,23 +94,37 @@ async def keep_sessions(talk: Talk, session: Session) -> None:
     spare = talk.openai.reconnect
     while True:
         renewed: list[Session] = []
-        over = await until_over(partial(use_session, talk, session, renewed))
+        try:
+            over = await until_over(partial(use_session, talk, session, renewed))
+        except BaseException:  # the call is over, which says goodbye to the newest session only
+            if renewed:
+                talk.retire(session.socket)
+            raise
         talk.performer.connected = False
         talk.retire(session.socket)
+        if over is not None and over.ending in REPLACEABLE:
+            await talk.leaving.wait_stay()  # last words are being played: the end comes with them, unless a key does
         if over is None:
             session = renewed.pop()
-        elif talk.leaving.ending is not None and over.ending in REPLACEABLE:
-            await trio.sleep_forever()  # the last words are being played: the end comes with them
-        elif spare and over.ending in REPLACEABLE:
+        elif over.ending not in REPLACEABLE:
+            raise over
+        elif renewed:
+            note_loss(talk, over)
+            session = renewed.pop()
+        elif spare:
             spare = False
+            note_loss(talk, over)
             session = await replace(talk, over)
         else:
             raise over
-        begin_anew(talk, session)
+        begin_anew(talk)
 
 
 async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> None:
-    """Talk over one session. Returns when it has a successor, which is put into `renewed`; ends by exceptions else."""
+    """Talk over one session. Returns when its successor, which was put into `renewed`, is to take over.
+
+    Ends by exceptions else; a successor may wait in `renewed` even then.
+    """
     socket, performer = session.socket, talk.performer
     performer.connected = True
     async with trio.open_nursery() as nursery:
@@ -116,11 +133,11 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
         nursery.start_soon(read_events, socket, talk.dialect, performer)
         nursery.start_soon(watch_deadlines, performer)
         nursery.start_soon(socket.keep_alive, talk.openai.ping_seconds, talk.openai.pong_seconds)
-        renewed.append(await renew(talk, session))
+        await renew(talk, session, renewed)
         nursery.cancel_scope.cancel()
 
 
-async def renew(talk: Talk, session: Session) -> Session:
+async def renew(talk: Talk, session: Session, renewed: list[Session]) -> None:
     """Shortly before a session expires: open the next and wait for a pause in the talk, or say farewell."""
     now = trio.current_time()
     notice = min(talk.openai.expiry_seconds, (session.expires_at - now) / 2)  # a server may give little time in all
@@ -131,22 +148,24 @@ async def renew(talk: Talk, session: Session) -> Session:
         await trio.sleep_forever()
     while True:
         try:
-            following = await talk.open_session()
+            renewed.append(await talk.open_session())
             break
         except RealtimeRefused as error:
             logs.event(log, "session.not_renewed", level=logging.WARNING, error=str(error))
             await trio.sleep(RENEW_AGAIN)
     with trio.move_on_at(due + notice / 2):
         await talk.performer.wait_pause()
-    return following
+
+
+def note_loss(talk: Talk, over: CallOver) -> None:
+    talk.performer.turns.lost(over.ending.value)
+    talk.performer.tell(SessionLost(str(over)))
+    logs.event(log, "session.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)
 
 
 async def replace(talk: Talk, over: CallOver) -> Session:
     """A new session in place of a lost one, before the silence gets too long; else raises the cause of the loss."""
     performer = talk.performer
-    performer.turns.lost(over.ending.value)
-    performer.tell(SessionLost(str(over)))
-    logs.event(log, "session.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)
     patience = SILENCE_BEARABLE + performer.playout.waiting_octets / (1000 * OCTETS_PER_MS)  # what came still plays
     if talk.hold:
         patience = talk.openai.connect_seconds + talk.openai.configure_seconds
@@ -173,7 +192,7 @@ async def open_patiently(open_session: Callable[[], Awaitable[Session]]) -> Sess
             await trio.sleep(AGAIN)
 
 
-def begin_anew(talk: Talk, session: Session) -> None:
+def begin_anew(talk: Talk) -> None:
     """Tell a new session what was said so far. What waited for the old one is void."""
     performer, outbox = talk.performer, talk.uplink.outbox
     with suppress(trio.WouldBlock):

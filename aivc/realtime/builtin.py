@@ -41,7 +41,8 @@ async def transfer(context: ToolContext, target: str | None = None) -> str:
 def transfer_call(settings: OpenAISettings) -> Tool:
     """The tool that transfers a call where these settings allow it to go."""
     typed = (Parameter("context", ToolContext, True), Parameter("target", str | None, False))
-    return Tool("transfer_call", TRANSFER, transfer_schema(settings), transfer, typed)
+    seconds = settings.farewell_seconds + settings.transfer_seconds + 1.0  # it has two deadlines of its own
+    return Tool("transfer_call", TRANSFER, transfer_schema(settings), transfer, typed, seconds=seconds)
 
 
 def transfer_schema(settings: OpenAISettings) -> dict[str, object]:

@@ -82,6 +82,7 @@ class CallerSide:
         """Cut what is being said; `cancel`: the server does not do its part by itself."""
         m = self.machines
         m.turn.take_floor()
+        m.ending = False
         m.setbacks.take()
         m.responses.withdraw("welcome")
         m.watch.rest()
@@ -99,7 +100,9 @@ class CallerSide:
         if m.turn.take_overdue_commitment(now):
             wanted += self._answer_turn(now)
         m.greeting.expire(now)
-        wanted += hang_up(m.goodbye.take_due(now))
+        if (cause := m.goodbye.take_due(now)) is not None:
+            m.responses.give_up("farewell")  # else the hang-up would wait for it
+            wanted += hang_up(cause)
         if now >= m.idle.deadline and m.quiet:
             wanted += self._nobody_speaks(now)
         return wanted

@@ -56,6 +56,11 @@ class Conversation:
         return self._machines.greeting.holds
 
     @property
+    def caller_speaks(self) -> bool:
+        """Whether the caller is known to be speaking."""
+        return self._machines.turn.speaking
+
+    @property
     def responses(self) -> ResponseSequencer:
         return self._machines.responses
 
@@ -108,10 +113,15 @@ class Conversation:
         """Have the model say goodbye; `HangUp` follows when it did, or could not."""
         return self._settled(self._caller.farewell(cause, now), now)
 
+    def last_words(self) -> None:
+        """Note that the call ends with what is being said; the caller's next word calls that off."""
+        self._machines.last_words()
+
     def caller_holds(self, on_hold: bool, now: float) -> list[Effect]:
-        """Note that the caller put the call on hold, or is back: no silence counts meanwhile."""
-        self._machines.on_hold = on_hold
-        return self._settled([], now)
+        """Note that the caller put the call on hold, or is back: meanwhile no silence counts, at the server neither."""
+        m = self._machines
+        m.on_hold = on_hold
+        return self._settled(m.server_asks(False) if on_hold and m.idle.take_from_server() else [], now)
 
     def playout_drained(self, now: float) -> list[Effect]:
         """Note that everything received was played."""
@@ -154,7 +164,7 @@ class Conversation:
         cut_off = m.turn.speaking or m.turn.in_doubt
         m.forget_session()
         wanted += [Send(event) for event in replayed(m.history, m.tools, m.new_event_id)]
-        if m.idle.must_stop_server():
+        if m.idle.must_stop_server() or (m.on_hold and m.idle.take_from_server()):
             wanted += m.server_asks(False)
         return self._settled(wanted + self._go_on(waiting, model_turn, cut_off, now), now)
 

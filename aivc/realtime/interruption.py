@@ -159,12 +159,11 @@ class CallerTurn:
         return self._started_at + (self.settings.confirm_ms + self._padding_ms) / 1000
 
     def _length_ms(self, event: SpeechStopped | None, now: float) -> float:
-        """How long the sound was: offsets include the padding on both sides; without them our clock must do."""
-        if event is None or event.audio_end_ms <= self._audio_start_ms:
-            return (now - self._started_at) * 1000 - self._padding_ms
+        """How long the sound was. Offsets include the padding on both sides; where we know none, our clock must do."""
         by_silence = self.settings.turn_detection_type == "server_vad"
-        prefix_ms = self.settings.turn_detection_prefix_ms if by_silence else 0
-        return event.audio_end_ms - self._audio_start_ms - prefix_ms - self._padding_ms
+        if event is None or not by_silence or event.audio_end_ms <= self._audio_start_ms:
+            return (now - self._started_at) * 1000 - self._padding_ms
+        return event.audio_end_ms - self._audio_start_ms - self.settings.turn_detection_prefix_ms - self._padding_ms
 
     def _turn_is_over(self, now: float) -> None:
         if self.answered_by_us:

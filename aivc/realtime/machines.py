@@ -39,6 +39,7 @@ class Machines:
     usage: UsageTotals = attrs.field(factory=UsageTotals, init=False)
     playing: bool = attrs.field(default=False, init=False)  # the playout holds something, as far as we gave it
     on_hold: bool = attrs.field(default=False, init=False)  # the caller put the call on hold
+    ending: bool = attrs.field(default=False, init=False)  # the call is over when what is being said was heard
 
     def __attrs_post_init__(self) -> None:
         self.responses = ResponseSequencer(self.new_event_id)
@@ -59,15 +60,24 @@ class Machines:
         """Whether nobody speaks, is about to, or waits for something."""
         busy = self.playing or self.turn.speaking or self.turn.in_doubt or self.watch.deadline < float("inf")
         waits = not self.responses.idle or self.tools.running or self.setbacks.retry_at < float("inf")
-        return not (busy or waits or self.on_hold or self.greeting.holds or self.goodbye.cause is not None)
+        leaves = self.ending or self.goodbye.cause is not None
+        return not (busy or waits or leaves or self.on_hold or self.greeting.holds)
 
     def request(self, request: ResponseRequest, now: float) -> list[Effect]:
-        """Ask for a response, now or when its turn comes."""
+        """Ask for a response, now or when its turn comes; before the end of the call only for words of ours."""
+        if self.ending and request.instructions is None:
+            return []
         return self.sent(self.responses.request(request, now), now)
 
     def request_words(self, instructions: str, purpose: Purpose, now: float) -> list[Effect]:
         """Ask for a response that says this and uses no tools."""
         return self.request(ResponseRequest(self.in_session(instructions), "none", purpose), now)
+
+    def last_words(self) -> None:
+        """Nothing more is to be said than what is being said, and what a tool has asked to be said."""
+        self.ending = True
+        self.setbacks.take()
+        self.responses.finish()
 
     def next_request(self, now: float) -> list[Effect]:
         return self.sent(self.responses.next(now), now)

@@ -151,12 +151,11 @@ class ModelSide:
         return wanted
 
     def _turn_away(self, response_id: str, request: ResponseRequest, now: float) -> list[Effect]:
-        """Cancel a response that crossed the caller's words; the answer to those covers it, if there is to be one."""
+        """Cancel a response that crossed the caller's words; the answer to those covers it, if there is one."""
         m = self.machines
         m.responses.cancelled(response_id, now)
-        answered = m.turn.answered_by_server or m.turn.answered_by_us
-        if m.turn.speaking and not answered and request.instructions is None:
-            m.responses.request(request, now)  # goes when the caller has stopped
+        if m.turn.speaking and request.instructions is None:
+            m.responses.put_back(request)  # goes when the caller has stopped and nobody else answers
         return [Send(m.items.cancel(response_id))]
 
     def _outcome(self, event: events.ResponseDone, request: ResponseRequest | None, now: float) -> list[Effect]:
@@ -189,7 +188,7 @@ class ModelSide:
     def _ask_again(self, request: ResponseRequest, now: float) -> None:
         """Ask again after a pause; what the caller says meanwhile is answered instead."""
         m = self.machines
-        if request.purpose == "farewell":
+        if m.ending or request.purpose == "farewell":
             return
         if m.turn.speaking or m.turn.in_doubt:
             if request.instructions is None:
@@ -224,7 +223,7 @@ class ModelSide:
         if m.playing or m.on_hold:  # the caller hears it, or nothing at all
             m.watch.alive(now)
             return []
-        if m.goodbye.cause is not None:  # which has its own deadline
+        if m.ending or m.goodbye.cause is not None:  # which has its own deadline
             m.watch.rest()
             return []
         active = m.responses.active_id
@@ -236,7 +235,7 @@ class ModelSide:
             return [RealtimeError("model_silent", message, ErrorKind.FATAL), effects.GiveUp("model_silent", message)]
         wanted: list[Effect] = [RealtimeError("model_silent", "the model is asked once more", ErrorKind.OTHER)]
         wanted += [] if active is None else [Send(m.items.cancel(active))]
-        request = m.responses.abandon()
+        request = m.responses.abandon(now)
         if request is None and m.responses.waiting:
             return wanted + m.next_request(now)
         return wanted + m.request(request or ResponseRequest(purpose="turn"), now)

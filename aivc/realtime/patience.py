@@ -94,10 +94,12 @@ class IdleWatch:
 
     def must_stop_server(self) -> bool:
         """Say, once, that the server is to ask no more."""
-        if not (self.server_counts and self.is_last):
-            return False
-        self.server_counts = False
-        return True
+        return self.is_last and self.take_from_server()
+
+    def take_from_server(self) -> bool:
+        """Count here until the caller's next word; say whether the server has to be told to stop."""
+        counted, self.server_counts = self.server_counts, False
+        return counted
 
     def caller_is_there(self) -> bool:
         """Note a word or key of the caller; say whether the server is to count again."""

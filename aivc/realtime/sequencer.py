@@ -131,6 +131,11 @@ class ResponseSequencer:
                 self.refused_requests += 1
         return self.next(now)
 
+    def put_back(self, request: ResponseRequest) -> None:
+        """Ask again for a response that had begun, unless another one begins before: that knows as much as it did."""
+        if request not in self._queue:
+            self._queue.appendleft(attrs.evolve(request, asked_at=-math.inf))
+
     def hold(self, until: float = math.inf) -> None:
         """Send no request before this time."""
         self._held_until = until
@@ -148,6 +153,18 @@ class ResponseSequencer:
     def withdraw(self, *purposes: Purpose) -> None:
         """Forget requests that wait for one of these reasons."""
         self._keep(lambda request: request.purpose not in purposes)
+
+    def finish(self) -> None:
+        """Ask for no answers any more, only for words of ours."""
+        self._keep(lambda request: request.instructions is not None)
+        if isinstance(self.state, Requested) and self.state.request.instructions is None:
+            self.unwant()
+
+    def give_up(self, purpose: Purpose) -> None:
+        """Forget requests for this reason, also one that was sent: its answer is not waited for any more."""
+        self.withdraw(purpose)
+        if isinstance(self.state, Requested) and self.state.request.purpose == purpose:
+            self._drop_request()
 
     def unwant(self) -> None:
         """Note that nobody wants the response that was asked for and has not begun."""
@@ -218,12 +235,15 @@ class ResponseSequencer:
             case _:
                 pass
 
-    def abandon(self) -> ResponseRequest | None:
-        """Wait no longer for what was asked for or is active, nor hold the queue; return our request for it, if any."""
-        request = self.state.request if isinstance(self.state, Active | Requested) else None
-        if (active_id := self.active_id) is not None:
-            self._abandoned.append(active_id)
-        self.state = Idle()
+    def abandon(self, now: float) -> ResponseRequest | None:
+        """Wait no longer for what was asked for or is active, nor hold the queue; return our request for it, if any.
+
+        An active response was told to end: the next one is asked for when it did, or after a moment.
+        """
+        request, active_id = None, self.active_id
+        if isinstance(self.state, Active | Requested):
+            request = self.state.request
+        self.state = Idle() if active_id is None else Active(active_id, deadline=now + CANCEL_SECONDS)
         self.release()
         return request
 

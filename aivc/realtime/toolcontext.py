@@ -63,6 +63,7 @@ class Lifetime:
     token: trio.lowlevel.TrioToken | None = None  # of trio's thread, so that any other may reach it
     over: bool = False
     transferring: bool = False  # a transfer that this tool call asked for is under way, or was done
+    hung_up: bool = False  # this tool call asked for the end of the call
     _scopes: set[trio.CancelScope] = attrs.field(factory=set)
 
     def end(self) -> None:
@@ -122,7 +123,7 @@ class ToolContext:
 
     def hang_up(self) -> None:
         """End the call once the model's last words are heard; a caller who speaks again withdraws it."""
-        self._act(self.control.hang_up)
+        self._act(self._hang_up)
 
     def send_event(self, event: Mapping[str, object]) -> None:
         """Send any client event of the Realtime API, in the form of the dialect in use."""
@@ -154,6 +155,10 @@ class ToolContext:
         """
         with self.lifetime.scope():
             await self.control.send_digits(digits)
+
+    def _hang_up(self) -> None:
+        self.lifetime.hung_up = True
+        self.control.hang_up()
 
     def _act(self, action: Callable[..., None], *args: object) -> None:
         """Act in trio's thread, from there or from a worker's."""

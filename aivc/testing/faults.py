@@ -27,9 +27,11 @@ class Faults:
     error_storm: int = 0  # so many server_error events after each response.created
     code_null: bool = False  # errors have code null, and the reason in `type`
     no_error_event_id: bool = False  # errors lack the client's event_id
+    no_metadata: bool = False  # responses do not repeat the metadata of response.create, as servers before it
     ignore_cancel: bool = False  # response.cancel is neither obeyed nor answered
     no_response_to_create: bool = False  # response.create and the end of a turn are neither obeyed nor answered
     unanswered: int = 0  # the same, so many times, then no more
+    unanswered_after: int = 0  # responses that are given before those
     crossing: int = 0  # so many response.create come just after a response that the server made on its own
     fail_responses: str | None = None  # every response.done is `failed` with this code, such as insufficient_quota
     response_done: Literal["once", "lost", "doubled"] = "once"

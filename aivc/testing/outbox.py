@@ -102,6 +102,8 @@ class Outbox:
         event = {"type": event["type"], "event_id": self.new_id("event"), **event}
         if self._setup.decorate and "delta" in event:
             event["obfuscation"] = f"{self._random.getrandbits(32):x}"
+        if self._setup.faults.no_metadata and "response" in event:
+            event["response"] = {name: value for name, value in event["response"].items() if name != "metadata"}
         said = rendered(event, self._setup.dialect)
         if self.closed or said is None:
             return

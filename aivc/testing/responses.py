@@ -171,7 +171,7 @@ class Responses:
         faults = self._setup.faults
         if faults.no_response_to_create:
             return
-        if self._unanswered < faults.unanswered:
+        if self._unanswered < faults.unanswered and self._created >= faults.unanswered_after:
             self._unanswered += 1
             return
         generation = Generation(self._outbox.new_id("resp"), conversation, settings)

@@ -20,7 +20,7 @@ from aivc.testing.phrases import phrase
 from aivc.testing.schema import Json
 from aivc.testing.voice import speech
 
-CALL_CONTROL = ("terminate_call", "transfer_call")  # tools that end the call: no ready script uses them as an example
+CALL_CONTROL = ("terminate_call", "transfer_call", "send_digits")  # no ready script uses them as an example
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ class Context:
         return next((tool for tool in self.tools if tool.get("name") == name), None)
 
     def ordinary_tool(self) -> Json | None:
-        """The first advertised function that does not end the call."""
+        """The first advertised function that does not act on the call."""
         names = (tool for tool in self.tools if tool.get("type", "function") == "function")
         return next((tool for tool in names if tool["name"] not in CALL_CONTROL), None)
 

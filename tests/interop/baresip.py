@@ -65,4 +65,7 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> Async
             over=r"terminated \(duration|session closed",
             quit_line="/quit",
             recording=lambda: next(folder.glob("dump-*-dec.wav")),
+            key_heard="received event: '{}' (end=1)",
+            hold_line="x",
+            resume_line="X",
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 import attrs
+import trio
 
 from aivc.config.settings import Codec
 from interop.program import Program
 
 DIALLED = "1000"
+GAP_SECONDS = 0.3  # between lines that are typed into a telephone
 
 
 @attrs.frozen(kw_only=True)
@@ -24,6 +27,20 @@ class RealPhone:
     over: str  # what it prints when the call is over, a regular expression
     quit_line: str | None  # what to type then; None: it ends by itself
     recording: Callable[[], Path] | None  # the WAV file of what it heard; None: it keeps none
+    press_lines: Callable[[str], Sequence[str]] = list  # what to type to press these keys
+    key_heard: str = ""  # what it prints for a key of the other side, which stands for {}
+    hold_line: str = ""
+    resume_line: str = ""
+
+    async def press(self, keys: str) -> None:
+        for line in self.press_lines(keys):
+            await self.program.type(line)
+            await trio.sleep(GAP_SECONDS)
+
+    async def wait_keys(self, keys: str) -> None:
+        """Wait until it has told of each of these keys of the other side's, in this order."""
+        heard = ".*".join(re.escape(self.key_heard.format(key)) for key in keys)
+        await self.program.wait_output(f"(?s){heard}")
 
     async def hang_up(self) -> None:
         if self.hang_up_line is not None:

@@ -47,4 +47,8 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> Async
             over=r"state DISCONNECTED",
             quit_line=None,
             recording=lambda: to_record,
+            press_lines=lambda keys: [f"press {keys}"],
+            key_heard="heard {}",
+            hold_line="hold",
+            resume_line="resume",
         )

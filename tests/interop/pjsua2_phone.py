@@ -5,14 +5,16 @@ Run by an interpreter that has the module `pjsua2`, which is not the one that ru
     python pjsua2_phone.py sip:1000@127.0.0.1:5060 PCMU in.wav out.wav
 
 Prints `state CALLING`, `state CONFIRMED`, `media`, `state DISCONNECTED 200 Normal call clearing`. Lines on standard
-input: `hang up`; `press 42#` sends keys as RFC 4733 events, `info 42#` by INFO. Follows a REFER by calling its target,
-then prints `transfer URI`; prints `heard 4` for each key of the other side. Ends when the call is over.
+input: `hang up`; `hold`, `resume`; `press 42#` sends keys as RFC 4733 events, `info 42#` by INFO. Follows a REFER by
+calling its target, then prints `transfer URI`; prints `heard 4` for each key of the other side. Ends when the call and
+the one to the target are over.
 """
 
 from __future__ import annotations
 
 import select
 import sys
+from typing import Any
 
 import pjsua2  # type: ignore[import-not-found]  # in a virtual environment of its own
 
@@ -30,11 +32,23 @@ class WavCall(pjsua2.Call):  # type: ignore[misc]  # pjsua2 has no types
         self.over = False
         self.successor: WavCall | None = None  # the call to the target of a REFER
 
+    @property
+    def current(self) -> WavCall:
+        """The call to the target while there is one, else this one."""
+        return self if self.successor is None or self.successor.over else self.successor
+
     def obey(self, line: str) -> None:
         """Do what a line of standard input says."""
         command, _, keys = line.strip().rpartition(" ")
+        parameters: Any  # of two kinds
         if line.strip() == "hang up":
             self.hangup(pjsua2.CallOpParam())
+        elif line.strip() == "hold":
+            self.setHold(pjsua2.CallOpParam())
+        elif line.strip() == "resume":
+            parameters = pjsua2.CallOpParam(True)
+            parameters.opt.flag = pjsua2.PJSUA_CALL_UNHOLD
+            self.reinvite(parameters)
         elif command == "press":
             self.dialDtmf(keys)
         elif command == "info":
@@ -55,6 +69,9 @@ class WavCall(pjsua2.Call):  # type: ignore[misc]  # pjsua2 has no types
         print("state", info.stateText, *([info.lastStatusCode, info.lastReason] if self.over else []), flush=True)
 
     def onCallMediaState(self, _prm: object) -> None:
+        info = self.getInfo()
+        if all(media.status != pjsua2.PJSUA_CALL_MEDIA_ACTIVE for media in info.media):
+            return  # on hold
         audio = self.getAudioMedia(-1)
         self.player.startTransmit(audio)
         audio.startTransmit(self.recorder)
@@ -101,10 +118,10 @@ def main(uri: str, codec: str, to_play: str, to_record: str) -> None:
     recorder.createRecorder(to_record)
     call = WavCall(account, player, recorder)
     call.makeCall(uri, pjsua2.CallOpParam(True))
-    while not call.over:
+    while not call.current.over:
         endpoint.libHandleEvents(POLL_MS)
         if select.select([sys.stdin], [], [], 0)[0]:
-            call.obey(sys.stdin.readline())
+            call.current.obey(sys.stdin.readline())
     call.successor = None
     del call, player, recorder, account  # in this order, and before the library: PJSIP asserts otherwise
     endpoint.libDestroy()

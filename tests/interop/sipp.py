@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,11 +40,28 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> Async
 async def open_sipp(uri: str, steps: str, folder: Path, *options: str) -> AsyncIterator[Program]:
     """Play a scenario against `sip:USER@HOST:PORT`: one call, or what `options` say. Its exit status is the verdict."""
     user, _, target = uri.removeprefix("sip:").partition("@")
-    (folder / "scenario.xml").write_text(steps)
-    command = ["sipp", target, "-sf", "scenario.xml", "-s", user, "-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin"]
-    command += ["-timeout", f"{GIVE_UP_SECONDS}s", "-timeout_error", "-trace_err", "-error_file", "errors.log"]
-    async with open_program([*command, *(options or ("-m", "1"))], folder=folder) as program:
+    command = command_for(steps, folder, target, "-s", user, *(options or ("-m", "1")))
+    async with open_program(command, folder=folder) as program:
         yield program
+
+
+@asynccontextmanager
+async def open_target(steps: str, folder: Path) -> AsyncIterator[tuple[str, Program]]:
+    """Play a scenario to whoever calls the URI that is yielded, for one call. Its exit status is the verdict."""
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind((host(), 0))
+        port: int = free.getsockname()[1]
+    command = command_for(scenario(steps), folder / "target", "-p", f"{port}", "-m", "1")
+    async with open_program(command, folder=folder / "target") as program:
+        yield f"sip:target@{host()}:{port}", program
+
+
+def command_for(steps: str, folder: Path, *options: str) -> list[str]:
+    """What to run in `folder` to play these steps."""
+    folder.mkdir(exist_ok=True)
+    (folder / "scenario.xml").write_text(steps)
+    command = ["sipp", *options, "-sf", "scenario.xml", "-i", host(), "-mi", host(), "-nostdin"]
+    return [*command, "-timeout", f"{GIVE_UP_SECONDS}s", "-timeout_error", "-trace_err", "-error_file", "errors.log"]
 
 
 async def played(uri: str, steps: str, folder: Path, *options: str) -> str:

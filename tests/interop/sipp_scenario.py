@@ -12,6 +12,7 @@ from pathlib import Path
 from aivc.config.settings import Codec
 
 PAYLOAD_TYPES: dict[Codec, int] = {"PCMU": 0, "PCMA": 8}
+TELEPHONE_EVENT = 101
 INVITE_BRANCH = "z9hG4bK-[pid]-[call_number]-invite"
 IN_DIALOG = "[next_url]"
 OUT_OF_DIALOG = "sip:[service]@[remote_ip]:[remote_port]"
@@ -84,6 +85,18 @@ def notify(sequence: int, status_line: str, state: str) -> str:
     return of_dialog("NOTIFY", sequence, f"SIP/2.0 {status_line}\n", "message/sipfrag;version=2.0", *fields)
 
 
+def info_key(sequence: int, key: str) -> str:
+    """A key, told by INFO."""
+    return of_dialog("INFO", sequence, f"Signal= {key}\nDuration= 160\n", "application/dtmf-relay")
+
+
+def reinvite(sequence: int, codec: Codec, direction: str) -> str:
+    """Offer the same media in another direction, and acknowledge the answer."""
+    body = f"{offer(codec)}a={direction}\n"
+    asked = request("INVITE", sequence, uri=IN_DIALOG, to="[last_To:]", body=body)
+    return asked + expect(200) + in_dialog("ACK", sequence)
+
+
 def without_dialog(method: str, to_tag: str = "") -> str:
     to = f"To: <{OUT_OF_DIALOG}>" + (f";tag={to_tag}" if to_tag else "")
     return request(method, 1, uri=OUT_OF_DIALOG, to=to)
@@ -128,6 +141,33 @@ def pause(seconds: float) -> str:
     return f'<pause milliseconds="{round(seconds * 1000)}"/>\n'
 
 
-def answered(codec: Codec) -> str:
-    """From the INVITE to the ACK."""
-    return invite(offer(codec)) + expect(100) + expect(180) + expect(200) + in_dialog("ACK", 1)
+def answered(codec: Codec, *, keys: bool = False) -> str:
+    """From the INVITE to the ACK; `keys`: it takes RFC 4733 events as well."""
+    codecs = [(PAYLOAD_TYPES[codec], codec), *([(TELEPHONE_EVENT, "telephone-event")] if keys else [])]
+    return invite(offer_of(*codecs)) + expect(100) + expect(180) + expect(200) + in_dialog("ACK", 1)
+
+
+def reply(status_line: str, body: str = "") -> str:
+    """Answer the last request of a call that came to us."""
+    lines = [
+        f"SIP/2.0 {status_line}",
+        *(f"[last_{name}:]" for name in ("Via", "Record-Route", "From")),
+        "[last_To:];tag=[pid]t[call_number]",
+        "[last_Call-ID:]",
+        "[last_CSeq:]",
+        "Contact: <sip:target@[local_ip]:[local_port]>",
+        *(["Content-Type: application/sdp"] if body else []),
+        "Content-Length: [len]",
+    ]
+    return "<send><![CDATA[\n" + "\n".join(lines) + f"\n\n{body}]]></send>\n"
+
+
+def answering(codec: Codec) -> str:
+    """Be called, answer, and wait for the caller to hang up."""
+    called = received('request="INVITE"', {}) + reply("180 Ringing") + reply("200 OK", offer(codec))
+    return called + received('request="ACK"', {}) + expect_request("BYE")
+
+
+def refusing(status_line: str) -> str:
+    """Be called, and refuse."""
+    return received('request="INVITE"', {}) + reply(status_line) + received('request="ACK"', {})

@@ -14,6 +14,7 @@ from aivc.testing.voice import SAMPLES, SAMPLES_PER_SECOND, little_endian, neare
 
 LEAD_SECONDS = 0.2  # of silence before the caller speaks
 SPEECH_SECONDS = 1.6
+FRAME_OCTETS = 160  # 20 ms
 CALL_SECONDS = 15.0  # then silence: no telephone runs out of sound before its call is over
 POSITIVE_ZERO = bytes.maketrans(b"\x7f", b"\xff")  # mu-law has two zeros; a decoder makes one of them
 
@@ -70,3 +71,17 @@ def read_wav(path: Path) -> bytes:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, SAMPLES_PER_SECOND), path
         samples: bytes = file.readframes(file.getnframes())
         return samples
+
+
+def frames_of(octets: bytes) -> list[bytes]:
+    """The whole frames of 20 ms."""
+    return [octets[start : start + FRAME_OCTETS] for start in range(0, len(octets) - FRAME_OCTETS + 1, FRAME_OCTETS)]
+
+
+def frames_in_order(frames: list[bytes], recorded: bytes) -> int:
+    """How many of the frames are in the recording, one behind the other, with nothing or anything between them."""
+    found = position = 0
+    for frame in frames:
+        if (at := recorded.find(frame, position)) >= 0:
+            found, position = found + 1, at + FRAME_OCTETS
+    return found

@@ -8,9 +8,10 @@ import pytest
 import trio
 
 from aivc.testing.voice import SILENCE
+from interop import wire
 from interop.calls import Call, Case, Media, make_call
 from interop.sipp_scenario import PAYLOAD_TYPES
-from interop.speech import caller_speech, encoded, without_negative_zero
+from interop.speech import FRAME_OCTETS, caller_speech, encoded, frames_in_order, frames_of, without_negative_zero
 
 pytestmark = pytest.mark.interop
 
@@ -26,7 +27,6 @@ CASES = (
     Case("pjsip", "PCMU", "caller"),
     Case("pjsip", "PCMA", "model"),
 )
-FRAME_OCTETS = 160
 FRAME_SECONDS = 0.020
 ON_THE_WAY = 25  # packets: half a second that was still on its way to the model when the call ended
 JITTER_BUFFER_FRAMES = 5
@@ -46,7 +46,7 @@ def call(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def media(call: Call) -> Media:
     if call.media is None:
-        pytest.skip("listening to the loopback interface needs root or CAP_NET_RAW")
+        pytest.skip(str(wire.missing()))
     return call.media
 
 
@@ -111,17 +111,3 @@ def test_the_call_is_over_on_every_side(call: Call) -> None:
 
 def test_the_model_finds_no_fault_with_the_service(call: Call) -> None:
     assert call.model_errors == []
-
-
-def frames_of(octets: bytes) -> list[bytes]:
-    """The whole frames of 20 ms."""
-    return [octets[start : start + FRAME_OCTETS] for start in range(0, len(octets) - FRAME_OCTETS + 1, FRAME_OCTETS)]
-
-
-def frames_in_order(frames: list[bytes], recorded: bytes) -> int:
-    """How many of the frames are in the recording, one behind the other, with nothing or anything between them."""
-    found = position = 0
-    for frame in frames:
-        if (at := recorded.find(frame, position)) >= 0:
-            found, position = found + 1, at + FRAME_OCTETS
-    return found

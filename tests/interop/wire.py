@@ -106,15 +106,22 @@ def enlarge_queue(packets: trio.socket.SocketType) -> None:
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_OCTETS)  # as much as the system allows
 
 
+def missing() -> str | None:
+    """Why nobody can listen here; None when one can."""
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM).close()
+    except (PermissionError, AttributeError):  # not root; not Linux
+        return "listening to the loopback interface needs root or CAP_NET_RAW"
+    return None
+
+
 @asynccontextmanager
 async def open_wire() -> AsyncIterator[Wire | None]:
     """Listen to the loopback interface for the length of the block; None when the system does not let us."""
-    try:
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
-    except (PermissionError, AttributeError):  # not root; not Linux
+    if missing() is not None:
         yield None
         return
-    with trio.socket.from_stdlib_socket(raw) as packets:
+    with trio.socket.from_stdlib_socket(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)) as packets:
         enlarge_queue(packets)
         packets.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         await packets.bind((INTERFACE, ETHERTYPE_IPV4))

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 from trio.testing import MockClock
 
 from aivc import Ending
 from aivc.realtime.effects import Interrupted
-from aivc.testing import Faults, PhoneCall, Say, Session, scripted, speech
-from aivc.testing.schema import Json
+from aivc.testing import Faults, Say, scripted
+from scenarios.barge_in import (
+    ALL_AT_ONCE,
+    DELETE,
+    EXCUSE_ME,
+    LONG,
+    OCTETS_PER_MS,
+    SHORT,
+    TRUNCATE,
+    corrections,
+    interrupt_when_heard,
+)
 from scenarios.conftest import Dialect
 from scenarios.world import changed, open_world
-
-TRUNCATE: Final = "conversation.item.truncate"
-DELETE: Final = "conversation.item.delete"
-ALL_AT_ONCE: Final = 100.0  # speed of a model that has generated an answer long before it is heard
-OCTETS_PER_MS: Final = 8
-
-LONG: Final = speech(3.0, pitch_hz=210.0, seed=1)
-SHORT: Final = speech(0.5, pitch_hz=210.0, seed=2)
-EXCUSE_ME: Final = speech(0.3, seed=3)
-
-
-def corrections(session: Session) -> list[Json]:
-    """What the model was told about interrupted items."""
-    return session.received(lambda event: event["type"] in (TRUNCATE, DELETE))
-
-
-async def interrupt_when_heard(call: PhoneCall, heard_ms: int) -> None:
-    """Speak up so that the service learns of it when exactly `heard_ms`, whole frames, have left.
-
-        service  |--frame 0 -- frame 1 -- ... -- frame n-1 --|* 10 ms later: speech_started
-        caller       |-- heard, 5 ms later        |-----|-----| two packets of the caller's words, 5 ms under way
-        model                                           turn detection needs 30 ms, which is in the second of them
-
-    The phone sends 5 ms after the service, for it began when the 200 came; its packets take 5 ms. So they always come
-    in the middle between two frames, and no order of tasks can put a frame on the other side of the interruption.
-    """
-    handset = call.handset
-    await handset.wait_speech((heard_ms - 50) / 1000)  # the next packet leaves 10 ms later
-    handset.say(EXCUSE_ME)
 
 
 async def test_the_caller_interrupts_after_1240_ms(autojump_clock: MockClock, dialect: Dialect) -> None:
