@@ -251,7 +251,8 @@ async def test_what_was_dropped_on_the_way_is_in_the_record() -> None:
     given.performer.conversation.tools.forgotten = 4
     given.performer.announcer.missed = 5
     progress = Progress(0.0, performer=given.performer)
-    record = make_record(paper_leg(), progress, given.performer.announcer, CallOver(Ending.CALLER_HUNG_UP))
+    progress.over = CallOver(Ending.CALLER_HUNG_UP)
+    record = make_record(paper_leg(), progress, given.performer.announcer)
     dropped = (record.refused_octets, record.late_deltas, record.refused_requests, record.forgotten_tools)
     assert (*dropped, record.observer_missed) == (1, 2, 3, 4, 5)
 

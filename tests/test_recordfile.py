@@ -14,6 +14,7 @@ import attrs
 import pytest
 import trio
 from test_record import NOON, RECORD
+from trio.testing import MockClock
 
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RecordsSettings
@@ -71,7 +72,7 @@ async def test_without_a_folder_nothing_is_kept() -> None:
             assert file is None
 
 
-async def test_times_are_those_of_the_wall_clock_when_the_call_ended(tmp_path: Path) -> None:
+async def test_times_are_those_of_the_wall_clock_when_the_call_ended(mock_clock: MockClock, tmp_path: Path) -> None:
     def wall_clock() -> float:
         return NOON + trio.current_time()
 

@@ -178,6 +178,11 @@ class RtpStream:
         self._keys.press(digits, tone_ms, gap_ms, over.set)
         return over
 
+    @property
+    def sends_digits(self) -> bool:
+        """Whether some of them still wait."""
+        return bool(self._keys.waiting)
+
     def play(self, sound: bytes, repeat: bool = False) -> trio.Event:
         """Play G.711 octets of this call's law in place of silence, again and again if `repeat` is set.
 
@@ -191,6 +196,11 @@ class RtpStream:
         else:
             over.set()
         return over
+
+    @property
+    def plays_sound(self) -> bool:
+        """Whether a sound is being played, or stands still."""
+        return self._sound is not None
 
     def stop_sound(self) -> None:
         """Play no sound any more."""

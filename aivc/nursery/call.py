@@ -119,20 +119,39 @@ async def serve_call(
         prepare,
     )
     announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time(), agent)
-    over = CallOver(Ending.EMBEDDER_CANCELLED)
     with logs.call(leg.call_id):
         logs.event(log, "call.started", caller=leg.caller, dialled=leg.dialled, codec=leg.agreement.codec)
-        async with trio.open_nursery() as finishing, trio.open_nursery() as sockets:
-            try:
-                lines = Lines(sockets, finishing)
-                over = await until_over(partial(join, leg, settings, means, progress, announcer, lines)) or over
-            finally:
-                await say_goodbye(leg, progress.socket, over, settings)
-                record = make_record(leg, progress, announcer, over)
-                log_record(record)
-                announcer.tell(Ended(record))
-                sockets.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as finishing:
+                await hold_call(leg, settings, means, progress, announcer, finishing)
+        finally:  # tools that had to finish are done: the record knows what came of them
+            record = make_record(leg, progress, announcer)
+            log_record(record)
+            announcer.tell(Ended(record))
     return record
+
+
+async def hold_call(
+    leg: Leg,
+    settings: Settings,
+    means: Means,
+    progress: Progress,
+    announcer: Announcer,
+    finishing: trio.Nursery,
+) -> None:
+    """The call from its first to its last message; what became of it is in `progress`."""
+    async with trio.open_nursery() as sockets:
+        try:
+            async with trio.open_nursery() as closing:
+                lines = Lines(sockets, closing, finishing)
+                try:
+                    joined = partial(join, leg, settings, means, progress, announcer, lines)
+                    progress.over = await until_over(joined) or progress.over
+                finally:
+                    await say_goodbye(leg, progress.socket, progress.over, settings)
+        finally:
+            progress.ended_at = trio.current_time()
+            sockets.cancel_scope.cancel()
 
 
 async def loaded_or_rejected(leg: Leg, settings: Settings, load: Callable[[], Loaded]) -> Loaded:
@@ -202,7 +221,7 @@ async def converse(
         Uplink(heard, outbox),
         hold,
         partial(open_next_session, ground),
-        lambda socket: ground.lines.sockets.start_soon(socket.close, openai.close_seconds),
+        lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
@@ -240,8 +259,8 @@ async def open_next_session(ground: Ground) -> Session:
         session = await open_session(
             socket, openai, ground.codec, ground.tools.schemas, ground.settings.tools.mcp, means.wall_clock
         )
-    except BaseException:
-        await socket.close(openai.close_seconds)
+    except BaseException:  # nobody waits for its closing: the caller of a call that is over waits for our BYE
+        ground.lines.closing.start_soon(socket.close, openai.close_seconds)
         raise
     ground.progress.socket = socket
     return session

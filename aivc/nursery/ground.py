@@ -12,6 +12,7 @@ from aivc.media.clock import MediaClock
 from aivc.media.ports import PortPool
 from aivc.media.sounds import Sound
 from aivc.media.stream import RtpStream
+from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts
@@ -43,11 +44,13 @@ class Lines:
     """Nurseries around the call's own.
 
     Args:
-      sockets: of the WebSockets' readers and closing handshakes; cancelled when the call has said goodbye.
+      sockets: of the WebSockets' readers; cancelled when the call has said goodbye, and `closing` is done.
+      closing: of closing handshakes that nobody waits for; each has its own deadline.
       finishing: of tools that may finish after the call.
     """
 
     sockets: trio.Nursery
+    closing: trio.Nursery
     finishing: trio.Nursery
 
 
@@ -60,7 +63,9 @@ class Progress:
     prices: Mapping[str, float] = attrs.field(factory=dict)
     turns: Turns = attrs.field(factory=Turns)
     leaving: Leaving = attrs.field(factory=Leaving)
+    over: CallOver = attrs.field(factory=lambda: CallOver(Ending.EMBEDDER_CANCELLED))  # unless a cause is found
     answered_at: float | None = None
+    ended_at: float = 0.0  # when our goodbye was said
     stream: RtpStream | None = None
     performer: Performer | None = None
     socket: RealtimeSocket | None = None

@@ -60,7 +60,7 @@ class FanOut:
         for observer in (*self._subscriptions, *self.observers):
             try:
                 observer.send_nowait(event)
-            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            except Exception as error:  # the others are told all the same
                 failure = failure or error
         if failure is not None:
             raise failure

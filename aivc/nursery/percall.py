@@ -60,7 +60,9 @@ async def open_client(engine: EngineSettings) -> AsyncIterator[httpx2.AsyncClien
     import httpx2
 
     # As the connection to the model: the system's certificates, and no proxy.
-    async with httpx2.AsyncClient(timeout=None, verify=ssl.create_default_context(), trust_env=False) as client:
+    # As many connections as calls: who waited for one would use up `api_seconds`.
+    context, limits = ssl.create_default_context(), httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+    async with httpx2.AsyncClient(timeout=None, limits=limits, verify=context, trust_env=False) as client:
         yield client
 
 

@@ -52,7 +52,7 @@ TOO_BUSY: Final = '{"error": "too many tools are running; try again"}'
 
 @attrs.define(eq=False)
 class Announcer:
-    """Tells an observer, if there is one, what happens; an observer that does not keep up misses events."""
+    """Tells an observer, if there is one, what happens; one that does not keep up, or fails, misses events."""
 
     call_id: str
     observer: Observer | None
@@ -65,6 +65,10 @@ class Announcer:
             self.observer.send_nowait(CallEvent(self.call_id, trio.current_time(), what))
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             self.missed += 1
+        except Exception as error:  # we may be in the media clock or in a goodbye: a bug in an observer costs no call
+            level = logging.DEBUG if self.missed else logging.ERROR
+            self.missed += 1
+            logs.event(log, "observer.failed", level=level, error=repr(error), exc_info=error)
 
 
 @attrs.define(eq=False)
@@ -132,8 +136,9 @@ class Performer:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether the model has something left to say."""
-        return not self.conversation.responses.idle or not self.playout.drained
+        """Whether the model has something left to say, or keys left to press."""
+        generating = self.connected and not self.conversation.responses.idle  # what a lost session owes never comes
+        return generating or not self.playout.drained or self.stream.sends_digits
 
     async def wait_pause(self) -> None:
         """Until neither side has spoken for a second."""

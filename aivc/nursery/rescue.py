@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import trio
 
+from aivc import logs
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.sounds import Sound
 from aivc.media.stream import RtpStream
@@ -13,6 +15,8 @@ from aivc.nursery.control import refer
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import JITTER_BUFFER
+
+log = logging.getLogger("aivc.call")
 
 MODEL_LOST: Final = frozenset(ending for ending in Ending if ending.name.startswith("REALTIME_"))
 HELD_UP: Final = 30.0  # seconds beyond a sound's length: a caller who holds us hears none of it
@@ -25,6 +29,8 @@ async def rescue(ground: Ground, over: CallOver, prompt: Sound | None, stream: R
     """
     if over.ending not in MODEL_LOST:
         return over
+    # The caller may hang up meanwhile, which is the ending then.
+    logs.event(log, "model.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)
     await excuse(ground.octets(prompt), stream)
     openai, progress = ground.settings.openai, ground.progress
     if openai.transfer_to is None:

@@ -167,8 +167,10 @@ async def replace(talk: Talk, over: CallOver) -> Session:
     """A new session in place of a lost one, before the silence gets too long; else raises the cause of the loss."""
     performer = talk.performer
     patience = SILENCE_BEARABLE + performer.playout.waiting_octets / (1000 * OCTETS_PER_MS)  # what came still plays
+    sounds = bool(talk.hold) and not performer.stream.plays_sound  # the hold sound of a slow tool is not ours to end
     if talk.hold:
         patience = talk.openai.connect_seconds + talk.openai.configure_seconds
+    if sounds:
         performer.stream.play(talk.hold, repeat=True)
     try:
         with trio.fail_after(patience):
@@ -177,7 +179,7 @@ async def replace(talk: Talk, over: CallOver) -> Session:
         why = str(error) or f"not replaced within {patience:.1f} s"
         raise CallOver(over.ending, f"{over.detail}; {why}" if over.detail else why) from None
     finally:
-        if talk.hold:
+        if sounds:
             performer.stream.stop_sound()
 
 

@@ -10,7 +10,6 @@ import trio
 from aivc import logs
 from aivc.media.stream import RtpCounters
 from aivc.nursery.cost import cost
-from aivc.nursery.ending import CallOver
 from aivc.nursery.ground import Progress
 from aivc.nursery.performer import Announcer
 from aivc.nursery.record import CallRecord
@@ -19,7 +18,7 @@ from aivc.sip.leg import Leg
 log = logging.getLogger("aivc.call")
 
 
-def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOver) -> CallRecord:
+def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecord:
     turns, performer = progress.turns, progress.performer
     conversation = performer.conversation if performer else None
     if performer is not None:  # what was not played will never be heard: the transcript must not have it
@@ -29,11 +28,11 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer, over: CallOv
         caller=leg.caller,
         dialled=leg.dialled,
         codec=leg.agreement.codec,
-        ending=over.ending,
-        detail=over.detail,
+        ending=progress.over.ending,
+        detail=progress.over.detail,
         started_at=progress.started_at,
         answered_at=progress.answered_at,
-        ended_at=trio.current_time(),
+        ended_at=progress.ended_at,
         rtp=progress.stream.statistics() if progress.stream is not None else RtpCounters(),
         latencies=tuple(turns.latencies),
         cuts=tuple(turns.cuts),

@@ -22,6 +22,7 @@ from aivc.realtime.effects import (
 Line = TypeVar("Line")
 MOST_LINES: Final = 1000  # of each kind kept for the record: more turns than an hour of talk has
 MOST_CODES: Final = 100  # error codes that are told apart: the model's side may invent more of them
+LONGEST_CODE: Final = 100  # characters
 OTHER_CODES: Final = "others"
 
 
@@ -98,6 +99,7 @@ class Turns:
         self.errors_by_kind[ending] += 1
 
     def _count_error(self, code: str) -> None:
+        code = code[:LONGEST_CODE]
         known = code in self.errors or len(self.errors) < MOST_CODES
         self.errors[code if known else OTHER_CODES] += 1
 

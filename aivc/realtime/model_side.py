@@ -133,7 +133,7 @@ class ModelSide:
             m.tools.sent(event_id, output)
             m.history.tool_answered(output.call_id, output.output)
             wanted.append(Send(events.SendToolOutput(event_id, output.call_id, output.output)))
-        choice = "none" if m.tools.is_last_round() else None
+        choice: events.ToolChoice | None = "none" if m.tools.is_last_round() else None
         return wanted + m.request(ResponseRequest(None, choice, "tools"), now)
 
     def expire(self, now: float) -> list[Effect]:

@@ -1,4 +1,4 @@
-"""`interruption = "confirm"`: a cough makes the model pause and takes nothing away; who really speaks is listened to."""
+"""`interruption = "confirm"`: a cough makes the model pause and takes nothing away; who speaks is listened to."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_who_really_speaks_is_listened_to_and_the_model_knows_what_was_hea
         (truncation,) = corrections(session)
         assert (truncation["item_id"], truncation["audio_end_ms"]) == (session.items[0].id, 800)
         (ended,) = times_sent(session, "input_audio_buffer.committed")
-        first, answer = times_received(session, "response.create")
+        _, answer = times_received(session, "response.create")
         assert answer == pytest.approx(ended, abs=0.001)
         assert requests(session)[1] is None
         (first_response, _) = session.sent("response.created")
@@ -329,7 +329,7 @@ async def test_the_loss_of_the_session_during_the_pause_ends_the_pause(
             resumed_at = trio.current_time()
             await call.handset.wait_silence(1.0)
         assert call.handset.speech_heard() == LONG
-        ((last, following),) = pauses(call)
+        ((_, following),) = pauses(call)
         assert resumed_at <= following <= resumed_at + FRAME
         assert corrections(second) == []
     assert (world.record.sessions, world.record.cuts) == (2, ())

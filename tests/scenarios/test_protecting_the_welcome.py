@@ -129,29 +129,27 @@ async def test_a_welcome_that_fails_twice_holds_nobody_back(autojump_clock: Mock
 
 async def test_a_welcome_that_is_refused_holds_nobody_back(autojump_clock: MockClock, dialect: Dialect) -> None:
     refusing = Faults(no_response_to_create=True)
-    async with open_world(TALK, settings=PROTECTED, dialect=dialect, faults=refusing) as world:
-        async with world.dial() as call:
-            asked = await world.session.wait_received("response.create")
-            error = {"type": "invalid_request_error", "code": "invalid_value", "message": "No.", "param": None}
-            world.session.send({"type": "error", "error": {**error, "event_id": asked["event_id"]}})
-            await trio.sleep(PACKET)
-            await check_is_heard(world.session, call, trio.current_time())
+    world_of = open_world(TALK, settings=PROTECTED, dialect=dialect, faults=refusing)
+    async with world_of as world, world.dial() as call:
+        asked = await world.session.wait_received("response.create")
+        error = {"type": "invalid_request_error", "code": "invalid_value", "message": "No.", "param": None}
+        world.session.send({"type": "error", "error": {**error, "event_id": asked["event_id"]}})
+        await trio.sleep(PACKET)
+        await check_is_heard(world.session, call, trio.current_time())
     assert world.record.realtime_errors == {"invalid_value": 1}
 
 
 async def test_a_welcome_that_never_comes_holds_nobody_back_for_long(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
-    deaf = Faults(no_response_to_create=True)
-    settings = changed(PROTECTED, openai={"answer_seconds": 0.0})
-    async with open_world(TALK, settings=settings, dialect=dialect, faults=deaf) as world:
-        async with world.dial() as call:
-            answered_at = trio.current_time()
-            await trio.sleep(8.0)
-            assert len(requests(world.session)) == 2  # asked for once more
-            assert times_sent(world.session, STARTED) == []
-            await trio.sleep(answered_at + 10.0 - trio.current_time())  # and not answered either
-            await check_is_heard(world.session, call, trio.current_time())
+    deaf, settings = Faults(no_response_to_create=True), changed(PROTECTED, openai={"answer_seconds": 0.0})
+    async with open_world(TALK, settings=settings, dialect=dialect, faults=deaf) as world, world.dial() as call:
+        answered_at = trio.current_time()
+        await trio.sleep(8.0)
+        assert len(requests(world.session)) == 2  # asked for once more
+        assert times_sent(world.session, STARTED) == []
+        await trio.sleep(answered_at + 10.0 - trio.current_time())  # and not answered either
+        await check_is_heard(world.session, call, trio.current_time())
     assert world.record.realtime_errors == {"response_timeout": 2}
 
 

@@ -1,4 +1,4 @@
-"""One speaks at a time: requests that cross the caller's words, responses that fail, servers that tell less or wrongly."""
+"""One speaks at a time: requests that cross the caller's words, responses that fail, servers that tell less."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from aivc import Ending, Tool, tool
-from aivc.realtime.errors import CODES, ErrorKind
+from aivc.realtime.errors import ErrorKind
 from aivc.testing import (
     CallTool,
     Context,
@@ -19,7 +19,6 @@ from aivc.testing import (
     Faults,
     Latency,
     Part,
-    PhoneCall,
     Say,
     Script,
     Session,
@@ -43,7 +42,8 @@ from scenarios.barge_in import (
     times_sent,
 )
 from scenarios.conftest import Dialect
-from scenarios.world import World, changed, open_world
+from scenarios.patience import hear_out
+from scenarios.world import changed, open_world
 
 CREATE: Final = "response.create"
 STARTED: Final = "input_audio_buffer.speech_started"
@@ -52,13 +52,6 @@ WORDS: Final = speech(1.2, seed=5)
 RESULT: Final = speech(0.6, pitch_hz=210.0, seed=32)
 YES: Final = speech(0.4, pitch_hz=210.0, seed=33)
 ACTIVE: Final = "conversation_already_has_active_response"
-
-
-async def hear_out(call: PhoneCall, times: int = 1) -> None:
-    """Listen until the model has said something, so many times."""
-    for _ in range(times):
-        await call.handset.wait_speech()
-        await call.handset.wait_silence(0.5)
 
 
 def looking_up(seconds: float) -> Tool:
@@ -83,9 +76,7 @@ def knowing() -> Script:
 
 
 def outputs_received(session: Session) -> int:
-    return len(
-        session.received(lambda event: event.get("item", {}).get("type") == "function_call_output")  # type: ignore[no-any-return]
-    )
+    return len(session.received(lambda event: event.get("item", {}).get("type") == "function_call_output"))
 
 
 # Requests and words cross
@@ -110,7 +101,7 @@ async def test_a_response_that_was_asked_for_when_the_caller_had_begun_to_speak_
             await call.handset.wait_silence(2.0)
         crossing, began = times_received(session, CREATE)[1], times_sent(session, STARTED)[0]
         assert began <= crossing <= began + 0.15
-        (first, crossed, *_) = session.sent("response.created")
+        (_, crossed, *_) = session.sent("response.created")
         assert [event["response_id"] for event in session.received("response.cancel")] == [crossed["response"]["id"]]
         answered = call.handset.speech_heard().removeprefix(SHORT)
         assert answered in (RESULT, YES)  # one answer, after the words
@@ -336,7 +327,7 @@ async def test_each_item_of_a_response_is_corrected_for_itself(
             await interrupt_when_heard(call, heard_ms)
             await call.handset.wait_silence(1.5)
         items = [event["item"]["id"] for event in world.session.sent("response.output_item.added")][:3]
-        expected = []
+        expected: list[tuple[str, str, int | None]] = []
         for item_id, begins_ms, ends_ms in zip(items, (0, 500, 1100), (500, 1100, 4100), strict=True):
             if heard_ms <= begins_ms:
                 expected.append((DELETE, item_id, None))
@@ -390,54 +381,3 @@ async def test_a_server_that_obeys_no_cancellation_is_not_heard_any_more(
         assert call.handset.speech_heard() == LONG[: 800 * OCTETS_PER_MS] + YES
         assert len(requests(world.session)) == 2  # the server was busy when the turn ended, so we ask
     assert world.record.late_deltas > 0
-
-
-# Errors of every code
-
-
-async def complain(world: World, call: PhoneCall, code: str) -> None:
-    """An error about nothing that we sent, in the middle of a talk."""
-    await hear_out(call)
-    error = {"type": "invalid_request_error", "code": code, "message": "No.", "param": None, "event_id": None}
-    world.session.send({"type": "error", "error": error})
-
-
-FATAL: Final = CODES[ErrorKind.FATAL]
-OTHERS: Final = [(kind, code) for kind, codes in CODES.items() if kind is not ErrorKind.FATAL for code in codes]
-OTHERS_TOO: Final = [*OTHERS, (ErrorKind.OTHER, "never_heard_of"), (ErrorKind.BENIGN, "item_truncate_anything")]
-TALK: Final = scripted([[Say("Hello.", audio=SHORT)], [Say("Yes?", audio=YES)]])
-each_dialect = pytest.mark.parametrize("any_schedule", [0, 1], indirect=True)
-
-
-@each_dialect
-@pytest.mark.parametrize(("kind", "code"), OTHERS_TOO, ids=[code for _, code in OTHERS_TOO])
-async def test_an_error_that_is_not_fatal_disturbs_nobody_and_is_counted(
-    autojump_clock: MockClock, dialect: Dialect, kind: ErrorKind, code: str
-) -> None:
-    async with open_world(TALK, dialect=dialect) as world:
-        async with world.dial() as call:
-            await complain(world, call, code)
-            call.handset.say(WORDS)
-            await hear_out(call)
-            await call.handset.wait_silence(1.0)
-        assert call.handset.speech_heard() == SHORT + YES
-        assert len(requests(world.session)) == 1
-    assert world.record.ending is Ending.CALLER_HUNG_UP
-    assert world.record.realtime_errors == {code: 1}
-    assert world.record.errors_by_kind == {kind.value: 1}
-
-
-@each_dialect
-@pytest.mark.parametrize("code", FATAL)
-async def test_an_error_that_is_fatal_ends_the_call_and_is_counted(
-    autojump_clock: MockClock, dialect: Dialect, code: str
-) -> None:
-    async with open_world(TALK, settings=changed(openai={"reconnect": False}), dialect=dialect) as world:
-        async with world.dial() as call:
-            await complain(world, call, code)
-            told_at = trio.current_time()
-            assert await call.wait_hung_up() - told_at < 0.1
-    expired = code == "session_expired"
-    assert world.record.ending is (Ending.REALTIME_EXPIRED if expired else Ending.REALTIME_FATAL)
-    assert world.record.realtime_errors == {code: 1}
-    assert world.record.errors_by_kind == {ErrorKind.FATAL.value: 1}
