@@ -78,7 +78,8 @@ def ground_of(leg: PaperLeg, given: Parts, settings: Settings, nursery: trio.Nur
     means = Means(
         open_realtime, None, TaskClock(), PortPool(settings.rtp), trio.Event(), Prompts(), time.time, prepare=None
     )
-    return Ground(leg, settings, means, ToolRegistry(), Lines(nursery, nursery), progress, performer.announcer)
+    lines = Lines(sockets=nursery, closing=nursery, finishing=nursery)
+    return Ground(leg, settings, means, ToolRegistry(), lines, progress, performer.announcer)
 
 
 async def test_without_a_sound_and_a_place_to_go_nothing_is_done(autojump_clock: MockClock) -> None:
@@ -133,3 +134,14 @@ async def test_a_transfer_that_fails_leaves_the_first_cause(
     assert call.over is LOST
     assert call.seconds == pytest.approx(0.0 if outcome else 7.0 + BYE_BEHIND)
     assert len(call.given.performer.turns.transfers) == 1
+
+
+async def test_a_call_that_had_its_farewell_needs_no_excuse(autojump_clock: MockClock) -> None:
+    leg, given = paper_leg(), parts()
+    given.performer.leaving.ask(Ending.REALTIME_EXPIRED)
+    expired = CallOver(Ending.REALTIME_EXPIRED)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            ground = ground_of(leg, given, Settings(openai=OpenAISettings(transfer_to=DESK)), nursery)
+            assert await rescue(ground, expired, SORRY, given.performer.stream) is expired
+    assert leg.did == []

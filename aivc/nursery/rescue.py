@@ -25,9 +25,9 @@ HELD_UP: Final = 30.0  # seconds beyond a sound's length: a caller who holds us 
 async def rescue(ground: Ground, over: CallOver, prompt: Sound | None, stream: RtpStream) -> CallOver:
     """Play `prompt`, then transfer the call to `openai.transfer_to`; both are optional. Returns the cause that counts.
 
-    A cause other than the loss of the model is returned as it is.
+    Another cause than the loss of the model is returned as it is, and so is one after a farewell.
     """
-    if over.ending not in MODEL_LOST:
+    if over.ending not in MODEL_LOST or ground.progress.leaving.ending is not None:
         return over
     # The caller may hang up meanwhile, which is the ending then.
     logs.event(log, "model.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)

@@ -108,6 +108,8 @@ class ModelSide:
                 wanted.append(effects.GiveUp(code, message))
             case ErrorKind.ACTIVE_RESPONSE:
                 m.responses.already_active(event.event_id, now)
+                if m.responses.active_id is not None and not m.greeting.holds:
+                    m.responses.withdraw("welcome", "idle")  # the model speaks already: nobody needs to be greeted
             case ErrorKind.TOOL:
                 m.tools.refused(event.event_id)
             case ErrorKind.BENIGN:

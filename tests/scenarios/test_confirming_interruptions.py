@@ -347,6 +347,7 @@ async def test_a_server_that_never_commits_deletes_no_cough_and_answers_the_word
             call.handset.say(WORDS)
             await call.handset.wait_silence(2.5)
         assert call.handset.speech_heard().endswith(SHORT)
+        assert deleted(world.session) == []
         assert len(requests(world.session)) == 2
     assert world.record.false_interruptions == 1
 

@@ -208,7 +208,7 @@ async def test_keys_during_the_welcome_are_told_but_do_not_cut_it(autojump_clock
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
-async def test_a_welcome_with_a_tool_call_listens_while_the_tool_runs(
+async def test_a_welcome_that_ends_the_call_is_heard_before_the_bye(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
     script = scripted([[Say("Welcome.", audio=SHORT), CallTool("terminate_call")]])
