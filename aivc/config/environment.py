@@ -14,6 +14,8 @@ OTHER_VARIABLES = (  # read by the test suite
     "AIVC_PJSUA2_PYTHON",
     "AIVC_OPENAI_PYTHON",
     "AIVC_LITELLM_PYTHON",
+    "AIVC_SPEECH_TO_SPEECH_PYTHON",
+    "AIVC_AIMOCK",
 )
 
 

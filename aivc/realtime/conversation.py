@@ -192,7 +192,7 @@ class Conversation:
                 return self._model.audio(event, now)
             case events.AudioDone():
                 return self._model.audio_done(event, now)
-            case events.TranscriptDelta() | events.TranscriptDone() | events.FunctionCall():
+            case events.TranscriptDelta() | events.TranscriptDone() | events.TextDone() | events.FunctionCall():
                 self._machines.alive(event.response_id, now)
                 return self._words(event)
             case events.ResponseDone():
@@ -209,7 +209,9 @@ class Conversation:
             case _:
                 assert_never(event)
 
-    def _words(self, event: events.TranscriptDelta | events.TranscriptDone | events.FunctionCall) -> list[Effect]:
+    def _words(
+        self, event: events.TranscriptDelta | events.TranscriptDone | events.TextDone | events.FunctionCall
+    ) -> list[Effect]:
         match event:
             case events.TranscriptDelta():
                 self.history.transcript_delta(event.item_id, event.delta)
@@ -217,6 +219,8 @@ class Conversation:
             case events.TranscriptDone():
                 self.history.transcript_done(event.item_id, event.transcript)
                 return [effects.ModelSaid(event.item_id, event.transcript)]
+            case events.TextDone():
+                return self._model.wrote(event)
             case events.FunctionCall():
                 return self._model.called(event)
 

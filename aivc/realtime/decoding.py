@@ -263,6 +263,7 @@ GA_READERS: dict[str, Reader] = COMMON | {
     "response.output_audio.done": flat(events.AudioDone),
     "response.output_audio_transcript.delta": flat(events.TranscriptDelta),
     "response.output_audio_transcript.done": flat(events.TranscriptDone),
+    "response.output_text.done": flat(events.TextDone),
     "mcp_list_tools.failed": mcp_failure("mcp_list_tools_failed"),
     "response.mcp_call.failed": mcp_failure("mcp_call_failed"),
 }
@@ -272,6 +273,7 @@ BETA_READERS: dict[str, Reader] = COMMON | {
     "response.audio.done": flat(events.AudioDone),
     "response.audio_transcript.delta": flat(events.TranscriptDelta),
     "response.audio_transcript.done": flat(events.TranscriptDone),
+    "response.text.done": flat(events.TextDone),
 }
 
 

@@ -249,6 +249,15 @@ class TranscriptDone:
 
 
 @attrs.frozen
+class TextDone:
+    """`response.output_text.done`: an answer in writing, which no caller hears; we never ask for one."""
+
+    response_id: str
+    item_id: str
+    text: str
+
+
+@attrs.frozen
 class FunctionCall:
     """A `function_call` item of `response.output_item.done`, or of `response.done`'s output."""
 
@@ -318,6 +327,7 @@ ServerEvent = (
     | AudioDone
     | TranscriptDelta
     | TranscriptDone
+    | TextDone
     | FunctionCall
     | ResponseDone
     | ErrorEvent

@@ -54,6 +54,7 @@ class Model:
     heard_ms: int | None = None
     interrupted: bool = False
     audio_done: bool = False
+    written: bool = False  # in place of any audio
     _frozen: bool = False  # the words are those of the audio that was there when it was cut
 
     @property
@@ -73,8 +74,10 @@ class Model:
         self.heard_ms, self.interrupted, self._frozen = min(heard_ms, self.received_ms), True, True
 
     def utterance(self) -> Utterance | None:
-        """What was heard, or will be if nobody interrupts; None if nothing."""
+        """What was heard, or will be if nobody interrupts, or was only written; None if nothing."""
         heard_ms = self.received_ms if self.heard_ms is None else self.heard_ms
+        if self.written and not self.received_octets:
+            return Utterance(self.item_id, "model", self.text, 0, 0)
         if heard_ms <= 0:
             return None
         text = heard_part(self.text, heard_ms, self.received_ms) if self.interrupted else self.text
@@ -156,6 +159,14 @@ class History:
     def transcript_done(self, item_id: str, text: str) -> None:
         if (item := self._model(item_id)) is not None:
             item.complete(text)
+
+    def written(self, item_id: str, text: str) -> bool:
+        """Keep an answer in writing; False if there is none, or the item is spoken."""
+        if not text or (item := self._model(item_id)) is None or item.received_octets:
+            return False
+        item.complete(text)
+        item.written = True
+        return True
 
     def drained(self) -> None:
         """All that was received is heard."""

@@ -21,6 +21,7 @@ class ModelSide:
 
     machines: Machines
     dropped_deltas: int = attrs.field(default=0, init=False)  # audio of interrupted responses
+    _has_written: bool = attrs.field(default=False, init=False)  # an answer in writing, of which we have warned
 
     def audio(self, event: events.AudioDelta, now: float) -> list[Effect]:
         m = self.machines
@@ -49,6 +50,16 @@ class ModelSide:
         m.alive(event.response_id, now)
         m.history.audio_done(event.item_id)
         return [effects.ItemAudioDone(event.item_id)]
+
+    def wrote(self, event: events.TextDone) -> list[Effect]:
+        """Note an answer in writing, and warn of the first: the caller hears nothing."""
+        m = self.machines
+        if m.items.is_muted(event.response_id) or not m.history.written(event.item_id, event.text):
+            return []
+        kind = ErrorKind.BENIGN if self._has_written else ErrorKind.OTHER
+        self._has_written = True
+        message = "the model answered in writing, which the caller does not hear"
+        return [effects.ModelSaid(event.item_id, event.text), RealtimeError("text_only", message, kind)]
 
     def created(self, event: events.ResponseCreated, now: float) -> list[Effect]:
         """A response began, ours or the server's; one of ours that would talk the caller down is turned away."""
@@ -108,8 +119,6 @@ class ModelSide:
                 wanted.append(effects.GiveUp(code, message))
             case ErrorKind.ACTIVE_RESPONSE:
                 m.responses.already_active(event.event_id, now)
-                if m.responses.active_id is not None and not m.greeting.holds:
-                    m.responses.withdraw("welcome", "idle")  # the model speaks already: nobody needs to be greeted
             case ErrorKind.TOOL:
                 m.tools.refused(event.event_id)
             case ErrorKind.BENIGN:

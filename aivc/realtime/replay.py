@@ -52,7 +52,7 @@ def piece_of(entry: Entry, tools: OpenCalls, new_event_id: Callable[[], str]) ->
     if isinstance(entry, ToolUse):
         return tool_piece(entry, tools, new_event_id)
     said = entry.utterance()
-    if said is None or not said.text:
+    if said is None or not said.text or said.heard_ms == 0:  # what was only written, nobody has heard
         return None
     return Piece((message(said, new_event_id()),), len(said.text.encode()))
 
