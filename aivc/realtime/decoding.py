@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import attrs
 import cattrs
 
 from aivc.realtime import events
@@ -135,6 +136,14 @@ def output_item_done(fields: Json) -> ServerEvent:
     return function_call(item, exact_text(fields["response_id"], str))
 
 
+def arguments_done(fields: Json) -> ServerEvent:
+    """Some servers announce a call in no other way, and then with its name."""
+    if not (isinstance(fields.get("name"), str) and isinstance(fields.get("call_id"), str)):
+        return events.Unknown("response.function_call_arguments.done")
+    call = function_call({**fields, "id": fields.get("item_id")}, exact_text(fields["response_id"], str))
+    return attrs.evolve(call, status="completed", confirmed=False)
+
+
 def function_call(item: Json, response_id: str) -> events.FunctionCall:
     return events.FunctionCall(
         response_id,
@@ -255,6 +264,7 @@ COMMON: dict[str, Reader] = {
     "conversation.item.input_audio_transcription.failed": transcription_failed,
     "response.created": response_created,
     "response.output_item.done": output_item_done,
+    "response.function_call_arguments.done": arguments_done,
     "response.done": response_done,
 }
 GA_READERS: dict[str, Reader] = COMMON | {

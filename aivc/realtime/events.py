@@ -259,7 +259,10 @@ class TextDone:
 
 @attrs.frozen
 class FunctionCall:
-    """A `function_call` item of `response.output_item.done`, or of `response.done`'s output."""
+    """A `function_call` item of `response.output_item.done`, or of `response.done`'s output.
+
+    Or `response.function_call_arguments.done`, which comes of a call that was cut short, too: it is not `confirmed`.
+    """
 
     response_id: str
     item_id: str
@@ -267,6 +270,7 @@ class FunctionCall:
     name: str
     arguments: str  # JSON text, written by the model: may be anything
     status: str = "completed"  # of the item; an incomplete one may lack arguments
+    confirmed: bool = True
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from aivc.realtime import effects, events
 from aivc.realtime.effects import Effect, RealtimeError, Send
 from aivc.realtime.errors import ErrorKind, classify, is_retryable
 from aivc.realtime.machines import Machines, hang_up
+from aivc.realtime.mislabelled import SampleFormat
 from aivc.realtime.refusals import printable
 from aivc.realtime.sequencer import ResponseRequest
 from aivc.realtime.toolcalls import ToolOutput
@@ -21,6 +22,7 @@ class ModelSide:
 
     machines: Machines
     dropped_deltas: int = attrs.field(default=0, init=False)  # audio of interrupted responses
+    _format: SampleFormat = attrs.field(factory=SampleFormat, init=False)
     _has_written: bool = attrs.field(default=False, init=False)  # an answer in writing, of which we have warned
 
     def audio(self, event: events.AudioDelta, now: float) -> list[Effect]:
@@ -40,7 +42,7 @@ class ModelSide:
         m.items.audio_came(event)
         m.history.audio(event)
         m.playing = True
-        return [effects.Play(event.response_id, event.item_id, event.audio)]
+        return [effects.Play(event.response_id, event.item_id, event.audio), *self._judge(event.audio)]
 
     def audio_done(self, event: events.AudioDone, now: float) -> list[Effect]:
         m = self.machines
@@ -99,6 +101,8 @@ class ModelSide:
             m.history.audio_done(item_id)
             wanted.append(effects.ItemAudioDone(item_id))
         for call in event.function_calls:
+            wanted += self.called(call)
+        for call in m.tools.take_unconfirmed(response_id) if event.status == "completed" else []:
             wanted += self.called(call)
         wanted.append(effects.ResponseFinished(response_id, event.status, event.reason, event.error_code, event.usage))
         request = m.responses.request_of(response_id)
@@ -160,6 +164,12 @@ class ModelSide:
         if now >= m.watch.deadline:
             wanted += self._silent(now)
         return wanted
+
+    def _judge(self, audio: bytes) -> list[Effect]:
+        if not self._format.is_found_wrong(audio):
+            return []
+        message = "the server agreed to G.711 and seems to send 16-bit samples, which the caller hears as noise"
+        return [RealtimeError("not_g711", message, ErrorKind.OTHER)]
 
     def _turn_away(self, response_id: str, request: ResponseRequest, now: float) -> list[Effect]:
         """Cancel a response that crossed the caller's words; the answer to those covers it, if there is one."""

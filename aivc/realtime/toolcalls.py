@@ -1,6 +1,6 @@
 """Which tool calls were announced, which are finished, and when their outputs may go back.
 
-One call is announced up to three times and runs once. An output sent before its response is done can be refused
+One call is announced up to four times and runs once. An output sent before its response is done can be refused
 (`invalid_tool_call_id`), and one that is never sent leaves the model waiting. The calls of one response are answered
 together: every output, then one new response.
 """
@@ -48,6 +48,7 @@ class ToolLedger:
     _rounds: int = attrs.field(default=0, init=False)  # since the caller's last word
     _sent: Recent[ToolOutput] = attrs.field(factory=Recent, init=False)  # by event id
     _again: list[ToolOutput] = attrs.field(factory=list, init=False)  # refused as too early
+    _unconfirmed: Recent[FunctionCall] = attrs.field(factory=Recent, init=False)  # by call id
     _seen: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _open: OrderedDict[str, CallsOfResponse] = attrs.field(factory=OrderedDict, init=False)
 
@@ -57,6 +58,10 @@ class ToolLedger:
         Args:
             over: its response is over already; nothing else would ever say so.
         """
+        if not call.confirmed:
+            self._unconfirmed.add(call.call_id, call)
+            return False
+        self._unconfirmed.take(call.call_id)
         if call.status != "completed" or call.call_id in self._seen:
             return False
         self._seen[call.call_id] = None
@@ -67,6 +72,13 @@ class ToolLedger:
             self._open.popitem(last=False)
             self.forgotten += 1
         return True
+
+    def take_unconfirmed(self, response_id: str) -> list[FunctionCall]:
+        """Return, once and as confirmed, the calls of a completed response that were announced in no other way."""
+        calls = [call for _, call in self._unconfirmed.items() if call.response_id == response_id]
+        for call in calls:
+            self._unconfirmed.take(call.call_id)
+        return [attrs.evolve(call, confirmed=True) for call in calls]
 
     def finish(self, call_id: str, output: str) -> list[ToolOutput]:
         """Note a tool's output; return what may be sent now. A call that is not open changes nothing."""

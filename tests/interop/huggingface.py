@@ -49,7 +49,9 @@ class Server:
 
     async def wait_reports(self, count: int) -> list[dict[str, Any]]:
         """What it said of its sessions, each at its end, when so many have ended."""
-        return await self.program.wait_until(lambda output: reports if len(reports := reports_in(output)) >= count else None)
+        return await self.program.wait_until(
+            lambda output: reports if len(reports := reports_in(output)) >= count else None
+        )
 
 
 def reports_in(output: str) -> list[dict[str, Any]]:

@@ -27,10 +27,10 @@ from queue import Queue
 from threading import Event, Thread
 from typing import Any
 
+import uvicorn  # type: ignore[import-not-found, unused-ignore]
 from openai.types.realtime import (  # type: ignore[import-not-found, unused-ignore]
     RealtimeConversationItemFunctionCall,
 )
-import uvicorn  # type: ignore[import-not-found, unused-ignore]
 from speech_to_speech.api.openai_realtime.pipeline_unit import (  # type: ignore[import-not-found, unused-ignore]
     PipelineUnit,
 )
@@ -63,6 +63,7 @@ LOUD = 0x40  # mu-law magnitude of a voice, of 0x7F
 LOUD_SHARE = 0.05  # of the octets of a block, when somebody speaks
 PAUSE_BLOCKS = 5  # of 128 ms, after a turn
 PCM_SAMPLES_PER_OCTET = 2
+VOLUME = 0.7
 
 
 class Pipeline:
@@ -167,7 +168,7 @@ class Answer:
         """Words and audio, faster than real time, until the caller interrupts."""
         octets = (self.pipeline.folder / f"{recording}.ulaw").read_bytes()
         if self.pipeline.scene == "pcm":
-            octets = b"".join(octet.to_bytes(2, "little") * PCM_SAMPLES_PER_OCTET for octet in octets)
+            octets = b"".join(sample_of(octet) * PCM_SAMPLES_PER_OCTET for octet in octets)
         self.put(AssistantOutputEvent(parts=[AssistantTextPart(text=text)], **self.marks))
         for at in range(0, len(octets), PIECE_OCTETS):
             if self.scope.is_stale(self.generation):
@@ -187,6 +188,13 @@ class Answer:
         self.pipeline.tell(ResponseGenerationDoneEvent(call_ids=self.call_ids, **self.marks))
         self.put(AssistantResponseDoneEvent(**self.marks))
         self.put(AudioOutput(audio=AUDIO_RESPONSE_DONE, **self.marks))
+
+
+def sample_of(octet: int) -> bytes:
+    """ITU-T G.711, mu-law, at less than full volume."""
+    inverted = ~octet & 0xFF
+    magnitude = (((inverted & 0x0F) << 3) + 0x84 << ((inverted & 0x70) >> 4)) - 0x84
+    return round(VOLUME * (-magnitude if inverted & 0x80 else magnitude)).to_bytes(2, "little", signed=True)
 
 
 def is_loud(block: bytes) -> bool:
