@@ -1,7 +1,7 @@
-"""Hugging Face's server (PyPI: speech-to-speech); AIVC_SPEECH_TO_SPEECH_PYTHON names an interpreter that has it.
+"""Hugging Face's server (PyPI: speech-to-speech, 1.1.0); AIVC_SPEECH_TO_SPEECH_PYTHON names an interpreter that has it.
 
 Its models need not be there: `pip install --no-deps speech-to-speech`, and beside it fastapi, httpx, jsonschema, nltk,
-numpy, openai, scipy, uvicorn and websockets.
+numpy, openai 2.28, rich, scipy, soxr, uvicorn and websockets.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from interop.program import Program, open_program
 VARIABLE = "AIVC_SPEECH_TO_SPEECH_PYTHON"
 SERVER = Path(__file__).with_name("huggingface_server.py")
 IMPORT_SECONDS = 60.0
+IMPORTS = (
+    "import uvicorn, speech_to_speech.api.openai_realtime.websocket_router; "
+    "from speech_to_speech.pipeline.events import ResponseGenerationDoneEvent"
+)
 
 Scene = Literal["talk", "pcm", "closes"]
 
@@ -33,8 +37,7 @@ def missing() -> str | None:
     if python is None:
         return f"{VARIABLE} names no Python interpreter that has speech-to-speech (PyPI)"
     try:
-        module = "speech_to_speech.api.openai_realtime.websocket_router"
-        subprocess.run([python, "-c", f"import uvicorn, {module}"], check=True, timeout=IMPORT_SECONDS)
+        subprocess.run([python, "-c", IMPORTS], check=True, timeout=IMPORT_SECONDS, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError) as error:
         return f"{VARIABLE}: {error}"
     return None
