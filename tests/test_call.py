@@ -251,10 +251,10 @@ async def test_what_was_dropped_on_the_way_is_in_the_record() -> None:
     given.performer.conversation.tools.forgotten = 4
     given.performer.announcer.missed = 5
     progress = Progress(0.0, performer=given.performer)
-    progress.over = CallOver(Ending.CALLER_HUNG_UP)
+    progress.over, progress.turns.dropped_keys = CallOver(Ending.CALLER_HUNG_UP), 6
     record = make_record(paper_leg(), progress, given.performer.announcer)
     dropped = (record.refused_octets, record.late_deltas, record.refused_requests, record.forgotten_tools)
-    assert (*dropped, record.observer_missed) == (1, 2, 3, 4, 5)
+    assert (*dropped, record.observer_missed, record.dropped_keys) == (1, 2, 3, 4, 5, 6)
 
 
 def test_event_ids_are_never_repeated() -> None:

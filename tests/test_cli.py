@@ -162,6 +162,13 @@ def test_check_does_not_show_a_token_in_a_url() -> None:
     assert '"wss://realtime.example/v1/realtime?***"' in result.output
 
 
+def test_check_does_not_show_a_password_in_a_url() -> None:
+    result = invoke("check", **KEY, API_URL="https://tom:pa55word@engine.example:8080/calls?token=abc123")
+    assert result.exit_code == 0
+    assert '"https://***@engine.example:8080/calls?***"' in result.output
+    assert "pa55word" not in result.output
+
+
 def test_check_finds_a_tool_file_that_cannot_be_imported(tmp_path: Path) -> None:
     file = tmp_path / "tools.py"
     file.write_text("raise RuntimeError('broken')")

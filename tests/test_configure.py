@@ -7,6 +7,7 @@ import json
 import logging
 import socket as stdlib_socket
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,8 +19,9 @@ from realtime_pair import KEY, SETTINGS, answer, connected, say, session
 from trio.testing import MockClock
 from trio_websocket import WebSocketRequest, serve_websocket
 
-from aivc.config.settings import Secret
+from aivc.config.settings import McpServer, Secret
 from aivc.realtime.connection import (
+    CONFIGURE_EVENT,
     RealtimeRefused,
     configure,
     open_realtime,
@@ -78,6 +80,30 @@ async def test_an_error_that_is_followed_by_a_close_before_our_update_is_still_r
             with pytest.raises(RealtimeRefused) as caught:
                 await configure(pair.client, GA, SETTINGS, "PCMU", ())
     assert (caught.value.code, caught.value.retryable) == ("session_limit_reached", True)
+
+
+async def refusal_of(error: Mapping[str, object], *mcp: McpServer) -> RealtimeRefused:
+    """Our session.update is answered by this error."""
+    with trio.fail_after(60):
+        async with connected() as pair:
+            await say(pair.server, "session.created", session={})
+            await say(pair.server, "error", error=error)
+            with pytest.raises(RealtimeRefused) as caught:
+                await configure(pair.client, GA, SETTINGS, "PCMU", (), mcp)
+    return caught.value
+
+
+async def test_a_refusal_that_repeats_a_secret_of_an_mcp_server_is_told_without_it(autojump_clock: MockClock) -> None:
+    mcp = McpServer(server_label="cal", server_url="https://mcp.test/", authorization=Secret("cal_9f8e7d6c5b4a"))
+    error = {"type": "invalid_request_error", "code": "invalid_mcp", "message": "bad token 'cal_9f8e7d6c5b4a'"}
+    assert "bad token '***'" in str(await refusal_of(error, mcp))
+
+
+async def test_an_error_about_our_update_is_a_refusal_whatever_its_code(autojump_clock: MockClock) -> None:
+    """An mcp_ error is none otherwise: there may be other tools."""
+    error = {"type": "invalid_request_error", "code": "mcp_unauthorized", "message": "no"}
+    assert (await refusal_of(error)).code == "timeout"
+    assert (await refusal_of(error | {"event_id": CONFIGURE_EVENT})).code == "mcp_unauthorized"
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from aivc.nursery.causes import until_over
 from aivc.nursery.control import BYE_BEHIND, Control, own_uri, refer
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
-from aivc.nursery.keys import KEYS, Pressed
+from aivc.nursery.keys import KEYS, Keypad, Pressed
 from aivc.nursery.leaving import JITTER_BUFFER
 from aivc.nursery.record import TransferBegan, TransferOver, TransferRun
 from aivc.nursery.watch import watch_leg
 from aivc.realtime.effects import Play
-from aivc.realtime.events import CreateResponse, ResponseCreated, SendRaw
+from aivc.realtime.events import CreateResponse, ResponseCreated, ResponseDone, SendRaw
 from aivc.realtime.toolcontext import DigitsFailed, TransferFailed
 from aivc.sip.leg import HungUp, ReferOutcome
 
@@ -100,6 +100,20 @@ async def test_a_tool_that_hangs_up_wishes_for_the_end() -> None:
     some = hands()
     some.control.hang_up()
     assert some.control.leaving.ending is Ending.MODEL_HUNG_UP
+
+
+async def test_a_tool_that_hangs_up_and_interrupts_still_hangs_up() -> None:
+    some = hands()
+    performer = some.given.performer
+    performer.handle(ResponseCreated("r1"))
+    performer.perform([Play("r1", "i1", b"x" * 1600)])
+    some.control.hang_up()
+    some.control.interrupt()
+    assert some.control.leaving.ending is Ending.MODEL_HUNG_UP
+    some.given.sent.clear()
+    performer.handle(ResponseDone("r1", "cancelled"))
+    performer.tool_finished("c1", "ok")
+    assert [event for event in some.given.sent if isinstance(event, CreateResponse)] == []
 
 
 async def test_the_hold_sound_is_played_again_and_again_until_it_is_stopped() -> None:
@@ -279,7 +293,7 @@ async def parting(bye_behind: float, first: str) -> tuple[CallOver | None, list[
 
     async def call() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, pressed)
+            nursery.start_soon(watch_leg, leg.events, progress, Keypad(pressed, progress.turns))
             nursery.start_soon(part)
             await refer(leg, OPENAI, progress.leaving, turns, announcer, DESK)
 

@@ -13,6 +13,7 @@ from aivc.realtime import effects, events
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.effects import Effect, Send
 from aivc.realtime.errors import ErrorKind
+from aivc.realtime.interruption import LONGEST_TURN
 from aivc.realtime.sequencer import ANSWER_SECONDS
 from aivc.realtime.setbacks import ERROR_STORM, RETRY_SECONDS
 
@@ -216,7 +217,7 @@ def test_the_caller_speaking_replaces_the_second_attempt() -> None:
     talk.handle(events.ResponseDone("r1", "failed", error_code="server_error"), 0.1)
     assert talk.deadline == 0.1 + RETRY_SECONDS
     talk.handle(events.SpeechStarted("u1", 0), 0.2)
-    assert talk.deadline == float("inf")
+    assert talk.deadline == 0.2 + LONGEST_TURN  # nothing but the end of what the caller says
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached", "session_expired"])

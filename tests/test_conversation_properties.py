@@ -91,6 +91,7 @@ class World:
             case events.CreateResponse(event_id):
                 assert self.speaks is None, "the caller is talked down"
                 assert not self.asked, "two requests at a time"
+                assert not self.talk.responses.typing, "nobody answers half an entry"
                 self.asked.append(event_id)
             case events.TruncateItem(item_id=item_id, audio_end_ms=end_ms):
                 assert 0 < end_ms <= self.received_ms[item_id], "longer than the item"
@@ -156,13 +157,17 @@ class World:
                 if self.playout.play_frame():
                     self.perform(self.talk.playout_drained(self.now))
             case "time":
+                self.happen("read")  # within the time after which an unanswered request is repeated
                 self.now += 0.4
                 self.perform(self.talk.expire(self.now))
             case "say":
                 self.perform(self.talk.say(f"Say {next(self.numbers)}.", self.now))
             case "key":
-                self.perform(self.talk.interrupt(self.now))
+                self.perform(self.talk.key_pressed(self.now))
+            case "entry" if self.talk.responses.typing:
                 self.perform(self.talk.digits_entered("1", self.now))
+            case "interrupt":
+                self.perform(self.talk.interrupt(self.now))
             case "restart":
                 self.active = None
                 self.asked.clear()
@@ -174,7 +179,7 @@ class World:
 
 
 STEPS = ["read", "speech", "stop", "audio", "audio", "item", "call", "completed", "failed", "tool", "play", "play"]
-SELDOM = ["time", "say", "key", "restart"]
+SELDOM = ["time", "say", "key", "entry", "interrupt", "restart"]
 
 
 @settings(max_examples=400, deadline=None)

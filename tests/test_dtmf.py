@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paper_stream import EVENTS, SILENCE, VOICE, Paper, datagram, paper_stream
 
 from aivc.config.settings import RtpSettings
-from aivc.media.dtmf import KEYS, MOST_DIGITS, EventReader
+from aivc.media.dtmf import END, KEYS, MOST_DIGITS, EventReader
 from aivc.media.rtp import Packet, parse_untrusted
 from aivc.media.stream import NoTelephoneEvent
 
@@ -303,3 +303,37 @@ def test_what_we_send_is_read_as_what_was_meant(digits: str, tone_ms: int, gap_m
     events = [packet for packet in paper.sent if packet.payload_type == EVENTS]
     told = [reader.feed(p.ssrc, p.rtp_timestamp, p.payload, p.marker, 0.02 * n) for n, p in enumerate(events)]
     assert "".join(key or "" for key in told) == digits
+
+
+def test_the_digits_that_do_not_fit_are_not_in_the_error() -> None:
+    """It goes to the log, and a PIN is nobody's business."""
+    with pytest.raises(ValueError, match="too many digits") as caught:
+        paper_stream().stream.send_digits("4711" * 25, 2000, 2000)
+    assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pressed_for", [0.0, 0.05, 0.17, 0.23])
+def test_digits_that_nobody_wants_any_more_are_not_begun_and_the_one_that_has_begun_is_finished(
+    pressed_for: float,
+) -> None:
+    paper = paper_stream()
+    dropped, kept = paper.stream.send_digits("12", 160, 80), paper.stream.send_digits("34", 160, 80)
+    paper.run(pressed_for)
+    paper.stream.drop_digits(dropped)
+    paper.run(2.0)
+    begun = "1" if pressed_for else ""
+    ends = [packet.payload for packet in paper.sent if packet.payload_type == EVENTS and packet.payload[1] & END]
+    assert [payload[0] for payload in ends] == [int(key) for key in begun + "34" for _ in range(3)]
+    assert {int.from_bytes(payload[2:]) for payload in ends} == {160 * 8}
+    assert kept.is_set()
+    assert not paper.stream.sends_digits
+
+
+def test_dropping_digits_that_were_sent_changes_nothing() -> None:
+    paper = paper_stream()
+    sent, waiting = paper.stream.send_digits("1", 160, 80), paper.stream.send_digits("2", 160, 80)
+    paper.run(0.3)
+    paper.stream.drop_digits(sent)
+    paper.run(1.0)
+    assert waiting.is_set()
+    assert paper.stream.digit_seconds == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from paper_stream import EVENTS, SILENCE, VOICE, Paper, datagram, paper_stream
 
 from aivc.config.settings import RtpSettings
+from aivc.media.filling import FLOOD
 
 COMFORT_NOISE = 13
 
@@ -263,3 +264,25 @@ def test_keys_are_told_while_the_caller_holds_us() -> None:
     paper.stream.expects_audio = False
     paper.come(datagram(1, bytes([9, 10, 0, 160]), EVENTS), 0.0)
     assert paper.pressed == ["9"]
+
+
+def test_audio_much_faster_than_real_time_is_dropped_and_counted() -> None:
+    """The model's side would pay for every second of it."""
+    paper = paper_stream()
+    for sequence in range(2000):  # 40 s
+        paper.come(datagram(sequence), 1.0)
+    heard = milliseconds(paper.heard())
+    assert heard == pytest.approx(1000 * FLOOD, abs=40)
+    assert paper.stream.statistics().heard_dropped == 2000 - heard / 20
+    paper.come(datagram(2000), 5.0)
+    assert paper.heard() == VOICE
+
+
+def test_an_hour_of_a_clock_that_is_a_little_fast_loses_nothing() -> None:
+    paper, packets, heard = paper_stream(), 180_000, 0
+    for sequence in range(packets):
+        paper.come(datagram(sequence), 0.02 * 0.999 * sequence)
+        if sequence % 1000 == 999:
+            heard += len(paper.heard())
+    assert heard == 160 * packets
+    assert paper.stream.statistics().heard_dropped == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +129,14 @@ def test_a_call_is_no_utterance() -> None:
     talk.handle(call("c1"), 0.0)
     assert talk.history.utterances == ()
     assert not talk.history.empty
+
+
+def test_a_long_word_without_spaces_costs_no_more_than_its_length() -> None:
+    """A tenth of a second for a millionth of it would be quadratic."""
+    text = "a " + "b" * 1_000_000
+    began = time.process_time()
+    assert heard_part(text, 999, 1000) == "a"
+    assert time.process_time() - began < 2.0
 
 
 # Usage

@@ -127,14 +127,14 @@ def test_a_response_that_is_done_is_not_cancelled() -> None:
 def test_interrupting_cuts_and_cancels_what_is_active() -> None:
     talk = conversation()
     speaking(talk)
-    assert talk.interrupt(1.0) == [CutPlayout(), Send(events.CancelResponse("e1", "r1"))]
+    assert talk.interrupt(1.0) == [CutPlayout(by_caller=False), Send(events.CancelResponse("e1", "r1"))]
     assert talk.handle(events.AudioDelta("r1", "i1", FRAME), 1.1) == []
 
 
 def test_a_response_that_was_asked_for_before_an_interruption_is_cancelled_when_it_begins() -> None:
     talk = conversation("Hello.")
     (greeting,) = requests(talk.begin(0.0))
-    assert talk.interrupt(0.1) == [CutPlayout()]
+    assert talk.key_pressed(0.1) == [CutPlayout()]
     (told,) = sent(talk.digits_entered("42#", 0.2))
     assert told == events.SendText("e2", "user", "[The caller pressed the keys 42# on the telephone's keypad.]")
     wanted = talk.handle(events.ResponseCreated("r1", greeting.event_id), 0.3)
@@ -146,7 +146,7 @@ def test_a_response_that_was_asked_for_before_an_interruption_is_cancelled_when_
 def test_a_cancellation_that_is_never_answered_does_not_block_the_next_response() -> None:
     talk = conversation(answer_seconds=0)
     speaking(talk)
-    talk.interrupt(1.0)
+    talk.key_pressed(1.0)
     assert requests(talk.digits_entered("1", 1.1)) == []
     assert talk.deadline == 1.0 + CANCEL_SECONDS
     assert len(requests(talk.expire(talk.deadline))) == 1
@@ -279,7 +279,7 @@ def test_nothing_cuts_a_greeting_that_holds_the_caller_back() -> None:
     talk.handle(events.ResponseCreated("r1", greeting.event_id), 0.1)
     talk.handle(events.AudioDelta("r1", "i1", FRAME), 0.2)
     assert talk.handle(events.SpeechStarted("u1", 0), 0.3) == [effects.CallerStartedSpeaking("u1", 0)]
-    assert talk.interrupt(0.3) == []
+    assert talk.interrupt(0.3) == talk.key_pressed(0.3) == []
     assert talk.handle(events.AudioDelta("r1", "i1", FRAME), 0.4) == [effects.Play("r1", "i1", FRAME)]
 
 

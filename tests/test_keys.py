@@ -11,8 +11,9 @@ from call_parts import Parts, parts
 from trio.testing import MockClock
 
 from aivc.config.settings import DtmfSettings
-from aivc.nursery.keys import KEYS, LONGEST_ENTRY, Pressed, Source, collect_digits, press
+from aivc.nursery.keys import KEYS, KEYS_PER_SECOND, LONGEST_ENTRY, Keypad, Pressed, Source, collect_digits
 from aivc.nursery.record import DigitEntry
+from aivc.nursery.turns import Turns
 from aivc.realtime.effects import Play
 from aivc.realtime.events import ResponseCreated
 
@@ -25,12 +26,13 @@ async def entered(keys: Iterable[Key], source: Source = "rtp", given: Parts | No
     given = given or parts()
     began = trio.current_time()
     send, receive = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(send, given.performer.turns)
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collect_digits, receive, DtmfSettings(**dtmf), given.performer)
             for at, key in keys:
                 await trio.sleep_until(began + at)
-                press(key, source, send)
+                keypad.press(key, source)
             await trio.sleep(10)
             nursery.cancel_scope.cancel()
     return given
@@ -87,11 +89,12 @@ async def test_the_first_key_interrupts_the_model_and_the_others_do_not(autojump
     given.performer.perform([Play("r1", "i1", b"x" * 1600)])
     began, waiting = trio.current_time(), []
     send, receive = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(send, given.performer.turns)
     with trio.move_on_after(1.0):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(collect_digits, receive, DtmfSettings(), given.performer)
             for key in "12":
-                press(key, "rtp", send)
+                keypad.press(key, "rtp")
                 await trio.sleep_until(trio.current_time() + 0.1)
                 waiting.append(playout.waiting_octets)
                 given.performer.perform([Play("r2", "i2", b"x" * 160)])
@@ -109,8 +112,28 @@ async def test_keys_are_nobodys_business_when_that_is_set(autojump_clock: MockCl
     assert given.sent == []
 
 
-def test_keys_that_nobody_collects_fill_no_memory() -> None:
+async def test_keys_that_nobody_collects_fill_no_memory_and_are_counted(autojump_clock: MockClock) -> None:
+    turns = Turns()
     send, receive = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(send, turns)
     for _ in range(KEYS + 1):
-        press("1", "rtp", send)
-    assert receive.statistics().current_buffer_used == KEYS
+        await trio.sleep(1)
+        keypad.press("1", "rtp")
+    assert (receive.statistics().current_buffer_used, turns.dropped_keys) == (KEYS, 1)
+
+
+@pytest.mark.parametrize("source", ["rtp", "info"])
+async def test_a_flood_of_keys_is_cut_off_and_counted(autojump_clock: MockClock, source: Source) -> None:
+    """Each key may be an entry, and so a response that somebody pays for."""
+    seconds, flood = 4, 1000
+    keys = [(second, "1") for second in range(seconds + 1) for _ in range(flood)]
+    turns = (await entered(keys, source)).performer.turns
+    passed = KEYS + round(KEYS_PER_SECOND * seconds)
+    assert sum(len(entry.digits) for entry in turns.digits) == passed
+    assert turns.dropped_keys == flood * (seconds + 1) - passed
+
+
+async def test_a_memory_of_the_telephones_may_press_an_entry_in_no_time(autojump_clock: MockClock) -> None:
+    given = await entered([(0.0, key) for key in "0123456789" * 6 + "#"])
+    assert [entry.digits for entry in given.performer.turns.digits] == ["0123456789" * 6]
+    assert given.performer.turns.dropped_keys == 0

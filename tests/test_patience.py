@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from realtime_talk import FRAME, answered, call, caller_spoke, conversation, requests, sent, speaking
 
+from aivc.media.playout import Playout
 from aivc.realtime import effects, events
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.effects import Effect, GiveUp, HangUp
+from aivc.realtime.interruption import COMMIT_SECONDS, LONGEST_TURN
 from aivc.realtime.sequencer import ANSWER_SECONDS, CANCEL_SECONDS
 
 
@@ -182,7 +184,7 @@ def test_where_the_server_counts_it_is_stopped_at_the_last_time_and_we_end_the_c
     wanted = talk.handle(events.SpeechStarted("u1", 0), 18.0)
     assert sent(wanted) == [events.UpdateTurnDetection("e3", talk.settings, idle_timeout=True)]
     assert hang_ups(talk.handle(events.ResponseDone("r9", "cancelled"), 18.1)) == []
-    assert talk.deadline == float("inf")
+    assert talk.deadline == 18.1 + LONGEST_TURN  # nothing but the end of what the caller says
 
 
 # Goodbye
@@ -246,3 +248,52 @@ def test_two_reasons_for_a_goodbye_make_one() -> None:
     answered_ = talk.handle(events.ResponseDone("r1", "completed"), 0.2)
     assert hang_ups(answered_) == []  # of a response that was never announced: it may be any
     assert hang_ups(talk.expire(talk.settings.farewell_seconds)) == [HangUp("expired")]
+
+
+# Ends that never come
+
+
+@pytest.mark.parametrize("octets", [1600, 1601])
+def test_a_model_that_stops_in_the_middle_of_its_words_is_given_up_whatever_is_left_of_a_frame(octets: int) -> None:
+    talk, playing = conversation(answer_seconds=5), Playout(0xFF)
+    wanted = talk.handle(events.ResponseCreated("r1"), 0.0)
+    wanted += talk.handle(events.AudioDelta("r1", "i1", b"\x10" * octets), 0.0)
+    given_up = False
+    for number in range(50 * 60):
+        for effect in wanted:
+            match effect:
+                case effects.Play(response_id, item_id, audio):
+                    playing.push(response_id, item_id, audio)
+                case effects.ItemAudioDone(item_id):
+                    playing.end_item(item_id)
+                case _:
+                    given_up = given_up or isinstance(effect, GiveUp)
+        now = 0.02 * number
+        wanted = talk.expire(now)
+        if playing.pop_frame(now) is not None and playing.drained:
+            wanted += talk.playout_drained(now)
+    assert given_up
+
+
+@pytest.mark.parametrize("interruption", ["cut", "confirm"])
+def test_a_turn_whose_end_is_lost_ends_some_time(interruption: Any) -> None:
+    talk = conversation(interruption=interruption, answer_seconds=10)
+    talk.handle(events.SpeechStarted("u1", 0), 1.0)
+    assert talk.caller_speaks
+    talk.handle(events.Unknown("rate_limits.updated"), 2.0)  # the server is there, and may still tell
+    assert talk.deadline == 2.0 + LONGEST_TURN
+    assert talk.expire(1.9 + LONGEST_TURN) == []
+    assert requests(talk.expire(2.0 + LONGEST_TURN)) == []
+    wait = COMMIT_SECONDS if interruption == "confirm" else 10.0
+    assert len(requests(talk.expire(2.0 + LONGEST_TURN + wait))) == 1
+
+
+def test_who_speaks_and_holds_the_call_is_not_answered_before_the_server_knows_the_end() -> None:
+    talk = conversation(interruption="confirm")
+    talk.handle(events.SpeechStarted("u1", 0), 0.0)
+    talk.caller_holds(True, 1.0)
+    for _ in range(5):
+        now = talk.deadline
+        assert talk.expire(now) == []
+        assert talk.deadline > now
+    assert talk.caller_speaks

@@ -163,3 +163,45 @@ def test_a_server_that_was_told_not_to_ask_is_told_again() -> None:
     talk.handle(events.IdleTimeout(), 5.0)
     answered(talk, 5.5)
     assert any(isinstance(event, events.UpdateTurnDetection) and not event.idle_timeout for event in told(talk))
+
+
+# Servers that count their ids from the beginning in each session
+
+
+def test_a_response_of_the_new_session_may_have_the_id_of_an_old_one() -> None:
+    talk = conversation()
+    answered(talk)
+    talk.restart(1.0)
+    talk.handle(events.ResponseCreated("r1", ""), 2.0)
+    assert effects.Play("r1", "i1", FRAME) in talk.handle(events.AudioDelta("r1", "i1", FRAME), 2.0)
+    assert talk.dropped_deltas == 0
+
+
+def test_a_call_of_the_new_session_may_have_the_id_of_an_old_one() -> None:
+    talk = conversation()
+    for now in (0.0, 5.0):
+        talk.handle(events.ResponseCreated("r1", ""), now)
+        wanted = talk.handle(call("c1"), now)
+        assert wanted == [effects.RunTool(effects.ToolCall("c1", "book", "{}", "r1"))]
+        wanted = talk.handle(events.ResponseDone("r1", "completed"), now) + talk.tool_finished("c1", "ok", now)
+        assert [event.output for event in sent(wanted) if isinstance(event, events.SendToolOutput)] == ["ok"]
+        talk.restart(now + 1)
+
+
+def test_an_item_of_the_new_session_may_have_the_id_of_an_old_one() -> None:
+    talk = conversation()
+    for number, text in enumerate(("My name is Bob.", "What time is it?")):
+        caller_spoke(talk, 10.0 * number)
+        talk.handle(events.CallerTranscript("u1", text), 10.0 * number + 2)
+        talk.restart(10.0 * number + 3)
+    assert [said.text for said in talk.history.utterances] == ["My name is Bob.", "What time is it?"]
+
+
+def test_what_still_plays_when_the_session_is_replaced_is_measured_to_its_end() -> None:
+    talk = conversation()
+    speaking(talk)
+    talk.handle(events.TranscriptDone("r1", "i1", "Good day."), 0.0)
+    talk.restart(0.1)
+    talk.playout_drained(0.2)
+    (said,) = talk.history.utterances
+    assert (said.text, said.heard_ms) == ("Good day.", 20)

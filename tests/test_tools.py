@@ -336,3 +336,14 @@ def test_there_are_no_more_tools_than_the_api_takes() -> None:
     tools.add(Tool("t0", "replaced", {}, print))
     with pytest.raises(ValueError, match="more than 128"):
         tools.add(Tool("one_more", "", {}, print))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_json_does_not_know_as_a_number_is_none(number: str) -> None:
+    """A NaN would pass every limit that a tool checks."""
+
+    def pay(amount: float) -> str:
+        return "refused" if amount > 100 else f"paid {amount}"
+
+    with pytest.raises(ToolArgumentsError, match="expected number"):
+        tool(pay).bind(f'{{"amount": {number}}}', context())

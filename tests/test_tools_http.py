@@ -40,6 +40,7 @@ class Received:
     line: str
     headers: Mapping[str, str]  # by lower-case name
     body: bytes
+    fields: list[str]  # the names, in lower case, each as often as it came
 
 
 @attrs.define(eq=False)
@@ -60,7 +61,7 @@ class Server:
         headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
         while len(body) < int(headers.get("content-length", 0)):
             body += await stream.receive_some()
-        self.requests.append(Received(line, headers, body))
+        self.requests.append(Received(line, headers, body, [field.partition(":")[0].lower() for field in fields]))
         self.times.append(trio.current_time())
         answer = self.answers.pop(0)
         if answer is None:
@@ -262,3 +263,35 @@ def test_without_the_library_the_start_says_how_to_get_it(monkeypatch: pytest.Mo
     load_registry(OpenAISettings())
     with pytest.raises(ToolFileError, match=r"tools.http: needs httpx2: pip install 'aivc\[http\]'"):
         load_registry(OpenAISettings(), (HttpTool(name="f", description="", url="http://x/"),))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+async def test_what_json_does_not_know_as_a_number_is_not_sent(number: str) -> None:
+    schema = {"type": "object", "properties": {"price": {"type": "number"}}}
+    async with serving(answer(b"x")) as server:
+        with pytest.raises(ToolArgumentsError, match="price"):
+            await ask(server, f'{{"price": {number}}}', schema=schema)
+    assert server.requests == []
+
+
+async def test_a_header_of_the_settings_takes_the_place_of_ours_however_it_is_written() -> None:
+    chosen = {"content-TYPE": Secret("application/vnd.shop+json"), "user-agent": Secret("shop")}
+    async with serving(answer(b"x")) as server:
+        await ask(server, headers=chosen)
+    (request,) = server.requests
+    assert [request.fields.count(name) for name in ("content-type", "user-agent")] == [1, 1]
+    assert (request.headers["content-type"], request.headers["user-agent"]) == ("application/vnd.shop+json", "shop")
+
+
+async def test_half_a_character_in_a_query_is_replaced() -> None:
+    async with serving(answer(b"x")) as server:
+        assert await ask(server, '{"title": "\\ud83d!"}', method="GET") == "x"
+    assert server.requests[0].line == "GET /stock?shop=1&title=%3F%21 HTTP/1.1"
+
+
+async def test_arguments_that_make_too_long_a_url_are_an_error_for_the_model_without_the_url() -> None:
+    async with serving(answer(b"x")) as server:
+        with pytest.raises(ToolError, match="stock") as caught:
+            await ask(server, json.dumps({"title": "x" * 70_000}), method="GET")
+    assert len(str(caught.value)) < 200
+    assert server.requests == []

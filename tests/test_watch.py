@@ -17,7 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from aivc.config.settings import RtpSettings, ServiceSettings, Settings
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
-from aivc.nursery.keys import KEYS, Pressed
+from aivc.nursery.keys import KEYS, Keypad, Pressed
 from aivc.nursery.watch import SETTLED, warn_unheard, watch_drain, watch_leg, watch_limits
 from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
 
@@ -35,7 +35,7 @@ async def over_after(leg: PaperLeg, progress: Progress, *events: LegEvent) -> Ca
     for event in events:
         leg.tell.send_nowait(event)
     pressed, _ = trio.open_memory_channel[Pressed](KEYS)
-    return await ending_of(partial(watch_leg, leg.events, progress, pressed))
+    return await ending_of(partial(watch_leg, leg.events, progress, Keypad(pressed, progress.turns)))
 
 
 async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[Pressed]:
@@ -45,7 +45,7 @@ async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[Pr
     pressed, taken = trio.open_memory_channel[Pressed](KEYS)
     with trio.fail_after(1):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, pressed)
+            nursery.start_soon(watch_leg, leg.events, progress, Keypad(pressed, progress.turns))
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     return [taken.receive_nowait() for _ in range(taken.statistics().current_buffer_used)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -56,10 +57,17 @@ def shown(setting: Setting, value: object, openai: OpenAISettings) -> str:
         resolved = resolve_model(openai.model, openai.url)
         if resolved.retired is not None:
             return f"{as_toml(resolved.name)} in place of {as_toml(resolved.retired)}"
-    if setting.name in ("url", "api_url") and isinstance(value, str) and "?" in value:  # a token may be in the query
-        value = f"{value.partition('?')[0]}?***"
+    if setting.name in ("url", "api_url") and isinstance(value, str):
+        value = without_secrets(value)
     cls = record_class(setting.kind)
     if cls is not None and isinstance(value, tuple):  # their names are enough; there may be tokens in their URLs
         value = [getattr(item, attrs.fields(cls)[0].name) for item in value]
     text = "not set" if value is None else as_toml(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def without_secrets(url: str) -> str:
+    """A URL may have a token in its query, and a password before its host."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"***@{host}" if at else host, query="***" if parts.query else "").geturl()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -120,8 +121,18 @@ def press(code: int, tone_ms: int, gap_ms: int) -> list[Slot]:
     return [Slot(payload, n == 0) for n, payload in enumerate(payloads)]
 
 
+def key_seconds(tone_ms: int, gap_ms: int) -> float:
+    """How long one digit and its gap take."""
+    return len(press(0, tone_ms, gap_ms)) * FRAME_MS / 1000
+
+
 def unawaited() -> None:
     """For who does not wait for the end."""
+
+
+def goes_on(entry: Slot | Callable[[], None]) -> bool:
+    """Whether this is part of a digit, or of a gap, that has begun before."""
+    return isinstance(entry, Slot) and not entry.first
 
 
 @attrs.define
@@ -140,9 +151,25 @@ class EventSender:
         """
         slots = tones(digits, tone_ms, gap_ms)
         if len(self.waiting) + len(slots) > MOST_SLOTS:
-            raise ValueError(f"{digits} would have to wait for too many digits")
+            raise ValueError("too many digits wait to be sent")  # not which: the text stands in the log
         self.waiting.extend(slots)
         self.waiting.append(over)
+
+    def drop(self, over: Callable[[], None]) -> None:
+        """Press no more digits of the request with this `over`; one that has begun is sent to its end, and its gap."""
+        kept: deque[Slot | Callable[[], None]] = deque()
+        request: list[Slot | Callable[[], None]] = []
+        for entry in self.waiting:
+            request.append(entry)
+            if not isinstance(entry, Slot):
+                kept.extend(takewhile(goes_on, request) if entry == over else request)
+                request = []
+        self.waiting = kept + deque(request)
+
+    @property
+    def seconds(self) -> float:
+        """How long what waits will take."""
+        return sum(isinstance(entry, Slot) for entry in self.waiting) * FRAME_MS / 1000
 
     def packet(self, pacer: Pacer, payload_type: int, silence: bytes, now: float) -> bytes | None:
         """The datagram that leaves now, None when all is over."""

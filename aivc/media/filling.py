@@ -18,6 +18,8 @@ SUPPRESSED: Final = 0.200  # seconds without audio
 # By so much may the model's time run ahead of the clock: audio was late and silence stood in for it, a telephone's
 # timestamps run faster than its audio. The lead is made up for in the next silence.
 LEAD: Final = 0.200  # seconds
+# Audio that keeps coming faster than this ahead of the clock is no telephone's: the model's side pays for each second.
+FLOOD: Final = 10.0  # seconds; hours of a clock that is wrong by 0.1 %
 LONGEST_GAP_OCTETS: Final = 1000 * OCTETS_PER_MS  # a jump of more than 1 s is another clock, not a gap
 MOST_FRAMES: Final = 50  # 1 s at once; more is due only after the whole process stood still
 SECONDS_PER_OCTET: Final = 0.001 / OCTETS_PER_MS
@@ -38,6 +40,10 @@ class HeardTime:
         self.next_timestamp = (rtp_timestamp + octets) & 0xFFFFFFFF
         self.fill_at = now + SUPPRESSED
         self._until += octets * SECONDS_PER_OCTET
+
+    def is_flooded(self, now: float) -> bool:
+        """Whether the model has heard so much more than time has passed that the next packet must not be heard."""
+        return self._until > now + FLOOD and self._until != NEVER
 
     def gap(self, rtp_timestamp: int, octets: int, now: float) -> int:
         """Octets of silence that belong before a packet that does not follow the one before it; they count as heard."""

@@ -45,7 +45,7 @@ class RtpCounters:
     reordered: int = 0  # put back in their place, and heard
     restarts: int = 0  # of the caller's stream: a new SSRC or a jump of its sequence
     filled: int = 0  # 20 ms of silence that the model heard in place of what was lost, suppressed or held
-    heard_dropped: int = 0  # the model's side was stuck for a second
+    heard_dropped: int = 0  # the model's side was stuck for a second, or the caller's audio ran 10 s ahead of the clock
     sent: int = 0
     send_errors: int = 0
     receive_errors: int = 0
@@ -178,6 +178,15 @@ class RtpStream:
         self._keys.press(digits, tone_ms, gap_ms, over.set)
         return over
 
+    def drop_digits(self, sent: trio.Event) -> None:
+        """Press no more of the keys that `send_digits` returned this event for; one that has begun is finished."""
+        self._keys.drop(sent.set)
+
+    @property
+    def digit_seconds(self) -> float:
+        """How long the digits that still wait will take."""
+        return self._keys.seconds
+
     @property
     def sends_digits(self) -> bool:
         """Whether some of them still wait."""
@@ -238,6 +247,9 @@ class RtpStream:
             return
         if not self._expects_audio:
             self.counters.held += 1
+            return
+        if time.is_flooded(now):
+            self.counters.heard_dropped += 1
             return
         if is_voiced(payload, self.codec):
             self.last_voiced = now

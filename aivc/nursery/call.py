@@ -40,7 +40,7 @@ from aivc.nursery.control import Control
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.execution import run_tools
 from aivc.nursery.ground import Connect, Ground, Lines, Means, Prepare, Progress
-from aivc.nursery.keys import KEYS, Pressed, collect_digits, press
+from aivc.nursery.keys import KEYS, Keypad, Pressed, collect_digits
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import Answered, CallRecord, Ended, ModelAudible, Observer
@@ -168,9 +168,10 @@ async def join(
 ) -> None:
     """Answer the call and run its tasks; ends by an exception."""
     pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(pressed_send, progress.turns)
     heard_send, heard = trio.open_memory_channel[bytes](HEARD_FRAMES)
     async with means.ports.open_socket() as media_socket, trio.open_nursery() as call:
-        call.start_soon(watch_leg, leg.events, progress, pressed_send)
+        call.start_soon(watch_leg, leg.events, progress, keypad)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
         if means.prepare is not None:
@@ -180,7 +181,7 @@ async def join(
         ground = Ground(leg, settings, means, tools, lines, progress, announcer)
         local = await media_address(leg, settings, media_socket)
         session = await first_session(ground)
-        stream = progress.stream = open_stream(ground, media_socket, heard_send, pressed_send)
+        stream = progress.stream = open_stream(ground, media_socket, heard_send, keypad)
         await leg.answer(local)
         note_answered(progress, announcer)
         call.start_soon(means.clock.receive, stream)
@@ -282,7 +283,7 @@ def open_stream(
     ground: Ground,
     media_socket: trio.socket.SocketType,
     heard: trio.MemorySendChannel[bytes],
-    pressed: trio.MemorySendChannel[Pressed],
+    keypad: Keypad,
 ) -> RtpStream:
     """The RTP of a call, about to begin. SSRC, sequence and timestamp are random, RFC 3550 section 5.1."""
     leg, rtp, agreement = ground.leg, ground.settings.rtp, ground.leg.agreement
@@ -301,7 +302,7 @@ def open_stream(
         agreement.may_send,
         agreement.may_send and agreement.may_receive,
         telephone_event=agreement.telephone_event,
-        pressed=lambda digit: press(digit, "rtp", pressed),
+        pressed=lambda digit: keypad.press(digit, "rtp"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,6 +12,7 @@ import trio
 
 from aivc import logs
 from aivc.config.settings import DtmfSettings, OpenAISettings
+from aivc.media.dtmf import key_seconds
 from aivc.media.stream import NoTelephoneEvent, RtpStream
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.leaving import Leaving, wait_said
@@ -25,6 +27,7 @@ from aivc.sip.scanner import AddressError
 
 log = logging.getLogger("aivc.call")
 
+SPARE: Final = 0.1  # seconds by which keys may be late, and be sent in time all the same
 BYE_BEHIND: Final = 0.2  # seconds by which a BYE may follow the end of the subscription that it explains
 
 
@@ -64,12 +67,28 @@ class Control:
         self.stream.stop_sound()
 
     async def send_digits(self, digits: str) -> None:
-        """Raises DigitsFailed when the caller's side takes none."""
+        """Raises DigitsFailed when the caller's side takes none, or there is no time for them.
+
+        Keys do not outlive the tool call that sends them: what it has begun to press when it is cancelled is finished.
+        """
+        if not self.stream.may_send:
+            raise DigitsFailed("the call is on hold: no keys can be sent until the other side resumes it")
+        if len(digits) > (fitting := self._fitting_digits()):
+            raise DigitsFailed(f"{len(digits)} keys take too long: {fitting} can be sent in the time that is left")
         try:
             sent = self.stream.send_digits(digits, self.dtmf.tone_ms, self.dtmf.gap_ms)
         except (NoTelephoneEvent, ValueError) as error:
             raise DigitsFailed(str(error)) from None
-        await sent.wait()
+        try:
+            await sent.wait()
+        finally:
+            self.stream.drop_digits(sent)
+
+    def _fitting_digits(self) -> int:
+        """How many keys can be pressed before the tool's deadline, which a tool in a thread does not show us."""
+        seconds = trio.current_effective_deadline() - trio.current_time()
+        left = (seconds if math.isfinite(seconds) else self.openai.tool_seconds) - SPARE - self.stream.digit_seconds
+        return max(0, int(left / key_seconds(self.dtmf.tone_ms, self.dtmf.gap_ms)))
 
     async def transfer(self, target: str | None = None) -> str:
         """Returns only by TransferFailed: a transfer that succeeds ends the call."""

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final, Literal
 
+import attrs
 import trio
 
 from aivc.config.settings import DtmfSettings
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import DigitEntry
+from aivc.nursery.turns import Turns
 
-KEYS: Final = 32  # pressed and not yet collected: nobody presses so fast
+KEYS: Final = 64  # at once, as from a telephone's memory; also those that wait to be collected
 LONGEST_ENTRY: Final = 64  # keys; a card number has 19
+KEYS_PER_SECOND: Final = 5.0  # in the long run: each may be an entry, and each entry's answer costs money
 
 Source = Literal["rtp", "info"]
 Pressed = tuple[str, Source]
 
 
-def press(digit: str, source: Source, pressed: trio.MemorySendChannel[Pressed]) -> None:
-    """Note a key; nobody waits for whoever collects them."""
-    with suppress(trio.WouldBlock):
-        pressed.send_nowait((digit, source))
+@attrs.define(eq=False)
+class Keypad:
+    """Takes the keys of one call, and drops those that nobody can press so fast.
+
+    Args:
+      pressed: to whoever collects them; never waited for.
+      turns: counts what was dropped.
+    """
+
+    pressed: trio.MemorySendChannel[Pressed]
+    turns: Turns
+    _allowed: float = float(KEYS)  # keys, at `_since`
+    _since: float = 0.0
+
+    def press(self, digit: str, source: Source) -> None:
+        """Note a key."""
+        now = trio.current_time()
+        self._allowed = min(KEYS, self._allowed + (now - self._since) * KEYS_PER_SECOND)
+        self._since = now
+        try:
+            if self._allowed < 1:
+                raise trio.WouldBlock
+            self.pressed.send_nowait((digit, source))
+        except trio.WouldBlock:
+            self.turns.dropped_keys += 1
+        else:
+            self._allowed -= 1
 
 
 async def collect_digits(pressed: trio.MemoryReceiveChannel[Pressed], dtmf: DtmfSettings, performer: Performer) -> None:
-    """Task: the first key interrupts the model; an entry ends with a key of `dtmf.finish` or with a pause."""
+    """Task: the first key silences the model; an entry ends with a key of `dtmf.finish` or with a pause."""
     async for digit, source in pressed:
         if not dtmf.enabled:
             continue
         began_at = trio.current_time()
-        performer.interrupt()
+        performer.key_pressed()
         entry = await rest_of_entry(digit, pressed, dtmf)
         performer.digits_entered(DigitEntry(entry, began_at, source))
 

@@ -104,8 +104,12 @@ class Performer:
         self.perform(self.conversation.farewell(cause, trio.current_time()))
 
     def interrupt(self) -> None:
-        """Stop what is being said, as if the caller had spoken."""
+        """Stop what is being said, by a tool's wish."""
         self.perform(self.conversation.interrupt(trio.current_time()))
+
+    def key_pressed(self) -> None:
+        """Stop what is being said, and say nothing until the keys that the caller presses are an entry."""
+        self.perform(self.conversation.key_pressed(trio.current_time()))
 
     def digits_entered(self, entry: DigitEntry) -> None:
         """Tell the model which keys the caller has pressed."""
@@ -121,7 +125,7 @@ class Performer:
         self.perform(self.conversation.caller_holds(on_hold, trio.current_time()))
 
     def hang_up(self, ending: Ending) -> None:
-        """End the call when the last words were heard; not while the caller speaks, if their words may put it off."""
+        """End the call when the last words were heard; not while the caller acts, if what they do may put it off."""
         if ending in FINAL or not self.conversation.caller_speaks:
             self.leaving.ask(ending)
             self.conversation.last_words()
@@ -183,8 +187,9 @@ class Performer:
                 self._play(response_id, item_id, audio)
             case ItemAudioDone(item_id=item_id):
                 self.playout.end_item(item_id)
-            case CutPlayout():
-                self._stay()
+            case CutPlayout(by_caller=by_caller):
+                if by_caller:
+                    self._stay()
                 self.perform(self.conversation.playout_cut(self.playout.cut(), trio.current_time()))
             case PausePlayout():
                 self.playout.pause()

@@ -112,6 +112,7 @@ class CallRecord:
     refused_requests: int = 0  # responses of ours that the model would not begin, given up
     forgotten_tools: int = 0  # responses with open tool calls beyond those that are remembered
     observer_missed: int = 0  # events that did not fit into the observer's channel
+    dropped_keys: int = 0  # that came faster than anybody presses them
     agent: str | None = None  # the NAME of `[agents.NAME]`; None: `[openai]` itself
     transcript: tuple[Utterance, ...] = ()  # in the order of the conversation
     digits: tuple[DigitEntry, ...] = ()

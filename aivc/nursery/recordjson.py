@@ -91,6 +91,7 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
             "refused_requests": record.refused_requests,
             "forgotten_tools": record.forgotten_tools,
             "observer_missed": record.observer_missed,
+            "keys": record.dropped_keys,
         },
     }
 

@@ -53,6 +53,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
         sessions=turns.sessions,
         false_interruptions=conversation.false_interruptions if conversation else 0,
         observer_missed=announcer.missed,
+        dropped_keys=turns.dropped_keys,
     )
 
 

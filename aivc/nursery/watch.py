@@ -12,7 +12,7 @@ from aivc.config.settings import Settings
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
-from aivc.nursery.keys import Pressed, press
+from aivc.nursery.keys import Keypad
 from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
 
 log = logging.getLogger("aivc.call")
@@ -20,9 +20,7 @@ log = logging.getLogger("aivc.call")
 SETTLED: Final = 3.0  # seconds after the answer by which the caller's audio has found its way, if it ever does
 
 
-async def watch_leg(
-    events: trio.MemoryReceiveChannel[LegEvent], progress: Progress, pressed: trio.MemorySendChannel[Pressed]
-) -> None:
+async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], progress: Progress, keypad: Keypad) -> None:
     """What the peer does with its dialog."""
     async for event in events:
         match event:
@@ -31,7 +29,7 @@ async def watch_leg(
             case HungUp():
                 raise CallOver(Ending.CALLER_HUNG_UP)
             case DigitPressed(digit=digit):
-                take_info_digit(progress.stream, digit, pressed)
+                take_info_digit(progress.stream, digit, keypad)
             case Cancelled():
                 raise CallOver(Ending.CALLER_CANCELLED)
             case AckMissing(contact=contact):
@@ -57,10 +55,10 @@ def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
         stream.telephone_event = agreement.telephone_event
 
 
-def take_info_digit(stream: RtpStream | None, digit: str, pressed: trio.MemorySendChannel[Pressed]) -> None:
+def take_info_digit(stream: RtpStream | None, digit: str, keypad: Keypad) -> None:
     """Some telephones tell of a key by RTP and by INFO as well: who has once used RTP is heard there."""
     if stream is not None and not stream.counters.digits:
-        press(digit, "info", pressed)
+        keypad.press(digit, "info")
 
 
 async def watch_drain(draining: trio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 
 from aivc.realtime.toolerrors import ToolArgumentsError
@@ -70,6 +71,8 @@ def is_of(kind: object, value: object) -> bool:
         return True  # a type that we do not know is not ours to judge
     if isinstance(value, bool):
         return kind == "boolean"
+    if isinstance(value, float) and not math.isfinite(value):
+        return False  # Python's reader takes NaN for a number; JSON has none (RFC 8259 section 6)
     return isinstance(value, TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 

@@ -63,40 +63,51 @@ class CallerSide:
         m.history.caller_said(event.item_id, event.transcript)
         return [effects.CallerSaid(event.item_id, event.transcript)]
 
-    def interrupt(self, now: float) -> list[Effect]:
-        """Silence the model as if the caller had spoken; not while the caller is held back."""
+    def interrupt(self, now: float, *, by_caller: bool) -> list[Effect]:
+        """Silence the model, for the caller or by a tool's wish; not while the caller is held back."""
         m = self.machines
         if m.greeting.holds:
             return []
         m.responses.unwant()
-        return self.take_floor(now, cancel=True)
+        return self.take_floor(now, cancel=True, by_caller=by_caller)
+
+    def key_pressed(self, now: float) -> list[Effect]:
+        """Silence the model until the entry is complete."""
+        self.machines.responses.typing = True
+        return self.interrupt(now, by_caller=True)
 
     def digits(self, text: str, now: float) -> list[Effect]:
         """Tell the model which keys were pressed, and ask for the answer."""
         m = self.machines
+        m.responses.typing = False
         m.history.keys_pressed(text)
         told = Send(events.SendText(m.new_event_id(), "user", keys_pressed(text)))
         return [*m.sign_of_life(), told, *m.request(ResponseRequest(purpose="keys"), now)]
 
-    def take_floor(self, now: float, *, cancel: bool) -> list[Effect]:
+    def take_floor(self, now: float, *, cancel: bool, by_caller: bool = True) -> list[Effect]:
         """Cut what is being said; `cancel`: the server does not do its part by itself."""
         m = self.machines
         m.turn.take_floor()
-        m.ending = False
+        m.ending = m.ending and not by_caller
         m.setbacks.take()
         m.responses.withdraw("welcome")
         m.watch.rest()
-        wanted: list[Effect] = [effects.CutPlayout()]
+        wanted: list[Effect] = [effects.CutPlayout(by_caller)]
         if (active := m.responses.active_id) is not None:
             m.items.mute(active)
             m.responses.cancelled(active, now)
             wanted += [Send(m.items.cancel(active))] if cancel else []
-        return wanted + m.sign_of_life()
+        return wanted + (m.sign_of_life() if by_caller else [])
 
     def expire(self, now: float) -> list[Effect]:
         """Act on what has lasted long enough: a sound, the wait for its commitment, everybody's silence."""
         m = self.machines
         wanted = self.take_floor(now, cancel=True) if m.turn.take_confirmed(now) else []
+        if m.turn.is_endless(now):
+            if m.on_hold:  # perhaps the server hears nothing, and waits for the rest
+                m.turn.server_spoke(now)
+            else:
+                wanted += self._sound_ended(m.turn.stopped(None, now), now)
         if m.turn.take_overdue_commitment(now):
             wanted += self._answer_turn(now)
         m.greeting.expire(now)

@@ -339,12 +339,18 @@ async def configure(
             await socket.send(update)
         updated = await wait_for(SessionUpdated, socket, dialect, deadline)
     except RealtimeRefused as error:
-        key = settings.key.reveal() if settings.key else ""
-        raise RealtimeRefused(error.code, printable(error.message, key), None, error.retryable) from None
+        told = (settings.key, *(server.authorization for server in mcp))
+        message = printable(error.message, *(secret.reveal() for secret in told if secret is not None))
+        raise RealtimeRefused(error.code, message, None, error.retryable) from None
     if (updated.input_codec, updated.output_codec) != (codec, codec):
         heard, spoken = updated.input_codec or "nothing", updated.output_codec or "nothing"
         raise RealtimeRefused("wrong_format", f"asked for {codec}, the server echoed {heard:.40} in, {spoken:.40} out")
     return updated if updated.expires_at is not None else attrs.evolve(updated, expires_at=created.expires_at)
+
+
+def is_refusal(error: ErrorEvent) -> bool:
+    """Whether no session can come of it; an error about our own update is one whatever its code."""
+    return error.event_id == CONFIGURE_EVENT or classify(error.code, error.type) is not ErrorKind.BENIGN
 
 
 async def wait_for(expected: type[Event], socket: RealtimeSocket, dialect: Dialect, deadline: float) -> Event:
@@ -355,7 +361,7 @@ async def wait_for(expected: type[Event], socket: RealtimeSocket, dialect: Diale
                 event = dialect.decode(await socket.receive())
                 if isinstance(event, expected):
                     return event
-                if isinstance(event, ErrorEvent) and classify(event.code, event.type) is not ErrorKind.BENIGN:
+                if isinstance(event, ErrorEvent) and is_refusal(event):
                     code = event.code or event.type or "error"
                     raise RealtimeRefused(code, event.message, retryable=is_retryable(code))
     except trio.TooSlowError:

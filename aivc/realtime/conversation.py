@@ -57,8 +57,8 @@ class Conversation:
 
     @property
     def caller_speaks(self) -> bool:
-        """Whether the caller is known to be speaking."""
-        return self._machines.turn.speaking
+        """Whether the caller is known to be speaking, or to be pressing keys."""
+        return self._machines.turn.speaking or self._machines.responses.typing
 
     @property
     def responses(self) -> ResponseSequencer:
@@ -95,6 +95,7 @@ class Conversation:
 
     def handle(self, event: ServerEvent, now: float) -> list[Effect]:
         """Return what one event of the server asks for."""
+        self._machines.turn.server_spoke(now)
         return self._settled(self._react(event, now), now)
 
     def say(self, instructions: str, now: float) -> list[Effect]:
@@ -102,11 +103,15 @@ class Conversation:
         return self._settled(self._machines.request_words(instructions, "say", now), now)
 
     def interrupt(self, now: float) -> list[Effect]:
-        """Silence the model as if the caller had spoken; without effect while `holds_back_caller`."""
-        return self._settled(self._caller.interrupt(now), now)
+        """Silence the model, which is no sign that the caller is there; without effect while `holds_back_caller`."""
+        return self._settled(self._caller.interrupt(now, by_caller=False), now)
+
+    def key_pressed(self, now: float) -> list[Effect]:
+        """Silence the model as if the caller had spoken, and let nobody answer before `digits_entered`."""
+        return self._settled(self._caller.key_pressed(now), now)
 
     def digits_entered(self, text: str, now: float) -> list[Effect]:
-        """Tell the model which keys the caller pressed, and ask for its answer."""
+        """Tell the model which keys the caller pressed, and ask for its answer to all that came meanwhile."""
         return self._settled(self._caller.digits(text, now), now)
 
     def farewell(self, cause: Cause, now: float) -> list[Effect]:

@@ -23,6 +23,7 @@ Reader = Callable[[Json], ServerEvent]
 Event = TypeVar("Event", bound=ServerEvent)
 
 QUOTED_CHARACTERS = 80  # of an offending value, in a message
+LONGEST_ARGUMENTS = 65_536  # characters of one function call; the longest answer, 4096 tokens, has a quarter
 LARGEST_NUMBER = 2**53  # what JSON's numbers hold exactly everywhere; Python's could be too large for a float
 CODECS = {"audio/pcmu": "PCMU", "g711_ulaw": "PCMU", "audio/pcma": "PCMA", "g711_alaw": "PCMA"}
 
@@ -150,7 +151,7 @@ def function_call(item: Json, response_id: str) -> events.FunctionCall:
         text(item, "id") or "",
         exact_text(item["call_id"], str),
         exact_text(item["name"], str),
-        text(item, "arguments") or "",
+        (text(item, "arguments") or "")[:LONGEST_ARGUMENTS],  # what is cut off is no JSON: the model is told so
         text(item, "status") or "completed",
     )
 

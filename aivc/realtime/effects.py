@@ -51,6 +51,8 @@ class ItemAudioDone:
 class CutPlayout:
     """Clear the playout now and call `Conversation.playout_cut` with what was in it, before anything else."""
 
+    by_caller: bool = True  # who is there after all: a hang-up that was wanted is not any more
+
 
 @attrs.frozen
 class PausePlayout:

@@ -106,6 +106,7 @@ class History:
     _entries: OrderedDict[str, Entry] = attrs.field(factory=OrderedDict, init=False)
     _playing: dict[str, Model] = attrs.field(factory=dict, init=False)
     _keys: int = attrs.field(default=0, init=False)
+    _sessions: int = attrs.field(default=0, init=False)  # that are gone
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -182,6 +183,14 @@ class History:
             if isinstance(item, Model) and not cut.complete:
                 item.cut(cut.heard_ms)
 
+    def new_session(self) -> None:
+        """Ids may come again in a new session: of the old one's only those are kept that still play or run."""
+        self._sessions += 1
+        old, self._entries = self._entries, OrderedDict()
+        for key, entry in old.items():
+            unfinished = key in self._playing or (isinstance(entry, ToolUse) and entry.output is None)
+            self._entries[key if unfinished else f"{self._sessions}:{key}"] = entry
+
     def tool_called(self, call: FunctionCall) -> None:
         self._add(tool_key(call.call_id), ToolUse(call))
 
@@ -212,8 +221,7 @@ def heard_part(text: str, heard_ms: int, received_ms: int) -> str:
     if heard_ms >= received_ms:
         return text
     end = len(text) * heard_ms // received_ms
-    heard = text[:end]
     if end < len(text) and not text[end].isspace() and any(letter.isspace() for letter in text.strip()):
-        while heard and not heard[-1].isspace():
-            heard = heard[:-1]
-    return heard.rstrip()
+        while end and not text[end - 1].isspace():
+            end -= 1
+    return text[:end].rstrip()

@@ -24,6 +24,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import attrs
 import trio
 
+from aivc.config.secret import Secret
 from aivc.config.settings import HttpTool
 from aivc.realtime.arguments import check, parse_untrusted
 from aivc.realtime.definition import Tool
@@ -151,6 +152,8 @@ async def try_once(client: httpx2.AsyncClient, settings: HttpTool, request: Requ
                 settings.method, request.url, headers=request.headers, content=request.body
             ) as response:
                 return Answer(response.status_code, await read_text(response))
+        except httpx2.InvalidURL as error:
+            raise ToolError(f"{settings.name}: {error}") from None
         except (httpx2.HTTPError, OSError) as error:
             raise NoAnswer(f"no answer: {str(error) or type(error).__name__}") from None
     raise NoAnswer(f"no answer within {settings.seconds:g} seconds")
@@ -187,7 +190,6 @@ def request_of(settings: HttpTool, given: Mapping[str, object], context: ToolCon
     }
     if context.tool_call_id:
         headers["Idempotency-Key"] = printable(context.tool_call_id)
-    headers |= {name: value.reveal() for name, value in settings.headers.items()}
     if settings.method in IN_QUERY:
         url = with_query(url, given)
         payload = urlsplit(url).query.encode()
@@ -197,7 +199,14 @@ def request_of(settings: HttpTool, given: Mapping[str, object], context: ToolCon
     if settings.secret is not None:
         headers["X-Aivc-Timestamp"] = str(timestamp)
         headers["X-Aivc-Signature"] = signature(settings.secret.reveal(), timestamp, payload)
-    return Request(url, headers, body)
+    return Request(url, with_fields(headers, settings.headers), body)
+
+
+def with_fields(headers: Mapping[str, str], chosen: Mapping[str, Secret]) -> dict[str, str]:
+    """Ours with the operator's in place of those of the same name, however that is written (RFC 9110 section 5.1)."""
+    replaced = {name.lower() for name in chosen}
+    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    return kept | {name: secret.reveal() for name, secret in chosen.items()}
 
 
 def signature(key: str, timestamp: int, payload: bytes) -> str:
@@ -209,7 +218,8 @@ def signature(key: str, timestamp: int, payload: bytes) -> str:
 def with_query(url: str, given: Mapping[str, object]) -> str:
     """Add arguments to a URL's query; what is no text is written as JSON has it."""
     parts = urlsplit(url)
-    added = urlencode({name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()})
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    added = urlencode(texts, errors="replace")  # half a surrogate pair, as JSON may have it
     return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, added))), fragment=""))
 
 

@@ -25,6 +25,7 @@ from aivc.realtime.events import SpeechStarted, SpeechStopped
 from aivc.realtime.recent import Recent
 
 COMMIT_SECONDS = 1.0  # from speech_stopped to committed, which some servers never send
+LONGEST_TURN = 120.0  # seconds without a word of the server; it has lost the end of the turn, or we have
 
 
 class Verdict(Enum):
@@ -45,6 +46,7 @@ class CallerTurn:
     commit_deadline: float = attrs.field(default=math.inf, init=False)  # of the turn that we answer when it comes
     _state: Literal["silent", "doubt", "speaking"] = attrs.field(default="silent", init=False)
     _started_at: float = attrs.field(default=0.0, init=False)
+    _server_spoke_at: float = attrs.field(default=0.0, init=False)
     _audio_start_ms: int = attrs.field(default=0, init=False)
     _item_id: str = attrs.field(default="", init=False)
     _coughs: Recent[bool] = attrs.field(factory=Recent, init=False)  # item ids
@@ -78,8 +80,14 @@ class CallerTurn:
 
     @property
     def deadline(self) -> float:
-        """When doubt ends by itself, or the commitment of a turn is no longer waited for."""
-        return min(self.commit_deadline, self._doubt_until if self.in_doubt else math.inf)
+        """When doubt or an endless turn ends by itself, or the commitment of a turn is no longer waited for."""
+        match self._state:
+            case "doubt":
+                return min(self.commit_deadline, self._doubt_until)
+            case "speaking":
+                return min(self.commit_deadline, self._server_spoke_at + LONGEST_TURN)
+            case "silent":
+                return self.commit_deadline
 
     def started(self, event: SpeechStarted, busy: bool, now: float) -> None:
         """Note `speech_started`; `busy`: there is something to interrupt."""
@@ -89,6 +97,14 @@ class CallerTurn:
         self._item_id = event.item_id
         if self.speaking:
             self.commit_deadline = math.inf  # the answer to this turn will be one to the turn before, too
+
+    def server_spoke(self, now: float) -> None:
+        """Any event of the server shows that the end of a turn may still be told."""
+        self._server_spoke_at = now
+
+    def is_endless(self, now: float) -> bool:
+        """Whether the end of this turn must have been lost."""
+        return self.speaking and now >= self._server_spoke_at + LONGEST_TURN
 
     def stopped(self, event: SpeechStopped | None, now: float) -> Verdict:
         """Note the end of the sound: `speech_stopped`, or None when only its commitment tells."""

@@ -58,8 +58,9 @@ class Machines:
     @property
     def quiet(self) -> bool:
         """Whether nobody speaks, is about to, or waits for something."""
-        busy = self.playing or self.turn.speaking or self.turn.in_doubt or self.watch.deadline < float("inf")
-        waits = not self.responses.idle or self.tools.running or self.setbacks.retry_at < float("inf")
+        busy = self.playing or self.turn.speaking or self.turn.in_doubt or self.responses.typing
+        awaited = self.watch.deadline < float("inf")
+        waits = awaited or not self.responses.idle or self.tools.running or self.setbacks.retry_at < float("inf")
         leaves = self.ending or self.goodbye.cause is not None
         return not (busy or waits or leaves or self.on_hold or self.greeting.holds)
 
@@ -115,6 +116,7 @@ class Machines:
     def forget_session(self) -> None:
         """A new session knows nothing of the old one's responses, items and sounds."""
         self.responses.new_session()
+        self.history.new_session()
         self.items = SpokenItems(self.new_event_id)
         self.turn.new_session()
         self.idle.new_session()

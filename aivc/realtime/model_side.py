@@ -74,6 +74,10 @@ class ModelSide:
         wanted: list[Effect] = [effects.ModelStartedResponse(response_id)]
         if asked is not None and (asked.unwanted or m.turn.speaking):
             wanted += self._turn_away(response_id, asked.request, now)
+        elif asked is None and m.responses.typing and not m.greeting.holds:  # the answer to the whole entry covers it
+            m.turn.lost_end()
+            m.responses.cancelled(response_id, now)
+            wanted.append(Send(m.items.cancel(response_id)))
         elif asked is None and not m.turn.in_doubt:
             m.turn.lost_end()
             m.responses.release()
@@ -241,9 +245,10 @@ class ModelSide:
     def _silent(self, now: float) -> list[Effect]:
         """The model says nothing in its turn: ask it once more, then give it up."""
         m = self.machines
-        if m.playing or m.on_hold:  # the caller hears it, or nothing at all
+        if m.playing or m.on_hold or m.responses.typing:  # the caller hears it, or nothing at all, or is not done
             m.watch.alive(now)
-            return []
+            # A rest of less than a frame waits for more, and would count as playing for ever.
+            return [effects.ItemAudioDone(item_id) for item_id in m.items.take_all_unfinished()]
         if m.ending or m.goodbye.cause is not None:  # which has its own deadline
             m.watch.rest()
             return []

@@ -63,7 +63,8 @@ def explanation(text: str) -> Mapping[str, object]:
     return error if isinstance(error, dict) else {}
 
 
-def printable(text: str, key: str) -> str:
-    """Return a peer's text for a log line: one line, bounded, without the key that some servers repeat."""
-    safe = text.replace(key, "***") if key else text
-    return "".join(c if c.isprintable() else " " for c in safe[:SHOWN_CHARACTERS]).strip()
+def printable(text: str, *secrets: str) -> str:
+    """Return a peer's text for a log line: one line, bounded, without the secrets that some servers repeat."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return "".join(c if c.isprintable() else " " for c in text[:SHOWN_CHARACTERS]).strip()

@@ -14,6 +14,7 @@ requested. Where the server repeats our event id in the response (as OpenAI does
 elsewhere it is taken for ours, until "already active" says that it was not and the request is queued again.
 
 While the caller speaks the queue is held, so that nobody is talked down; the server's answer to the turn comes first.
+While the caller presses keys it is held as well, whatever else happens, a new session included.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class ResponseSequencer:
 
     new_event_id: Callable[[], str]
     state: Idle | Requested | Active | Blocked = attrs.field(factory=Idle, init=False)
+    typing: bool = attrs.field(default=False, init=False)  # the caller is in the middle of an entry of keys
     refused_requests: int = attrs.field(default=0, init=False)  # dropped: the queue was full, or attempts ran out
     _queue: deque[ResponseRequest] = attrs.field(factory=deque, init=False)
     _finished: deque[str] = attrs.field(factory=lambda: deque(maxlen=FINISHED), init=False)
@@ -103,7 +105,7 @@ class ResponseSequencer:
     def deadline(self) -> float:
         """When to call `expire`; infinity when nothing is awaited."""
         if isinstance(self.state, Idle):
-            return self._held_until if self._queue else math.inf
+            return self._held_until if self._queue and not self.typing else math.inf
         return self.state.deadline
 
     @property
@@ -124,11 +126,13 @@ class ResponseSequencer:
 
     def request(self, request: ResponseRequest, now: float) -> CreateResponse | None:
         """Ask for a response, now or when its turn comes."""
-        if request not in self._queue:
-            if len(self._queue) < WAITING:
-                self._queue.append(attrs.evolve(request, asked_at=now))
-            else:
-                self.refused_requests += 1
+        if request in self._queue:  # which answers this cause as well, so no earlier response covers it
+            place = self._queue.index(request)
+            self._queue[place] = attrs.evolve(self._queue[place], asked_at=now)
+        elif len(self._queue) < WAITING:
+            self._queue.append(attrs.evolve(request, asked_at=now))
+        else:
+            self.refused_requests += 1
         return self.next(now)
 
     def put_back(self, request: ResponseRequest) -> None:
@@ -212,7 +216,7 @@ class ResponseSequencer:
 
     def next(self, now: float) -> CreateResponse | None:
         """Return the next request that waits, when no response is active or asked for."""
-        if not isinstance(self.state, Idle) or not self._queue or now < self._held_until:
+        if not isinstance(self.state, Idle) or not self._queue or self.typing or now < self._held_until:
             return None
         request, event_id = self._queue.popleft(), self.new_event_id()
         self.state = Requested(request, event_id, now + ANSWER_SECONDS)
@@ -248,9 +252,11 @@ class ResponseSequencer:
         return request
 
     def new_session(self) -> None:
-        """Forget every response and request: the session that knew them is gone."""
+        """Forget every response and request: the session that knew them is gone, and another may use their ids."""
         self.state = Idle()
         self._queue.clear()
+        self._finished.clear()
+        self._abandoned.clear()
         self.release()
 
     def is_over(self, response_id: str) -> bool:

@@ -16,6 +16,7 @@ from aivc.realtime.recent import Recent
 
 REMEMBERED_CALLS = 512  # call ids of a session; hours of talk have dozens
 TOOL_ROUNDS = 10  # tool calls upon tool calls without a word of the caller; then the model must talk
+CALLS_OF_RESPONSE = 64  # that run; a model asks for a handful at once
 OPEN_RESPONSES = 32  # with unanswered calls; a tool has seconds, so more than two or three is hostile
 
 
@@ -63,6 +64,8 @@ class ToolLedger:
             return False
         self._unconfirmed.take(call.call_id)
         if call.status != "completed" or call.call_id in self._seen:
+            return False
+        if (calls := self._open.get(call.response_id)) is not None and len(calls.outputs) >= CALLS_OF_RESPONSE:
             return False
         self._seen[call.call_id] = None
         if len(self._seen) > REMEMBERED_CALLS:
@@ -122,7 +125,10 @@ class ToolLedger:
 
     def all_over(self) -> list[ToolOutput]:
         """Note that the session of these calls is gone; return the outputs that no sibling keeps back."""
-        return [output for response_id in list(self._open) for output in self.over(response_id)]
+        outputs = [output for response_id in list(self._open) for output in self.over(response_id)]
+        self._unconfirmed = Recent()
+        self._seen = OrderedDict.fromkeys(call_id for calls in self._open.values() for call_id in calls.outputs)
+        return outputs
 
     def over_but(self, response_id: str) -> list[ToolOutput]:
         """Note that every response but this one is over, its `response.done` seen or lost; return what may be sent."""

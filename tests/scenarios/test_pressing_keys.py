@@ -324,7 +324,11 @@ async def test_digits_are_in_the_record_and_for_observers_but_never_in_the_log(
     assert [entry.digits for entry in world.record.digits] == ["90817"]
     entries = [event.what.entry for event in world.events if isinstance(event.what, DigitsEntered)]
     assert entries == list(world.record.digits) == [DigitEntry("90817", entries[0].at, "rtp")]
-    logged = [str(vars(line)) for line in caplog.records]
+    # Only what is text: the real time and the ids of threads may have these digits by chance.
+    logged = [
+        str([value for value in vars(line).values() if isinstance(value, str | dict | tuple)])
+        for line in caplog.records
+    ]
     assert any("caller.pressed_keys" in line for line in logged)
     assert [line for line in logged if "90817" in line or "65432" in line] == []
     assert world.record.ending is Ending.CALLER_HUNG_UP
