@@ -11,7 +11,7 @@ from itertools import pairwise
 import attrs
 
 BLOCK_OCTETS = 1600  # 50 ms at 16000 samples a second: enough to tell, and often loud or quiet as a whole
-JUDGED_OCTETS = 100 * BLOCK_OCTETS  # of a call, the first ones: somebody has spoken by then
+JUDGED_OCTETS = 20 * BLOCK_OCTETS  # of a call, the first ones: 4 s of an answer, of which each block costs 0.1 ms
 SMALL = bytes((*range(9), *range(0xF8, 0x100)))  # steps of the upper octet between samples that are near
 ALIKE = 0.4  # how much the shares of these may differ; in G.711 chance makes it 0.1
 VARIED = 64  # values of 256 in a lower octet; a tone of G.711 has few
