@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
@@ -19,6 +19,15 @@ from aivc.realtime.events import ResponseCreated
 
 PAUSE = 2.0  # seconds, the default
 Key = tuple[float, str]  # when, since the beginning, and which
+
+# how long after the one before, which key, by what: the second is an echo, the others were pressed
+KEYS_BOTH_WAYS: Final[tuple[tuple[float, str, Source], ...]] = (
+    (0.0, "1", "info"),
+    (0.05, "1", "rtp"),
+    (0.1, "1", "rtp"),
+    (0.2, "2", "info"),
+    (1.0, "3", "rtp"),
+)
 
 
 async def entered(keys: Iterable[Key], source: Source = "rtp", given: Parts | None = None, **dtmf: Any) -> Parts:
@@ -137,3 +146,13 @@ async def test_a_memory_of_the_telephones_may_press_an_entry_in_no_time(autojump
     given = await entered([(0.0, key) for key in "0123456789" * 6 + "#"])
     assert [entry.digits for entry in given.performer.turns.digits] == ["0123456789" * 6]
     assert given.performer.turns.dropped_keys == 0
+
+
+async def test_a_key_that_comes_by_info_and_then_by_rtp_is_one_key(mock_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(send, Turns())
+    for wait, digit, source in KEYS_BOTH_WAYS:
+        mock_clock.jump(wait)
+        keypad.press(digit, source)
+    waiting = receive.statistics().current_buffer_used
+    assert "".join(receive.receive_nowait()[0] for _ in range(waiting)) == "1123"

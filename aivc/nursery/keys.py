@@ -14,6 +14,7 @@ from aivc.nursery.turns import Turns
 
 KEYS: Final = 64  # at once, as from a telephone's memory; also those that wait to be collected
 LONGEST_ENTRY: Final = 64  # keys; a card number has 19
+ECHO: Final = 0.5  # seconds by which the RTP packets of a key may follow its INFO, from telephones that send both
 KEYS_PER_SECOND: Final = 5.0  # in the long run: each may be an entry, and each entry's answer costs money
 
 Source = Literal["rtp", "info"]
@@ -33,10 +34,14 @@ class Keypad:
     turns: Turns
     _allowed: float = float(KEYS)  # keys, at `_since`
     _since: float = 0.0
+    _told: str = ""  # the last key that INFO told, at `_told_at`
+    _told_at: float = 0.0
 
     def press(self, digit: str, source: Source) -> None:
         """Note a key."""
         now = trio.current_time()
+        if self._is_echo(digit, source, now):
+            return
         self._allowed = min(KEYS, self._allowed + (now - self._since) * KEYS_PER_SECOND)
         self._since = now
         try:
@@ -47,6 +52,15 @@ class Keypad:
             self.turns.dropped_keys += 1
         else:
             self._allowed -= 1
+
+    def _is_echo(self, digit: str, source: Source, now: float) -> bool:
+        """Whether this is the key that INFO told of a moment ago. The other order is seen by who takes INFO."""
+        if source == "info":
+            self._told, self._told_at = digit, now
+            return False
+        echo = digit == self._told and now - self._told_at < ECHO
+        self._told = ""
+        return echo
 
 
 async def collect_digits(pressed: trio.MemoryReceiveChannel[Pressed], dtmf: DtmfSettings, performer: Performer) -> None:
