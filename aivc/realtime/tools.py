@@ -11,7 +11,6 @@ Running them, with deadlines and threads, is not done here.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 import attrs
 
@@ -20,6 +19,7 @@ from aivc.config.settings import HttpTool, OpenAISettings
 from aivc.realtime.builtin import builtin_tools, send_digits, terminate_call, transfer_call
 from aivc.realtime.definition import MAX_TOOLS, Tool, ToolRegistry, tool
 from aivc.realtime.httptools import http_tools
+from aivc.realtime.session import TOOL_MODES
 from aivc.realtime.toolcontext import CallControl, ToolContext, TransferFailed
 from aivc.realtime.toolerrors import ToolArgumentsError, ToolError, ToolFileError
 from aivc.realtime.toolfiles import file_tools
@@ -41,8 +41,6 @@ __all__ = [
     "tool",
     "transfer_call",
 ]
-
-TOOL_CHOICES: Final = ("auto", "none", "required")
 
 
 def load_tools(paths: Iterable[str]) -> ToolRegistry:
@@ -76,7 +74,7 @@ def load_registry(settings: OpenAISettings, http: Iterable[HttpTool] = ()) -> To
     for path, definition in file_tools(settings.tools, settings):
         add(registry, definition, path, "openai.tools")
     describe(registry, settings)
-    if settings.tool_choice not in TOOL_CHOICES and settings.tool_choice not in registry:
+    if settings.tool_choice not in TOOL_MODES and settings.tool_choice not in registry:
         raise ToolFileError(f"there is no function {settings.tool_choice}", "openai.tool_choice")
     return registry
 
