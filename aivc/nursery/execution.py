@@ -212,7 +212,9 @@ def plain(value: object) -> object:
     """What JSON does not know: an attrs object as its members, an enum as its value, the rest as text."""
     if isinstance(value, enum.Enum):
         return value.value
-    return attrs.asdict(value, recurse=False) if attrs.has(type(value)) else str(value)  # type: ignore[arg-type]
+    if attrs.has(type(value)):
+        return attrs.asdict(value, recurse=False)  # type: ignore[arg-type]  # has() narrows the type, not the value
+    return str(value)
 
 
 def as_error(message: str) -> str:

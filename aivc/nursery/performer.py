@@ -115,9 +115,8 @@ class Performer:
         """Tell the model which keys the caller has pressed."""
         self.turns.entered(entry)
         self.tell(DigitsEntered(entry))
-        logs.event(
-            log, "caller.pressed_keys", keys=len(entry.digits), source=entry.source
-        )  # a PIN is nobody's business
+        # Only how many: a PIN is nobody's business.
+        logs.event(log, "caller.pressed_keys", keys=len(entry.digits), source=entry.source)
         self.perform(self.conversation.digits_entered(entry.digits, trio.current_time()))
 
     def caller_holds(self, on_hold: bool) -> None:

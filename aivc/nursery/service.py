@@ -234,7 +234,7 @@ async def shared_clock(clock: MediaClock | None) -> AsyncIterator[MediaClock]:
 async def run_service(settings: Settings, *, observer: Observer | None = None) -> None:
     """`aivc serve`: answer calls until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
-    Only in the main thread. Raises as `open_service()` does.
+    Only in the main thread. Raises what `open_service()` does, in an ExceptionGroup.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
