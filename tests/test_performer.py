@@ -100,6 +100,14 @@ async def test_what_is_to_be_sent_while_there_is_no_session_is_void() -> None:
     assert given.sent == [SendRaw({"type": "input_audio_buffer.clear"})]
 
 
+async def test_an_event_of_a_tools_that_finds_no_session_is_counted() -> None:
+    given = parts()
+    given.performer.send_raw({"type": "input_audio_buffer.clear"})
+    given.performer.connected = False
+    given.performer.send_raw({"type": "input_audio_buffer.clear"})
+    assert (len(given.sent), given.performer.turns.dropped_events) == (1, 1)
+
+
 async def test_a_pause_keeps_what_is_being_said_and_is_counted_when_it_was_for_nothing() -> None:
     given = parts(OpenAISettings(interruption="confirm"))
     playout, paused = given.performer.playout, []

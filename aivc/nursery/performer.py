@@ -134,7 +134,8 @@ class Performer:
         self.perform(self.conversation.playout_drained(trio.current_time()))
 
     def send_raw(self, event: Mapping[str, object]) -> None:
-        """Send a client event as an embedder or a tool wrote it."""
+        """Send a client event as a tool wrote it; while there is no session it is dropped and counted."""
+        self.turns.dropped_events += not self.connected
         self._send(SendRaw(event))
 
     @property

@@ -113,6 +113,7 @@ class CallRecord:
     forgotten_tools: int = 0  # responses with open tool calls beyond those that are remembered
     observer_missed: int = 0  # events that did not fit into the observer's channel
     dropped_keys: int = 0  # that came faster than anybody presses them
+    dropped_events: int = 0  # that a tool wanted to send while the call had no session
     agent: str | None = None  # the NAME of `[agents.NAME]`; None: `[openai]` itself
     transcript: tuple[Utterance, ...] = ()  # in the order of the conversation
     digits: tuple[DigitEntry, ...] = ()

@@ -92,6 +92,7 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
             "forgotten_tools": record.forgotten_tools,
             "observer_missed": record.observer_missed,
             "keys": record.dropped_keys,
+            "events": record.dropped_events,
         },
     }
 

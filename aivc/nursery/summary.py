@@ -54,6 +54,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
         false_interruptions=conversation.false_interruptions if conversation else 0,
         observer_missed=announcer.missed,
         dropped_keys=turns.dropped_keys,
+        dropped_events=turns.dropped_events,
     )
 
 

@@ -39,6 +39,7 @@ class Turns:
     errors_by_kind: Counter[str] = attrs.field(factory=Counter)  # `ErrorKind` values, and endings of lost sessions
     violations: int = 0
     dropped_keys: int = 0  # that came faster than anybody presses them
+    dropped_events: int = 0  # that a tool wanted to send while the call had no session
     sessions: int = 0  # Realtime sessions that were used
     _silent_since: float | None = None  # the caller's last audible packet before the open turn
     _stopped_at: float = 0.0
