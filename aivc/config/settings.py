@@ -381,4 +381,4 @@ class Settings:
     tools: ToolsSettings = attrs.field(factory=ToolsSettings)
     engine: EngineSettings = attrs.field(factory=EngineSettings)
     records: RecordsSettings = attrs.field(factory=RecordsSettings)
-    agents: tuple[Agent, ...] = attrs.field(default=(), metadata={"special": True})
+    agents: tuple[Agent, ...] = ()

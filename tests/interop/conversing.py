@@ -83,7 +83,7 @@ class Scene:
         return sorted(first.values(), key=cseq_of)
 
     async def wait_invites_answered(self, count: int) -> None:
-        while len(self.invites_answered()) < count:  # noqa: ASYNC110
+        while len(self.invites_answered()) < count:  # noqa: ASYNC110 - packets are only noted as they pass
             await trio.sleep(POLL_SECONDS)
 
     def rtp_to_phone(self) -> list[RtpHeard]:
