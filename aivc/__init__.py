@@ -21,12 +21,15 @@ from aivc.config.settings import (
     Secret,
     ServiceSettings,
     Settings,
+    SipRegister,
     SipSettings,
+    SipUser,
     SoundsSettings,
     ToolsSettings,
 )
 from aivc.media.clock import TaskClock, open_heartbeat
 from aivc.media.ports import PortPool
+from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.call import serve_call
 from aivc.nursery.ending import CallOver, Ending
@@ -73,13 +76,17 @@ from aivc.sip.leg import (
     AckMissing,
     AudioAgreement,
     Cancelled,
+    Consultation,
+    ConsultationFailed,
     DigitPressed,
     HungUp,
     Leg,
     MediaChanged,
     ReferOutcome,
     Rejection,
+    SessionExpired,
 )
+from aivc.sip.registration import RegistrationStatus
 from aivc.sip.useragent import UserAgent, open_user_agent
 
 __all__ = [
@@ -97,6 +104,8 @@ __all__ = [
     "Cancelled",
     "Chosen",
     "ConfigError",
+    "Consultation",
+    "ConsultationFailed",
     "Cut",
     "DigitEntry",
     "DigitPressed",
@@ -122,10 +131,12 @@ __all__ = [
     "OpenAISettings",
     "PortPool",
     "Prompts",
+    "Quality",
     "RealtimeError",
     "RecordFile",
     "RecordsSettings",
     "ReferOutcome",
+    "RegistrationStatus",
     "Rejection",
     "ResponseFinished",
     "RtpCounters",
@@ -133,10 +144,13 @@ __all__ = [
     "Secret",
     "Service",
     "ServiceSettings",
+    "SessionExpired",
     "SessionLost",
     "SessionReplaced",
     "Settings",
+    "SipRegister",
     "SipSettings",
+    "SipUser",
     "SoundsSettings",
     "Subscription",
     "TaskClock",

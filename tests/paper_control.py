@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import attrs
 import trio
 
+from aivc.realtime.headers import HeaderFields
+
 
 @attrs.define(eq=False)
 class PaperControl:
@@ -25,8 +27,8 @@ class PaperControl:
     def interrupt(self) -> None:
         self.done.append(("interrupt",))
 
-    def hang_up(self) -> None:
-        self.done.append(("hang_up",))
+    def hang_up(self, fields: HeaderFields = ()) -> None:
+        self.done.append(("hang_up", *fields))
 
     def send_event(self, event: Mapping[str, object]) -> None:
         self.done.append(("send_event", dict(event)))
@@ -37,8 +39,8 @@ class PaperControl:
     def stop_hold_sound(self) -> None:
         self.done.append(("stop_hold_sound", trio.current_time()))
 
-    async def transfer(self, target: str | None = None) -> str:
-        self.done.append(("transfer", target))
+    async def transfer(self, target: str | None = None, attended: bool | None = None, fields: HeaderFields = ()) -> str:
+        self.done.append(("transfer", target, *([] if attended is None else [attended]), *fields))
         await self._refuse()
         await trio.sleep_forever()
 

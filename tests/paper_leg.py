@@ -9,9 +9,28 @@ import trio
 from call_parts import REMOTE
 
 from aivc.config.settings import Address
-from aivc.sip.leg import AudioAgreement, LegEvent, ReferOutcome, Rejection
+from aivc.sip.leg import AudioAgreement, Consultation, ConsultationFailed, Fields, LegEvent, ReferOutcome, Rejection
 
 AGREEMENT = AudioAgreement("PCMU", 0, REMOTE)
+CONSULTED = AudioAgreement("PCMU", 0, ("192.0.2.20", 6000))
+
+
+@attrs.define(eq=False)
+class PaperConsultation:
+    """Somebody whom a paper leg has called. Implements `aivc.sip.leg.Consultation`."""
+
+    events: trio.MemoryReceiveChannel[LegEvent]
+    tell: trio.MemorySendChannel[LegEvent]
+    agreement: AudioAgreement = CONSULTED
+    hung_up: list[str] = attrs.field(factory=list)  # reasons
+
+    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+        self.hung_up.append(reason)
+
+
+def paper_consultation() -> PaperConsultation:
+    tell, events = trio.open_memory_channel[LegEvent](8)
+    return PaperConsultation(events, tell)
 
 
 @attrs.define(eq=False)
@@ -29,6 +48,12 @@ class PaperLeg:
     agreement: AudioAgreement = AGREEMENT
     headers: Mapping[str, str] = attrs.field(factory=dict)
     source: Address = REMOTE
+    is_trusted: bool = False
+    fields: Fields = ()  # of the last REFER or BYE
+    target: PaperConsultation | Exception | None = None  # of a consultation; None: nobody answers
+    rings: float = 0.5  # seconds, until they answer or refuse
+    refer_takes: float = 0.0  # seconds
+    replaced: Consultation | None = None  # by the last REFER
     outcomes: list[ReferOutcome] = attrs.field(factory=list)  # of the transfers to come; then none ever answers
 
     async def ring(self) -> None:
@@ -42,16 +67,37 @@ class PaperLeg:
     async def reject(self, rejection: Rejection) -> None:
         self.did.append(rejection)
 
-    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+    async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
+        self.did.append(("consult", uri, seconds))
+        if self.target is None:
+            await trio.sleep(seconds)
+            raise ConsultationFailed(None, "no answer")
+        await trio.sleep(self.rings)
+        if isinstance(self.target, Exception):
+            raise self.target
+        return self.target
+
+    async def refer(
+        self,
+        refer_to: str,
+        referred_by: str,
+        seconds: float,
+        *,
+        fields: Fields = (),
+        replaces: Consultation | None = None,
+    ) -> ReferOutcome:
         self.did.append(("refer", refer_to, referred_by))
+        self.fields, self.replaced = fields, replaces
+        await trio.sleep(self.refer_takes)
         if not self.outcomes:
             await trio.sleep(seconds)
             return ReferOutcome(None, "no answer")
         return self.outcomes.pop(0)
 
-    async def hang_up(self, reason: str) -> None:
+    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
         if self.speechless:
             raise LookupError("no more words")
+        self.fields = fields
         self.did.append(("hang_up", reason))
 
 

@@ -13,6 +13,8 @@ from aivc.config.settings import RtpSettings
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
+from aivc.media.reports import Reports
+from aivc.media.rtcpline import RtcpLine
 from aivc.media.rtp import Packet, parse_untrusted
 from aivc.media.stream import RtpStream
 
@@ -64,13 +66,14 @@ class Paper:
                 self.sent.append(parse_untrusted(packet))
 
 
-def paper_stream(rtp: RtpSettings | None = None, **stream: Any) -> Paper:
+def paper_stream(rtp: RtpSettings | None = None, ptime_ms: int = 20, **stream: Any) -> Paper:
     settings = rtp or RtpSettings()
     send, receive = trio.open_memory_channel[bytes](100_000)
     pressed: list[str] = []
     latch = Latch(PHONE, PHONE[0], settings.nat, settings.relatch_seconds)
-    playout, pacer = Playout(0xFF), Pacer(0, 7, 65530, 0, 0.0)
-    changes = {"telephone_event": EVENTS, "pressed": pressed.append, **stream}
+    playout, pacer = Playout(0xFF), Pacer(0, 7, 65530, 0, 0.0, ptime_ms)
+    rtcp = RtcpLine(Reports(7, "cname", 0.0)) if settings.rtcp else None
+    changes = {"telephone_event": EVENTS, "pressed": pressed.append, "rtcp": rtcp, **stream}
     return Paper(
         RtpStream(NO_SOCKET, "PCMU", 0, latch, playout, pacer, send, settings, 0.0, **changes), receive, pressed
     )

@@ -39,6 +39,7 @@ class Phone:
     cseq: int = 1
     branches: int = 0
     contact: str = "<sip:alice@192.0.2.10:5060>"
+    host: str = PHONE[0]
 
     def write(
         self,
@@ -48,7 +49,7 @@ class Phone:
         cseq: int | None = None,
         branch: str | None = None,
         target: str = "sip:100@192.0.2.1",
-        via: str = "192.0.2.10:5060",
+        via: str | None = None,
         rport: str = ";rport",
         content_type: str = "application/sdp",
     ) -> bytes:
@@ -58,12 +59,13 @@ class Phone:
         number = self.cseq if cseq is None else cseq
         lines = [
             f"{method} {target} SIP/2.0",
-            f"Via: SIP/2.0/UDP {via};branch={branch or f'z9hG4bK-{self.branches}'}{rport}",
-            f"From: <sip:alice@192.0.2.10>;tag={self.tag}",
+            f"Via: SIP/2.0/UDP {via or f'{self.host}:5060'};branch={branch or f'z9hG4bK-{self.branches}'}{rport}",
+            f"From: <sip:alice@{self.host}>;tag={self.tag}",
             f"To: <sip:100@192.0.2.1>{tag}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {number} {method}",
             f"Contact: {self.contact}",
+            "User-Agent: a phone of the tests",
             *extra,
         ]
         lines += [f"Content-Type: {content_type}"] if body else []
@@ -98,9 +100,15 @@ class Phone:
             return False
         return True
 
-    async def reply(self, request: Request, status: int = 200) -> None:
-        copied = "".join(f"{n}: {v}\r\n" for n, v in request.headers if n in ("Via", "From", "To", "Call-ID", "CSeq"))
-        await self.send(f"SIP/2.0 {status} Whatever\r\n{copied}Content-Length: 0\r\n\r\n".encode())
+    async def reply(
+        self, request: Request, status: int = 200, *extra: str, tag: str | None = None, body: bytes = b""
+    ) -> None:
+        """Answer a request; a `tag` goes to To."""
+        lines = [f"{n}: {v}" for n, v in request.headers if n in ("Via", "From", "To", "Call-ID", "CSeq")]
+        if tag is not None:
+            lines = [f"{line};tag={tag}" if line.startswith("To:") else line for line in lines]
+        lines += [*extra, *(["Content-Type: application/sdp"] if body else []), f"Content-Length: {len(body)}"]
+        await self.send("\r\n".join([f"SIP/2.0 {status} Whatever", *lines, "", ""]).encode() + body)
 
     async def call(self, agent: UserAgent, body: bytes | None = None, *extra: str) -> tuple[Leg, Response]:
         """Set up a call as far as the 200; the ACK is the test's."""
@@ -126,6 +134,14 @@ class Phone:
 
 
 @asynccontextmanager
+async def another_phone(host: str) -> AsyncIterator[Phone]:
+    """A second phone in the network of `user_agent`, for whom the user agent calls."""
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        await sock.bind((host, 5060))
+        yield Phone(sock, call_id=f"call@{host}", tag=f"tag-{host}", contact=f"<sip:{host}>", host=host)
+
+
+@asynccontextmanager
 async def user_agent(
     settings: SipSettings | None = None, network: VirtualNetwork | None = None, listen: str = "udp:192.0.2.1:5060"
 ) -> AsyncIterator[tuple[UserAgent, Phone]]:
@@ -134,6 +150,6 @@ async def user_agent(
     chosen = attrs.evolve(settings or SipSettings(), listen=(listen,))
     with trio.fail_after(200), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(PHONE)
-        async with open_user_agent(chosen, random.Random(7)) as agent:
+        async with open_user_agent(chosen, randomness=random.Random(7)) as agent:
             yield agent, Phone(sock)
             assert agent.statistics().failures == 0

@@ -31,9 +31,12 @@ PUBLIC = "__init__.py"  # says what is public, so it may import anything
 
 PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
-    | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer")}
+    | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
+    | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources")}
+    | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
+    | {f"sip/{name}.py" for name in ("provisional", "session_timer", "replacing", "referred")}
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
-    | {f"media/{name}.py" for name in ("dtmf", "filling")}
+    | {f"media/{name}.py" for name in ("dtmf", "filling", "rtcp", "reports", "counters")}
     | {f"realtime/{name}.py" for name in ("events", "dialects", "decoding", "session", "target", "framing", "errors")}
     | {f"realtime/{name}.py" for name in ("conversation", "effects", "sequencer", "toolcalls", "recent", "schema")}
     | {f"realtime/{name}.py" for name in ("machines", "caller_side", "model_side", "interruption", "items", "setbacks")}

@@ -18,10 +18,11 @@ from aivc.config.loading import ConfigError
 from aivc.config.settings import SoundsSettings
 from aivc.media.clock import TaskClock
 from aivc.media.sounds import parse_sound
-from aivc.nursery.call import event_ids, media_address
+from aivc.nursery.call import event_ids
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.leaving import JITTER_BUFFER
+from aivc.nursery.media import media_address
 from aivc.nursery.prompts import Prompts
 from aivc.nursery.record import Answered, Ended
 from aivc.nursery.summary import make_record

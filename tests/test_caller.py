@@ -1,104 +1,99 @@
-"""The test phone: its SIP dialog and its handset, against the user agent and against plain datagrams."""
+"""The test phone's calls: two phones, or a phone and plain datagrams, in one virtual network."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any
 
 import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from aivc import Leg, Rejection, SipSettings, UserAgent, open_user_agent
 from aivc.config.settings import Address, Codec
-from aivc.sip.leg import AckMissing, Cancelled, HungUp
 from aivc.sip.message import Request, parse_untrusted
-from aivc.testing import CallRefused, Handset, Phone, VirtualNetwork, open_phone, silence, speech
+from aivc.testing import CallRefused, Phone, ReceivedCall, VirtualNetwork, open_phone, silence, speech
 from aivc.testing.wording import answer_to, media_address
 
-SERVER: Address = ("192.0.2.1", 5060)
-MEDIA: Address = ("192.0.2.1", 40_000)
-URI = "sip:1000@192.0.2.1:5060"
+URI = "sip:bob@192.0.2.2:5060"
 DELAY = 0.005
 
 
 @attrs.define(eq=False)
-class Exchange:
-    """A user agent whose calls the test answers, and a phone."""
+class Pair:
+    """Two phones; Bob has what the tests do with his calls."""
 
     network: VirtualNetwork
-    agent: UserAgent
-    phone: Phone
-    legs: list[Leg] = attrs.field(factory=list)
-
-    async def answer(self) -> None:
-        leg = await self.agent.legs.receive()
-        self.legs.append(leg)
-        await leg.ring()
-        await trio.sleep(0.1)
-        await leg.answer(MEDIA)
+    alice: Phone
+    bob: Phone
 
 
 @asynccontextmanager
-async def open_exchange(network: VirtualNetwork | None = None) -> AsyncIterator[Exchange]:
+async def open_pair(network: VirtualNetwork | None = None) -> AsyncIterator[Pair]:
     network = (network or VirtualNetwork(delay=DELAY)).enable()
-    settings = SipSettings(listen=("udp:192.0.2.1:5060",))
     with trio.fail_after(200):
-        async with open_phone("192.0.2.9") as phone, open_user_agent(settings) as agent:
-            yield Exchange(network, agent, phone)
+        async with open_phone("192.0.2.9") as alice, open_phone("192.0.2.2", 5060, user="bob") as bob:
+            yield Pair(network, alice, bob)
+    assert network.bound == {}
 
 
 async def test_a_call_is_answered_acknowledged_and_hung_up(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given:
-        given.phone.nursery.start_soon(given.answer)
-        async with given.phone.dial(URI) as call:
-            assert [response.status for response in call.responses] == [100, 180, 200]
-            assert call.answered_at == pytest.approx(trio.current_time())
-            assert call.remote_media == MEDIA
-            await trio.sleep(1.0)
-        (leg,) = given.legs
-        assert leg.call_id == call.call_id
-        assert leg.caller == "sip:alice@192.0.2.9"
-        assert leg.events.receive_nowait() == HungUp()
-        assert given.agent.statistics().stray_acks == 0
+    async with open_pair() as given, given.bob.answering(ring_seconds=1.0) as calls:
+        async with given.alice.dial(URI) as call:
+            theirs = await calls.receive()
+            await theirs.wait_answered()
+            assert [response.status for response in call.responses] == [180, 200]
+            assert call.answered_at == pytest.approx(1.0 + 2 * DELAY)
+            assert call.remote_media == theirs.handset.socket.getsockname()
+            assert theirs.invite.header("From").startswith("<sip:alice@192.0.2.9>;tag=")
+            call.handset.say(speech(0.2))
+            theirs.handset.say(speech(0.2, seed=1))
+            await call.handset.wait_speech(0.3)
+        assert theirs.hung_up_at is not None
+        assert theirs.is_over
+        assert theirs.handset.speech_heard() == speech(0.2)
+        assert call.handset.speech_heard() == speech(0.2, seed=1)
+        assert len(theirs.acknowledgements) == 1
+        assert [request.method for request in theirs.requests] == ["BYE"]
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_the_phone_offers_one_codec(autojump_clock: MockClock, codec: Codec) -> None:
-    async with open_exchange() as given:
-        given.phone.nursery.start_soon(given.answer)
-        async with given.phone.dial(URI, codec=codec) as call:
-            pass
-        agreement = given.legs[0].agreement
-        assert agreement.codec == codec
-        assert agreement.remote[0] == "192.0.2.9"
-        assert call.handset.silence == silence(0.02, call.handset.codec)
+async def test_the_phone_offers_one_codec_and_answers_with_it(autojump_clock: MockClock, codec: Codec) -> None:
+    async with (
+        open_pair() as given,
+        given.bob.answering() as calls,
+        given.alice.dial(URI, codec=codec, ptime_ms=40) as call,
+    ):
+        assert call.handset.silence == silence(0.04, codec)
+        assert (await calls.receive()).handset.codec == codec
 
 
 async def test_a_refused_call_raises_the_response(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given:
+    async with open_pair() as given:
+        refusing = given.bob.answering(status=486, headers=(("Retry-After", "5"),))
+        async with refusing as calls:
+            with pytest.raises(CallRefused, match="486 Busy Here") as caught:
+                async with given.alice.dial(URI):
+                    raise AssertionError("it was refused")
+            assert caught.value.status == 486
+            assert caught.value.response.header("Retry-After") == "5"
+            theirs = await calls.receive()
+            await trio.sleep(2 * DELAY)
+            assert len(theirs.acknowledgements) == 1
 
-        async def refuse() -> None:
-            await (await given.agent.legs.receive()).reject(Rejection(486, "busy"))
 
-        given.phone.nursery.start_soon(refuse)
-        with pytest.raises(CallRefused, match="486 Busy Here") as caught:
-            async with given.phone.dial(URI):
-                raise AssertionError("it was refused")
-        assert caught.value.status == 486
-        assert caught.value.response.header("Reason") == 'SIP;cause=486;text="busy"'
-        await trio.sleep(40)  # acknowledged: nothing is sent any more
-        assert given.agent.statistics().server_transactions == 0
+async def test_nobody_answers_outside_of_answering(autojump_clock: MockClock) -> None:
+    async with open_pair() as given:
+        with pytest.raises(CallRefused, match="480"):
+            async with given.alice.dial(URI):
+                pass
 
 
 async def test_what_a_test_raises_inside_a_call_stays_as_it_is(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given:
-        given.phone.nursery.start_soon(given.answer)
+    async with open_pair() as given:
         with pytest.raises(LookupError, match="of the test"):
-            async with given.phone.dial(URI):
+            async with given.bob.answering(), given.alice.dial(URI):
                 raise LookupError("of the test")
 
 
@@ -117,33 +112,54 @@ async def test_an_invite_is_repeated_until_something_comes_back(autojump_clock: 
 
 
 async def test_a_call_can_be_given_up_before_the_answer(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given, given.phone.ring(URI) as call:
-        leg = await given.agent.legs.receive()
-        await call.cancel()
-        with pytest.raises(CallRefused, match="487"):
-            await call.wait_answer()
-        assert leg.events.receive_nowait() == Cancelled()
+    async with open_pair() as given, given.bob.answering(ring_seconds=10.0) as calls:
+        async with given.alice.ring(URI) as call:
+            await call.cancel()
+            with pytest.raises(CallRefused, match="487"):
+                await call.wait_answer()
+        theirs = await calls.receive()
+        assert theirs.is_cancelled
+        assert call.is_over
 
 
 async def test_the_other_side_may_hang_up(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given:
-        given.phone.nursery.start_soon(given.answer)
-        async with given.phone.dial(URI) as call:
-            await trio.sleep(0.1)
-            at = trio.current_time()
-            await given.legs[0].hang_up("enough")
-            assert await call.wait_hung_up() == pytest.approx(at + DELAY)
-        (bye,) = call.requests  # and the phone sends none of its own
-        assert bye.header("Reason") == 'SIP;cause=200;text="enough"'
+    async with open_pair() as given, given.bob.answering() as calls, given.alice.dial(URI) as call:
+        theirs = await calls.receive()
+        await theirs.wait_answered()
+        at = trio.current_time()
+        await theirs.hang_up()
+        assert await call.wait_hung_up() == pytest.approx(at + DELAY)
+        assert [request.method for request in call.requests] == ["BYE"]
+
+
+async def test_leaving_the_block_of_the_answering_ends_its_calls(autojump_clock: MockClock) -> None:
+    async with open_pair() as given:
+        async with given.bob.answering(ring_seconds=0.0):
+            talking = given.alice.dial(URI)
+            call = await talking.__aenter__()
+        await call.wait_hung_up()
+        await talking.__aexit__(None, None, None)
 
 
 async def test_a_phone_can_be_told_never_to_acknowledge(autojump_clock: MockClock) -> None:
-    async with open_exchange() as given:
-        given.phone.nursery.start_soon(given.answer)
-        async with given.phone.dial(URI, acknowledge=False) as call:
-            await call.wait_hung_up()
-        assert isinstance(given.legs[0].events.receive_nowait(), AckMissing)
+    async with open_pair() as given, given.bob.answering() as calls:
+        async with given.alice.dial(URI, acknowledge=False) as call:
+            await trio.sleep(40)
+        assert (await calls.receive()).acknowledgements == []
         assert len([response for response in call.responses if response.status == 200]) == 11
+
+
+async def test_a_call_survives_a_bad_network(autojump_clock: MockClock) -> None:
+    for seed in range(20):
+        network = VirtualNetwork(seed=seed, delay=DELAY, jitter=0.05, loss=0.3)
+        async with open_pair(network) as given, given.bob.answering() as calls:
+            async with given.alice.dial(URI) as call:
+                theirs = await calls.receive()
+                await theirs.wait_answered()
+                assert (await call.hold()).status == 200
+                assert theirs.remote_direction == "sendonly"
+            network.loss = 0.0
+            await theirs.wait_over()
 
 
 async def test_the_same_seed_gives_the_same_names(autojump_clock: MockClock) -> None:
@@ -153,6 +169,62 @@ async def test_the_same_seed_gives_the_same_names(autojump_clock: MockClock) -> 
         async with open_phone("192.0.2.9", seed=seed) as phone:
             names.append(phone.token("call"))
     assert names[0] == names[1] != names[2]
+
+
+async def test_names_are_looked_up_when_the_phone_dials(autojump_clock: MockClock) -> None:
+    async with open_pair() as given, given.bob.answering():
+        given.network.names["bob.test"] = "192.0.2.2"
+        async with given.alice.dial("sip:bob@bob.test") as call:
+            assert call.remote == ("192.0.2.2", 5060)
+        with pytest.raises(ValueError, match="SIP URI"):
+            async with given.alice.dial("tel:1"):
+                pass
+
+
+async def test_phones_talk_over_ipv6(autojump_clock: MockClock) -> None:
+    VirtualNetwork(delay=DELAY).enable()
+    with trio.fail_after(60):
+        async with open_phone("2001:db8::9") as alice, open_phone("2001:db8::2", 5060) as bob:
+            async with bob.answering() as calls, alice.dial("sip:bob@[2001:db8::2]") as call:
+                theirs = await calls.receive()
+                call.handset.say(speech(0.1))
+                await theirs.handset.wait_speech(0.1)
+            assert "IN IP6 2001:db8::9" in theirs.invite.body.decode()
+            assert theirs.target == f"sip:alice@[2001:db8::9]:{alice.address[1]}"
+            assert theirs.is_over
+
+
+async def test_a_late_offer_is_answered_in_the_ack(autojump_clock: MockClock) -> None:
+    async with open_pair() as given, given.bob.answering() as calls, given.alice.dial(URI, late_offer=True) as call:
+        theirs = await calls.receive()
+        await theirs.wait_answered()
+        assert theirs.invite.body == b""
+        assert media_address(theirs.acknowledgements[0].body.decode()) == call.handset.socket.getsockname()
+        theirs.handset.say(speech(0.1))
+        await call.handset.wait_speech(0.1)
+
+
+async def test_strangers_are_told_that_there_is_no_such_call(autojump_clock: MockClock) -> None:
+    async with open_pair() as given, given.bob.answering() as calls, given.alice.dial(URI) as call:
+        await calls.receive()
+        call.remote_tag = "another"
+        assert (await call.ask("OPTIONS")).status == 481
+        call.remote_tag = None
+        assert (await call.ask("OPTIONS")).status == 200
+
+
+async def test_a_call_over_real_sockets() -> None:
+    with trio.fail_after(10):
+        async with open_phone() as alice, open_phone(user="bob") as bob, bob.answering(ring_seconds=0.0) as calls:
+            async with alice.dial(f"sip:bob@127.0.0.1:{bob.address[1]}") as call:
+                theirs: ReceivedCall = await calls.receive()
+                call.handset.say(speech(0.1))
+                await theirs.handset.wait_speech(0.2)
+            await theirs.wait_over()
+    assert theirs.handset.speech_heard() == speech(0.1)
+
+
+# Texts
 
 
 def test_a_response_copies_what_it_must() -> None:
@@ -174,104 +246,3 @@ def test_a_response_copies_what_it_must() -> None:
 
 def test_the_media_address_is_that_of_the_description() -> None:
     assert media_address("v=0\r\nc=IN IP4 192.0.2.7\r\nm=audio 4002 RTP/AVP 0\r\n") == ("192.0.2.7", 4002)
-
-
-# The handset
-
-
-@asynccontextmanager
-async def open_handsets(**settings: Any) -> AsyncIterator[tuple[Handset, Handset]]:
-    """Two handsets; the first speaks to the second."""
-    VirtualNetwork(delay=DELAY).enable()
-    with (
-        trio.fail_after(60),
-        trio.socket.socket(type=trio.socket.SOCK_DGRAM) as one,
-        trio.socket.socket(type=trio.socket.SOCK_DGRAM) as other,
-    ):
-        await one.bind(("192.0.2.1", 4000))
-        await other.bind(("192.0.2.2", 4000))
-        speaker, listener = Handset(one, **settings), Handset(other)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.listen)
-            nursery.start_soon(speaker.speak, ("192.0.2.2", 4000))
-            yield speaker, listener
-            nursery.cancel_scope.cancel()
-
-
-async def test_a_handset_sends_silence_until_it_is_told_what_to_say(autojump_clock: MockClock) -> None:
-    async with open_handsets() as (speaker, listener):
-        await trio.sleep(0.1)
-        words = speech(0.05)
-        speaker.say(words)
-        await speaker.wait_said()
-        await trio.sleep(0.1)
-        assert listener.speech_heard() == words + silence(0.01)  # filled up to whole packets
-        assert listener.heard[0].payload == silence(0.02)
-        assert [packet.payload for packet in listener.heard] == [packet.payload for packet in speaker.sent][
-            : len(listener.heard)
-        ]
-
-
-async def test_packets_are_numbered_and_timed_as_rtp_asks(autojump_clock: MockClock) -> None:
-    async with open_handsets(ptime_ms=30, sequence=65_534, rtp_timestamp=2**32 - 300) as (speaker, listener):
-        await trio.sleep(0.15)
-    heard = listener.heard
-    assert [packet.sequence for packet in heard] == [65_534, 65_535, 0, 1, 2]
-    assert [packet.rtp_timestamp for packet in heard] == [2**32 - 300, 2**32 - 60, 180, 420, 660]
-    assert [packet.marker for packet in heard] == [True] + [False] * 4
-    assert {round(later.at - earlier.at, 9) for earlier, later in pairwise(heard)} == {0.030}
-    assert {(packet.ssrc, packet.payload_type, len(packet.payload)) for packet in heard} == {(speaker.ssrc, 0, 240)}
-
-
-async def test_a_muted_handset_sends_nothing(autojump_clock: MockClock) -> None:
-    async with open_handsets() as (speaker, listener):
-        speaker.muted = True
-        await trio.sleep(0.5)
-        assert listener.heard == []
-
-
-async def test_waiting_for_speech_and_for_silence(autojump_clock: MockClock) -> None:
-    async with open_handsets() as (speaker, listener):
-        begin = trio.current_time()
-        speaker.say(silence(0.2) + speech(0.4))
-        assert await listener.wait_speech(0.1) == pytest.approx(begin + 0.2 + DELAY)
-        assert trio.current_time() == pytest.approx(begin + 0.3 + DELAY)
-        await listener.wait_silence(0.5)
-        assert trio.current_time() == pytest.approx(begin + 0.58 + DELAY + 0.5)  # since the last packet of speech
-
-
-async def test_what_is_no_rtp_is_not_heard(autojump_clock: MockClock) -> None:
-    async with open_handsets() as (speaker, listener):
-        speaker.muted = True
-        for data in (b"", b"\x80" * 11, b"\x00" * 172):
-            await speaker.socket.sendto(data, ("192.0.2.2", 4000))
-        await trio.sleep(0.1)
-        assert listener.heard == []
-
-
-async def test_the_phone_calls_over_real_sockets() -> None:
-    with trio.fail_after(10):
-        async with (
-            open_phone() as phone,
-            open_user_agent(SipSettings(listen=("udp:127.0.0.1:0",))) as agent,
-            trio.open_nursery() as nursery,
-        ):
-            with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as media:
-                await media.bind(("127.0.0.1", 0))
-                far_end = Handset(media)
-
-                async def answer() -> None:
-                    leg = await agent.legs.receive()
-                    await leg.answer(media.getsockname()[:2])
-                    nursery.start_soon(far_end.listen)
-                    nursery.start_soon(far_end.speak, leg.agreement.remote)
-
-                nursery.start_soon(answer)
-                host, port = agent.listening[0]
-                async with phone.dial(f"sip:1000@{host}:{port}") as call:
-                    call.handset.say(speech(0.2))
-                    far_end.say(speech(0.2, seed=1))
-                    await far_end.wait_speech(0.3)
-                nursery.cancel_scope.cancel()
-    assert far_end.speech_heard() == speech(0.2)
-    assert call.handset.speech_heard() == speech(0.2, seed=1)

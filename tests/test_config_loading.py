@@ -212,7 +212,8 @@ def test_all_errors_come_at_once_each_with_its_path(tmp_path: Path) -> None:
         "openai.voise: unknown key; did you mean voice?",
         "openai.turn_detection_type: "
         '"server" is none of "server_vad", "semantic_vad", "none"; did you mean server_vad?',
-        'sip.listen: "localhost" is not an IP address; "sctp:0.0.0.0:5060" is not of the form udp:HOST:PORT',
+        'sip.listen: "localhost" is not an IP address; "sctp:0.0.0.0:5060" is not of the form '
+        "udp:HOST:PORT, tcp:HOST:PORT or tls:HOST:PORT",
         'rtp.ip: "0.0.0.0" cannot be advertised: nobody can send to it',
         "rtp.min_port: 40000 is not below rtp.max_port, 30000",
         'service.max_calls: expected an integer, got text "5070"',
@@ -257,7 +258,7 @@ def test_a_value_against_its_rule_is_refused_with_the_reason(tmp_path: Path, lin
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "5060", "udp", "udp:5060", "udp:host:5060", "UDP:1.2.3.4:5", "udp:::1:5060", "tcp:0.0.0.0:5060"]
+    ["", "5060", "udp", "udp:5060", "udp:host:5060", "UDP:1.2.3.4:5", "udp:::1:5060", "sctp:0.0.0.0:5060", "tcp:5060"]
     + [f"udp:0.0.0.0:{port}" for port in ("", "65536", "-1", "5060 ", "\u0665")],
 )
 def test_a_listen_entry_that_is_not_transport_host_port_is_refused(tmp_path: Path, entry: str) -> None:

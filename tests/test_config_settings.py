@@ -18,13 +18,14 @@ from aivc.config.catalogue import CATALOGUE, SECTIONS, SPECIAL, Setting, fields_
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.metadata import KEY
 from aivc.config.percall import with_answer
-from aivc.config.settings import HttpTool, McpServer, Secret, Settings
+from aivc.config.settings import HttpTool, McpServer, Secret, Settings, SipRegister, SipUser
 from aivc.config.spelling import as_toml
 from aivc.config.values import from_text, read
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "config.toml"
 DOCUMENT = ROOT / "docs" / "configuration.md"
+PASSWORDS = {name: f"of {name}" for name in ("TRUNK_PASSWORD", "PBX_PASSWORD")}  # variables that hold one
 
 each_setting = pytest.mark.parametrize("setting", CATALOGUE, ids=lambda setting: setting.path)
 
@@ -68,6 +69,8 @@ OTHER: dict[str, object] = {
     "openai.filler_message": "Say: just a second.",
     "openai.transfer_targets": {"sales": "sip:sales@example.com", "desk-2": "tel:+4930123"},
     "openai.transfer_allow": ["[+]49[0-9]*", "sip:.*@example[.]com"],
+    "openai.transfer_attended": True,
+    "openai.transfer_announcement": "Say who calls.",
     "openai.prices": {"input_audio": 32.0, "output_text": 16.5},
     "openai.match": ["1[0-9]{3}", "desk"],
     "openai.match_from": ["[+]49.*"],
@@ -77,13 +80,31 @@ OTHER: dict[str, object] = {
     "sip.listen": ["udp:127.0.0.1:5070", "udp:[::1]:5070"],
     "sip.external_ip": "203.0.113.9",
     "sip.numbers": ["100", "101"],
+    "sip.max_connections": 10,
+    "sip.allow": ["192.0.2.0/24", "2001:db8::/32"],
+    "sip.trusted": ["198.51.100.7"],
+    "sip.unwanted": "403",
+    "sip.users": [{"name": "trunk", "password": "TRUNK_PASSWORD"}],
+    "sip.realm": "example.com",
+    "sip.register": [{"user": "200", "server": "pbx.example.com:5080", "transport": "tcp"}],
+    "sip.session_expires_seconds": 600,
+    "sip.min_se_seconds": 120,
+    "sip.reliable_provisional": "required",
+    "sip.follow_refer": ["sip:[0-9]{3}@example[.]com"],
+    "sip.pass_headers": ["X-Customer"],
+    "sip.refer_headers": {"X-Reason": "agent"},
+    "sip.bye_headers": {"X-Reason": "agent"},
     "rtp.min_port": 30000,
     "rtp.max_port": 50001,
     "rtp.bind_ip": "127.0.0.1",
     "rtp.ip": "203.0.113.9",
     "rtp.nat": "off",
+    "rtp.bind_ipv6": "::1",
+    "rtp.ipv6": "2001:db8::9",
     "rtp.reorder_ms": 0,
     "rtp.hold": "nothing",
+    "rtp.rtcp": False,
+    "rtp.srtp": "required",
     "service.max_calls": 7,
     "service.retry_after_seconds": 3,
     "log.level": "debug",
@@ -127,11 +148,17 @@ def effective(loaded: Loaded, setting: Setting) -> object:
     if isinstance(value, Secret):
         return value.reveal()
     if record_class(setting.kind) is not None:
-        return [{name: item for name, item in plain(record).items() if item} for record in value]
+        records = [{name: item for name, item in plain(record).items() if item} for record in value]
+        return [{name: named(item) for name, item in record.items()} for record in records]
     return list(value) if isinstance(value, tuple) else value
 
 
-def plain(record: HttpTool | McpServer) -> dict[str, object]:
+def named(item: object) -> object:
+    """A password by the name of its variable, as it was given."""
+    return item.reveal().removeprefix("of ") if isinstance(item, Secret) else item
+
+
+def plain(record: HttpTool | McpServer | SipRegister | SipUser) -> dict[str, object]:
     """What was given for it: the other values are defaults."""
     usual = {key.name: key.default for key in fields_of(type(record), "")}
     given = {name: value for name, value in attrs.asdict(record).items() if value != usual[name]}
@@ -149,7 +176,7 @@ def test_a_setting_is_read_from_toml(setting: Setting, tmp_path: Path, tool_file
     file = tmp_path / "config.toml"
     file.write_text(f"[{setting.section}]\n{setting.name} = {as_toml(value)}\n")
     others = needed(setting, tool_files)
-    loaded = load(str(file), {"CONFIG_FILE": "not read"} | others, simulator=True)
+    loaded = load(str(file), {"CONFIG_FILE": "not read"} | PASSWORDS | others, simulator=True)
     assert effective(loaded, setting) == value != setting.default
     assert loaded.sources[setting.path] == "file"
     sources = [source for path, source in loaded.sources.items() if path != setting.path]
@@ -159,7 +186,8 @@ def test_a_setting_is_read_from_toml(setting: Setting, tmp_path: Path, tool_file
 @each_setting
 def test_a_setting_is_read_from_the_environment(setting: Setting, tool_files: list[str]) -> None:
     value = other_value(setting, tool_files)
-    loaded = load(None, {setting.variable: as_variable(value)} | needed(setting, tool_files), simulator=True)
+    given = {setting.variable: as_variable(value)} | PASSWORDS | needed(setting, tool_files)
+    loaded = load(None, given, simulator=True)
     assert effective(loaded, setting) == value
     assert loaded.sources[setting.path] == f"environment {setting.variable}"
     assert not any(setting.variable in warning and "unknown" in warning for warning in loaded.warnings)
@@ -255,7 +283,10 @@ def test_every_line_of_the_shipped_file_may_be_uncommented(tmp_path: Path) -> No
     (tmp_path / "sounds").mkdir()
     for name in ("sorry.wav", "busy.wav", "music.wav"):
         (tmp_path / "sounds" / name).write_bytes(b"")
-    names = ("HOURS_AUTHORIZATION", "HOURS_SECRET", "WIKI_TOKEN")
+    (tmp_path / "tls").mkdir()
+    for name in ("cert.pem", "key.pem", "clients.pem", "ca.pem"):
+        (tmp_path / "tls" / name).write_bytes(b"")
+    names = ("HOURS_AUTHORIZATION", "HOURS_SECRET", "WIKI_TOKEN", *PASSWORDS)
     loaded = load(str(file), dict.fromkeys(names, "Bearer x"))
     assert set(loaded.sources.values()) == {"file"}
     assert [agent.name for agent in loaded.settings.agents] == ["sales"]

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import DtmfSettings, OpenAISettings
 from aivc.nursery.causes import until_over
-from aivc.nursery.control import BYE_BEHIND, Control, own_uri, refer
+from aivc.nursery.control import BYE_BEHIND, Attempt, Control, own_uri, refer
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import KEYS, Keypad, Pressed
@@ -67,11 +67,15 @@ class Hands:
         return [(done[1], done[2]) for done in self.leg.did if isinstance(done, tuple) and done[0] == "refer"]
 
 
+async def nobody(refer_to: str, send_refer: Attempt) -> ReferOutcome:
+    raise AssertionError(f"{refer_to} is not consulted")
+
+
 def hands(*outcomes: ReferOutcome, openai: OpenAISettings = OPENAI, hold: bytes = b"") -> Hands:
     given, leg = parts(openai), paper_leg()
     leg.outcomes = list(outcomes)
     performer = given.performer
-    control = Control(leg, openai, DtmfSettings(), performer.stream, performer, performer.leaving, hold)
+    control = Control(leg, openai, DtmfSettings(), performer.stream, performer, performer.leaving, hold, nobody)
     return Hands(control, leg, given)
 
 
@@ -252,7 +256,7 @@ async def test_after_a_failure_another_transfer_may_be_tried(autojump_clock: Moc
 async def test_a_uri_that_cannot_be_sent_is_a_failure_like_others(autojump_clock: MockClock) -> None:
     @attrs.define(eq=False)
     class PickyLeg(PaperLeg):
-        async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+        async def refer(self, refer_to: str, referred_by: str, seconds: float, **more: object) -> ReferOutcome:
             raise ValueError("no URI")
 
     some = hands()
@@ -271,7 +275,7 @@ class PartingLeg(PaperLeg):
 
     parted: trio.Event = attrs.field(factory=trio.Event)
 
-    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+    async def refer(self, refer_to: str, referred_by: str, seconds: float, **more: object) -> ReferOutcome:
         await self.parted.wait()
         return ReferOutcome(None, "the call is over", accepted=True)
 

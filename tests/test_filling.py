@@ -182,7 +182,8 @@ def test_another_source_does_not_leave_a_gap() -> None:
     paper = paper_stream()
     talk(paper, 0, 10)
     paper.come(datagram(7000, ssrc=10, rtp_timestamp=123456), 0.20)
-    assert paper.heard() == VOICE * 11
+    paper.come(datagram(7001, ssrc=10, rtp_timestamp=123616), 0.22)
+    assert paper.heard() == VOICE * 12
 
 
 @given(st.integers(0, 2**32), st.floats(0, 0.3), st.floats(0, 0.1), st.sampled_from([0.0, 0.015, 0.03]), st.booleans())

@@ -120,3 +120,72 @@ def test_packets_of_candidates_that_lose_are_counted_as_foreign() -> None:
     feed(one, STRANGER, 3)
     feed(one, one.remote, 1)
     assert one.foreign == 3
+
+
+def test_another_ssrc_from_the_pinned_source_is_heard_whole_once_it_goes_on() -> None:
+    one = latch()
+    feed(one, one.remote, 3)
+    assert one.accept(packet(900, ssrc=8), one.remote, 0.0) == ()
+    assert [p.sequence for p in one.accept(packet(901, ssrc=8), one.remote, 0.0)] == [900, 901]
+    assert one.foreign == 0
+
+
+def test_forged_packets_of_random_ssrcs_from_the_pinned_source_are_not_heard() -> None:
+    one = latch()
+    for n in range(1000):
+        feed(one, one.remote, 1, start=n)
+        assert one.accept(packet(n, ssrc=1000 + n), one.remote, 0.0) == ()
+    assert feed(one, one.remote, 1, start=1000) == [1000]
+    assert one.foreign == 999
+
+
+@pytest.mark.parametrize(
+    ("described", "source"),
+    [
+        ("2001:0DB8:0:0::0009", "2001:db8::9"),
+        ("::ffff:192.0.2.9", "192.0.2.9"),
+        ("::FFFF:C000:0209", "192.0.2.9"),
+    ],
+)
+def test_an_address_is_the_same_however_the_sdp_writes_it(described: str, source: str) -> None:
+    one = latch((described, 4000), signalling="203.0.113.5", nat="off")
+    assert one.remote == (source, 4000)
+    assert feed(one, (source, 4000), 1) == [1]
+    assert not one.move((described, 4000), 0.0)
+
+
+@pytest.mark.parametrize("nowhere", [("0.0.0.0", 4000), ("::", 4000), ("198.51.100.9", 0)])
+def test_who_holds_us_by_an_address_that_is_none_is_known_by_the_one_before(nowhere: Address) -> None:
+    one = latch()
+    described = one.remote
+    feed(one, described, 1)
+    assert not one.move(nowhere, 0.0)
+    assert one.nowhere
+    assert feed(one, described, 1, start=2) == [2]
+    assert not one.move(described, 1.0)
+    assert not one.nowhere
+
+
+def test_a_link_local_host_is_known_without_its_zone() -> None:
+    one = latch(("fe80::9", 4000), signalling="fe80::9", nat="off")
+    assert feed(one, ("fe80::9%eth0", 4000), 4) == [1, 2, 3, 4]
+    assert one.remote == ("fe80::9%eth0", 4000)
+
+
+@pytest.mark.parametrize(
+    ("ip", "port", "allowed"),
+    [
+        ("192.0.2.9", 4000, True),
+        ("2001:db8::9", 4000, True),
+        ("192.0.2.9", 1023, False),
+        ("192.0.2.9", 0, False),
+        ("0.0.0.0", 4000, False),
+        ("::", 4000, False),
+        ("224.0.0.5", 4000, False),
+        ("ff02::1", 4000, False),
+        ("255.255.255.255", 4000, False),
+        ("host.example.com", 4000, False),
+    ],
+)
+def test_an_sdp_may_aim_media_at_one_host_only(ip: str, port: int, allowed: bool) -> None:
+    assert latch((ip, port)).may_be_aimed_at is allowed

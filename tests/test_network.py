@@ -10,7 +10,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import Address
-from aivc.testing.network import RECEIVE_QUEUE_DATAGRAMS, VirtualNetwork, as_address
+from aivc.testing.addresses import as_address
+from aivc.testing.network import RECEIVE_QUEUE_DATAGRAMS, VirtualNetwork
 
 ALICE: Address = ("192.0.2.1", 4000)
 BOB: Address = ("192.0.2.2", 4000)
@@ -187,9 +188,27 @@ async def test_closing_a_socket_wakes_who_waits_for_it_and_forbids_its_use() -> 
             alice.getsockname()
 
 
-def test_it_carries_udp_alone() -> None:
-    with pytest.raises(NotImplementedError, match="UDP only"):
-        VirtualNetwork().socket(type=stdlib.SOCK_STREAM)
+async def test_ipv6_sockets_have_names_of_four_parts(autojump_clock: MockClock) -> None:
+    VirtualNetwork(ipv6_host="2001:db8::7").enable()
+    kind = trio.socket.SOCK_DGRAM
+    with (
+        trio.fail_after(1),
+        trio.socket.socket(trio.socket.AF_INET6, kind) as one,
+        trio.socket.socket(trio.socket.AF_INET6, kind) as other,
+    ):
+        await one.bind(("::", 4000, 0, 0))
+        await other.sendto(b"x", ("2001:db8::9", 4000))
+        assert await one.recvfrom(10) == (b"x", other.getsockname())
+        assert other.getsockname()[0] == "2001:db8::7"
+        with pytest.raises(OSError, match="family"):
+            await other.sendto(b"x", BOB)
+
+
+def test_other_families_and_types_are_refused() -> None:
+    with pytest.raises(OSError, match="not supported"):
+        VirtualNetwork().socket(stdlib.AF_UNIX)
+    with pytest.raises(OSError, match="not supported"):
+        VirtualNetwork().socket(type=stdlib.SOCK_RAW)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:5060", ("192.0.2.1",), None])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aivc.config.rules import TOKEN_KINDS
+from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.cost import cost
 from aivc.nursery.ending import Ending
@@ -50,6 +51,8 @@ RECORD: Final = CallRecord(
     cost_usd=0.01234567,
     errors_by_kind={"other": 1},
     sessions=1,
+    headers={"X-Customer": "ACME"},
+    quality=Quality(1.25, 3, 0.0123456, None, 0.04, 1, 0.5, 4, 3, 0),
 )
 
 
@@ -98,6 +101,9 @@ def test_what_happened_in_a_call_is_told() -> None:
     assert latency["endpointing_ms"] == 250.0
     assert told["usage"]["input_cached"] == 500
     assert told["cost_usd"] == 0.012346
+    assert told["headers"] == {"X-Customer": "ACME"}
+    assert (told["quality"]["jitter_ms"], told["quality"]["lost_fraction"]) == (1.2, 0.0123)
+    assert (told["quality"]["round_trip_ms"], told["quality"]["remote_jitter_ms"]) == (None, 0.0)
     assert told["transfers"][0]["text"] == "Busy Here"
     assert told["rtp"]["received"] == 10
 
@@ -130,7 +136,7 @@ def test_a_key_in_a_failures_text_is_hidden() -> None:
 
 def keys_of(value: object, path: str = "") -> Iterator[str]:
     """Every key as docs/records.md writes it; those that are data themselves are left out."""
-    if path in ("errors", "errors_by_kind"):
+    if path in ("errors", "errors_by_kind", "headers"):
         return
     if isinstance(value, Mapping):
         for key, inner in value.items():

@@ -246,6 +246,37 @@ async def test_a_phone_calls_over_real_sockets_with_a_heartbeat() -> None:
     assert record.rtp.sent == len(call.handset.heard)
 
 
+async def test_sighup_has_the_certificates_read_again_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    usual = signal.getsignal(signal.SIGHUP)
+    reloaded: list[str] = []
+    try:
+        with trio.fail_after(10), caplog.at_level(logging.INFO, "aivc.service"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(run_service, on_loopback(1)))
+                while "service.ready" not in caplog.messages:  # noqa: ASYNC110 - there is no event for it
+                    await trio.sleep(0.01)
+                for _ in range(2):
+                    os.kill(os.getpid(), signal.SIGHUP)
+                    await trio.sleep(0.05)
+                reloaded = [line for line in caplog.messages if line in ("service.reloaded", "service.draining")]
+                os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        gc.unfreeze()
+    assert reloaded == ["service.reloaded"] * 2
+    assert signal.getsignal(signal.SIGHUP) is usual
+
+
+async def test_the_log_says_where_the_service_listens_as_the_setting_is_written(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen = ("udp:192.0.2.1:5060", "tcp:192.0.2.1:5060", "udp:[2001:db8::1]:5060")
+    with caplog.at_level(logging.INFO, "aivc.service"):
+        async with open_world(scripted([[]]), settings=changed(sip={"listen": listen}), calls=0):
+            pass
+    (ready,) = [record for record in caplog.records if record.getMessage() == "service.ready"]
+    assert ready.fields == {"listening": list(listen)}  # type: ignore[attr-defined]
+
+
 async def test_one_tls_context_serves_every_call() -> None:
     connect = realtime_connector()
     settings = OpenAISettings(url="ws://127.0.0.1:1/v1/realtime", model="gpt-realtime")

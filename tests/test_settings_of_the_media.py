@@ -1,14 +1,29 @@
-"""What the settings of `rtp` and `dtmf` change that one stream shows by itself."""
+"""What the settings of `rtp` and `dtmf` change that one stream, or its sockets, show by themselves."""
 
 from __future__ import annotations
 
+import random
 from typing import Literal
 
 import pytest
+import trio
+from paper_leg import paper_leg
 from paper_stream import EVENTS, SILENCE, VOICE, datagram, paper_stream
 from settings_shown import shows
+from trio.testing import MockClock
 
-from aivc.config.settings import DtmfSettings, RtpSettings
+from aivc.config.settings import DtmfSettings, RtpSettings, Settings
+from aivc.media.playout import Playout
+from aivc.media.ports import PortPool
+from aivc.media.reporting import keep_reporting
+from aivc.media.rtp import parse_untrusted
+from aivc.media.srtp import open_srtp
+from aivc.nursery.media import make_stream, media_address, open_ports
+from aivc.sip.leg import AudioAgreement, SrtpKeys
+from aivc.testing.network import VirtualNetwork
+
+SIX = AudioAgreement("PCMU", 0, ("2001:db8::9", 4000))
+FOUR = AudioAgreement("PCMU", 0, ("192.0.2.9", 4000))
 
 
 @shows("rtp.reorder_ms")
@@ -60,3 +75,74 @@ def test_a_tone_lasts_as_long_as_is_set(milliseconds: int) -> None:
 @pytest.mark.parametrize("milliseconds", [40, 500])
 def test_the_pause_between_tones_lasts_as_long_as_is_set(milliseconds: int) -> None:
     assert durations(DtmfSettings(gap_ms=milliseconds)) == (160, milliseconds)
+
+
+@shows("rtp.bind_ipv6")
+@pytest.mark.parametrize("agreement", [SIX, FOUR])
+async def test_a_caller_with_ipv6_has_sockets_at_that_address(
+    autojump_clock: MockClock, agreement: AudioAgreement
+) -> None:
+    VirtualNetwork().enable()
+    pool = PortPool(RtpSettings(bind_ip="192.0.2.7", bind_ipv6="2001:db8::7"))
+    async with open_ports(pool, paper_leg(agreement=agreement)) as sockets:
+        assert sockets.rtp.getsockname()[0] == ("2001:db8::7" if agreement is SIX else "192.0.2.7")
+
+
+@shows("rtp.ipv6")
+@pytest.mark.parametrize("agreement", [SIX, FOUR])
+async def test_a_caller_with_ipv6_is_told_that_address(autojump_clock: MockClock, agreement: AudioAgreement) -> None:
+    VirtualNetwork().enable()
+    settings = Settings(rtp=RtpSettings(ip="203.0.113.10", ipv6="2001:db8::10"))
+    leg = paper_leg(agreement=agreement)
+    async with open_ports(PortPool(settings.rtp), leg) as sockets:
+        host, _ = await media_address(leg, settings, sockets)
+    assert host == ("2001:db8::10" if agreement is SIX else "203.0.113.10")
+
+
+async def reports_in_a_minute(rtp: RtpSettings) -> int:
+    """RTCP datagrams that reach the port above the caller's."""
+    came = 0
+
+    def count(source: object, to: tuple[str, int], octets: bytes) -> None:
+        nonlocal came
+        came += to == ("192.0.2.9", 4001)
+
+    VirtualNetwork(on_packet=count).enable()
+    heard, _ = trio.open_memory_channel[bytes](1)
+    async with PortPool(rtp).open_sockets() as sockets:
+        stream = make_stream(FOUR, rtp, sockets, Playout(0xFF), heard, signalling_ip="192.0.2.9")
+        if stream.rtcp is not None:
+            with trio.move_on_after(60):
+                await keep_reporting(stream, stream.rtcp, random.Random(1))
+        assert (sockets.rtcp is not None) == rtp.rtcp
+        assert (stream.quality() is not None) == rtp.rtcp
+    return came
+
+
+@shows("rtp.rtcp")
+async def test_reports_are_sent_or_not(autojump_clock: MockClock) -> None:
+    assert await reports_in_a_minute(RtpSettings(rtcp=True, probe_seconds=0)) > 5
+    assert await reports_in_a_minute(RtpSettings(rtcp=False, probe_seconds=0)) == 0
+
+
+@shows("rtp.rtcp_seconds")
+@pytest.mark.parametrize(("seconds", "least", "most"), [(1.0, 45, 75), (20.0, 2, 5)])
+async def test_reports_are_as_frequent_as_is_set(
+    autojump_clock: MockClock, seconds: float, least: int, most: int
+) -> None:
+    assert least <= await reports_in_a_minute(RtpSettings(rtcp_seconds=seconds, probe_seconds=0)) <= most
+
+
+@shows("rtp.srtp")
+async def test_a_stream_with_keys_is_enciphered(autojump_clock: MockClock) -> None:
+    """What `rtp.srtp` lets the negotiation agree on."""
+    VirtualNetwork().enable()
+    rtp, (heard, _) = RtpSettings(), trio.open_memory_channel[bytes](1)
+    keys = SrtpKeys("AES_CM_128_HMAC_SHA1_80", bytes(range(30)), bytes(range(30, 60)))
+    async with PortPool(rtp).open_sockets() as sockets:
+        agreement = AudioAgreement("PCMU", 0, FOUR.remote, srtp=keys)
+        stream = make_stream(agreement, rtp, sockets, Playout(0xFF), heard, signalling_ip="192.0.2.9")
+        sent = stream.outgoing(trio.current_time())
+    assert sent is not None
+    assert SILENCE[:16] not in sent
+    assert parse_untrusted(open_srtp(keys.suite, keys.remote, keys.local).unprotect(sent)).payload == SILENCE

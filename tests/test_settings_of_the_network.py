@@ -104,7 +104,7 @@ async def ports_of(settings: RtpSettings) -> set[tuple[str, int]]:
 
 @shows("rtp.min_port")
 async def test_media_ports_are_not_below_the_lowest(autojump_clock: MockClock) -> None:
-    assert {port for _, port in await ports_of(RtpSettings(min_port=64_996))} == {64_996, 64_998, 65_000}
+    assert {port for _, port in await ports_of(RtpSettings(min_port=64_996))} == {64_996, 64_998}
 
 
 @shows("rtp.max_port")

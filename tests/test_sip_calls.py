@@ -30,7 +30,7 @@ async def test_a_call_is_offered_answered_acknowledged_and_hung_up(autojump_cloc
         assert (leg.call_id, leg.caller, leg.dialled) == (phone.call_id, "sip:alice@192.0.2.10", "100")
         assert (leg.source, leg.agreement) == (PHONE, AGREED)
         assert answer.header("Contact") == "<sip:192.0.2.1:5060>"
-        assert answer.headers.get("Supported") == ""
+        assert answer.headers.get("Supported") == "100rel, replaces, timer"
         assert answer.header("Content-Type") == "application/sdp"
         assert b"m=audio 40000 RTP/AVP 0 101\r\n" in answer.body
         await phone.ack()

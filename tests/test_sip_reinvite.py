@@ -7,7 +7,7 @@ import trio
 from sip_phone import sdp, user_agent
 from trio.testing import MockClock
 
-from aivc.sip import incoming
+from aivc.sip import event_queue
 from aivc.sip.leg import AckMissing, AudioAgreement, HungUp, MediaChanged
 
 AGREED = AudioAgreement("PCMU", 0, ("192.0.2.10", 49170), 101)
@@ -126,12 +126,12 @@ async def test_events_that_nobody_takes_are_refused_and_the_end_is_still_told(au
     async with user_agent() as (agent, phone):
         leg = await phone.connect(agent)
         statuses = []
-        for number in range(2, 2 + incoming.EVENTS):
+        for number in range(2, 2 + event_queue.EVENTS):
             body = sdp(f"m=audio {6000 + number} RTP/AVP 0\r\n", number)
             answer = await phone.ask(phone.write("INVITE", body, cseq=number, branch=f"z9hG4bK-r{number}"))
             statuses.append(answer.status)
             await phone.send(phone.write("ACK", cseq=number, branch=f"z9hG4bK-r{number}"))
-        assert statuses == [200] * (incoming.EVENTS - 1) + [500]
+        assert statuses == [200] * (event_queue.EVENTS - 1) + [500]
         assert (await phone.ask(phone.write("BYE", cseq=99))).status == 200
         assert [event async for event in leg.events][-1] == HungUp()
 
@@ -164,7 +164,10 @@ async def test_a_lower_cseq_in_the_dialog_is_500(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize(
     ("method", "status"),
-    [("REFER", 603), ("INFO", 200), ("UPDATE", 405), ("MESSAGE", 405), ("NOTIFY", 489), ("OPTIONS", 200), ("NEW", 501)],
+    [
+        *(("REFER", 603), ("INFO", 200), ("UPDATE", 200), ("PRACK", 400)),
+        *(("MESSAGE", 405), ("NOTIFY", 489), ("OPTIONS", 200), ("NEW", 501)),
+    ],
 )
 async def test_what_we_do_not_serve_in_a_dialog_is_refused_and_harms_nothing(
     method: str, status: int, autojump_clock: MockClock

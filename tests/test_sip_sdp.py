@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aivc.sip.sdp import MAX_FORMATS, MAX_LINES, MAX_MEDIA, MAX_SDP_OCTETS, Connection, Line, SdpError, parse_untrusted
+from aivc.sip.sdp import (
+    MAX_FORMATS,
+    MAX_LINES,
+    MAX_MEDIA,
+    MAX_SDP_OCTETS,
+    Connection,
+    Line,
+    Media,
+    SdpError,
+    SessionDescription,
+    parse_untrusted,
+)
 
 DATA = Path(os.environ.get("AIVC_TEST_DATA", "/nonexistent"))
 HEAD = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
@@ -105,6 +116,26 @@ def test_any_octets_are_read_or_refused_and_what_is_read_round_trips(data: bytes
         description = parse_untrusted(data)
     except SdpError:
         return
+    assert parse_untrusted(bytes(description)) == description
+
+
+WORDS = st.text("abcRTP/AVS0189-", min_size=1, max_size=12)
+LINES = st.builds(Line, st.sampled_from("aibk"), st.text(st.characters(max_codepoint=255, exclude_characters="\0\r\n")))
+STREAMS = st.builds(
+    Media,
+    WORDS,
+    st.integers(0, 65535),
+    WORDS,
+    st.lists(WORDS, min_size=1, max_size=5).map(tuple),
+    st.lists(LINES, max_size=5).map(tuple),
+    st.none() | st.integers(0, 65535),
+)
+
+
+@given(st.lists(LINES, max_size=5), st.lists(STREAMS, max_size=4))
+def test_what_is_written_is_read_as_it_was(lines: list[Line], media: list[Media]) -> None:
+    head = (Line("v", "0"), Line("o", "- 1 1 IN IP4 192.0.2.1"))
+    description = SessionDescription((*head, *lines), tuple(media))
     assert parse_untrusted(bytes(description)) == description
 
 

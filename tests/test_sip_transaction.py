@@ -6,6 +6,7 @@ import pytest
 
 from aivc.sip.message import Request, parse_untrusted
 from aivc.sip.transaction import (
+    INVITE_CLIENT,
     INVITE_SERVER,
     NON_INVITE_CLIENT,
     NON_INVITE_SERVER,
@@ -20,7 +21,8 @@ from aivc.sip.transaction import (
     server_transaction,
 )
 
-TABLES: list[Table] = [INVITE_SERVER, NON_INVITE_SERVER, NON_INVITE_CLIENT]
+TABLES: list[Table] = [INVITE_SERVER, NON_INVITE_SERVER, INVITE_CLIENT, NON_INVITE_CLIENT]
+FOR_THE_OWNER = (Do.SEND, Do.PASS, Do.SEND_ACK, Do.REPORT_TIMEOUT, Do.REPORT_LOSS)
 BACKED_OFF = [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
 
 
@@ -40,7 +42,7 @@ def test_every_pair_is_in_the_table_or_absorbed(table: Table, state: State, even
     if (state, event) in table:
         after, actions = table[state, event]
         assert transaction.state is after
-        assert effects == [action for action in actions if action in (Do.SEND, Do.PASS, Do.REPORT_TIMEOUT)]
+        assert effects == [action for action in actions if action in FOR_THE_OWNER]
     else:
         assert effects == []
         assert (transaction.state, transaction.deadline) == (state, float("inf"))
@@ -91,13 +93,13 @@ def test_a_non_invite_server_repeats_its_answer_for_32_seconds() -> None:
 
 
 def test_an_unanswered_request_is_resent_with_backoff_and_then_reported() -> None:
-    transaction = client_transaction()
+    transaction = client_transaction("BYE")
     assert transaction.handle(Input.REQUEST, 0.0) == [Do.SEND]
     assert run_out(transaction) == [*((at, Do.SEND) for at in BACKED_OFF), (32.0, Do.REPORT_TIMEOUT)]
 
 
 def test_a_provisional_response_slows_the_request_to_t2_and_keeps_timer_f() -> None:
-    transaction = client_transaction()
+    transaction = client_transaction("BYE")
     transaction.handle(Input.REQUEST, 0.0)
     assert transaction.handle(Input.RECEIVE_1XX, 0.4) == [Do.PASS]
     log = run_out(transaction)
@@ -106,10 +108,11 @@ def test_a_provisional_response_slows_the_request_to_t2_and_keeps_timer_f() -> N
 
 
 def test_a_final_response_is_passed_up_once_and_its_copies_are_absorbed_for_t4() -> None:
-    transaction = client_transaction()
+    transaction = client_transaction("BYE")
     transaction.handle(Input.REQUEST, 0.0)
-    assert transaction.handle(Input.RECEIVE_FINAL, 1.0) == [Do.PASS]
-    assert transaction.handle(Input.RECEIVE_FINAL, 1.1) == []
+    assert transaction.handle(Input.RECEIVE_2XX, 1.0) == [Do.PASS]
+    assert transaction.handle(Input.RECEIVE_2XX, 1.1) == []
+    assert transaction.handle(Input.RECEIVE_FAILURE, 1.2) == []
     assert transaction.deadline == 6.0
     assert run_out(transaction) == []
 
@@ -121,9 +124,18 @@ def test_nothing_is_resent_and_nothing_lingers_over_a_reliable_transport() -> No
     answered = server_transaction("BYE", reliable=True)
     answered.handle(Input.SEND_2XX, 3.0)
     assert answered.deadline == 3.0
-    request = client_transaction(reliable=True)
+    request = client_transaction("BYE", reliable=True)
     request.handle(Input.REQUEST, 0.0)
     assert request.deadline == 32.0
+    invite = client_transaction("INVITE", reliable=True)
+    invite.handle(Input.REQUEST, 0.0)
+    assert invite.deadline == 32.0
+    assert invite.handle(Input.RECEIVE_FAILURE, 3.0) == [Do.SEND_ACK, Do.PASS]
+    assert invite.deadline == 3.0
+    acknowledged = server_transaction("INVITE", reliable=True)
+    acknowledged.handle(Input.SEND_FAILURE, 0.0)
+    acknowledged.handle(Input.ACK, 1.0)
+    assert acknowledged.deadline == 1.0
 
 
 def read(

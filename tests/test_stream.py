@@ -190,6 +190,36 @@ async def test_a_flood_from_a_stranger_costs_the_caller_nothing_under_the_heartb
             stranger.close()
 
 
+async def test_far_more_than_a_telephone_sends_is_counted_and_not_read_under_the_heartbeat() -> None:
+    """100 packets for each that is due, from the caller's own address: forged, or a broken telephone."""
+    with trio.fail_after(20):
+        async with open_heartbeat() as clock, PortPool(RtpSettings(bind_ip="127.0.0.1")).open_socket() as ours:
+            phone = await udp(("127.0.0.1", 0))
+            send, _receive = trio.open_memory_channel[bytes](200)
+            stream = make_stream(ours, phone.getsockname(), send)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(clock.receive, stream)
+                nursery.start_soon(flood, phone, ours.getsockname(), 100)
+                while not stream.statistics().flooded:  # noqa: ASYNC110 - a counter has no event
+                    await trio.sleep(0.02)
+                nursery.cancel_scope.cancel()
+            assert stream.latch.pinned == phone.getsockname()
+            phone.close()
+
+
+async def test_an_address_of_whom_is_trusted_is_sent_audio_for_ever(autojump_clock: MockClock) -> None:
+    VirtualNetwork().enable()
+    ours, trunk = await udp(OURS), await udp(PHONE)
+    send, _receive = trio.open_memory_channel[bytes](50)
+    stream, handset = make_stream(ours, PHONE, send, RtpSettings(probe_seconds=15.0)), Handset(trunk)
+    stream.is_trusted = True
+    with trio.move_on_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(TaskClock().send, stream)
+            nursery.start_soon(handset.listen)
+    assert handset.heard[-1].at - handset.heard[0].at > 59
+
+
 async def flood(sock: trio.socket.SocketType, to: tuple[str, int], each_20_ms: int) -> None:
     due = trio.current_time()
     for sequence in range(10_000):

@@ -19,7 +19,7 @@ from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import KEYS, Keypad, Pressed
 from aivc.nursery.watch import SETTLED, warn_unheard, watch_drain, watch_leg, watch_limits
-from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
+from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged, SessionExpired
 
 ELSEWHERE = ("192.0.2.10", 5000)
 
@@ -60,6 +60,7 @@ async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[Pr
         (HungUp(), Ending.CALLER_HUNG_UP),
         (Cancelled(), Ending.CALLER_CANCELLED),
         (AckMissing("sip:192.0.2.1:5060"), Ending.ACK_MISSING),
+        (SessionExpired("no refresh within 90 s"), Ending.SESSION_EXPIRED),
     ],
 )
 async def test_what_the_caller_does_with_the_dialog_ends_the_call(event: LegEvent, ending: Ending) -> None:
@@ -152,6 +153,27 @@ async def test_a_caller_who_holds_us_need_not_send(autojump_clock: MockClock) ->
     stream = rtp_stream(now, settings.rtp)
     stream.expects_audio = False
     assert (await ending_of(partial(watch_limits, stream, settings))).ending is Ending.MAX_DURATION
+
+
+async def test_a_caller_on_hold_must_show_that_they_are_there_if_a_setting_says_so(autojump_clock: MockClock) -> None:
+    now = trio.current_time()
+    rtp = RtpSettings(timeout_seconds=30.0, hold_timeout_seconds=5.0)
+    stream = rtp_stream(now, rtp)
+
+    async def hold_and_report() -> None:
+        await trio.sleep(10.0)
+        stream.last_received = trio.current_time()
+        stream.expects_audio = False
+        await trio.sleep(4.0)
+        stream.last_received = trio.current_time()  # a report, or music
+
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold_and_report)
+            over = await ending_of(partial(watch_limits, stream, Settings(rtp=rtp)))
+    assert over.ending is Ending.MEDIA_TIMEOUT
+    assert over.detail == "nothing came for 5 s from a caller on hold (rtp.hold_timeout_seconds)"
+    assert trio.current_time() - now == pytest.approx(19.0)
 
 
 @pytest.mark.parametrize(("foreign", "received", "warned"), [(50, 0, True), (50, 1, False), (0, 0, False)])

@@ -208,7 +208,13 @@ EFFECTIVE_IF: Final[
     (("filler", "filler_message"), lambda openai: openai.filler_after_ms > 0, saying("without filler_after_ms")),
     (("filler_message",), lambda openai: openai.filler == "speech", saying('with filler = "sound"')),
     (
-        ("transfer_by", "transfer_seconds"),
+        (
+            "transfer_by",
+            "transfer_seconds",
+            "transfer_attended",
+            "transfer_ring_seconds",
+            "transfer_announcement",
+        ),
         can_transfer,
         saying("without transfer_to, transfer_targets or transfer_allow"),
     ),

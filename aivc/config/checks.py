@@ -8,20 +8,14 @@ from aivc.config.agent_checks import AgentView, Finding, contradictions_of, doub
 from aivc.config.agents import takes_every_call
 from aivc.config.rules import is_readable_on_the_way
 from aivc.config.settings import Settings
+from aivc.config.telephony_checks import telephony_contradictions, telephony_doubts
+from aivc.config.template import HEADER, strange_places, texts_of
 
 
 def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -> Iterator[Finding]:
     """Why these settings, each fine by itself, cannot work together."""
     yield from of_each_agent(settings, sources, lambda agent: contradictions_of(agent, settings, simulator=simulator))
-    rtp, sip = settings.rtp, settings.sip
-    if rtp.min_port >= rtp.max_port:
-        yield Finding(("rtp.min_port", "rtp.max_port"), f"{rtp.min_port} is not below rtp.max_port, {rtp.max_port}")
-    elif even_ports(rtp.min_port, rtp.max_port) == 0:
-        yield Finding(("rtp.min_port", "rtp.max_port"), "no even port with an odd one after it lies in this range")
-    if rtp.ip is None and sip.external_ip is not None and ":" in sip.external_ip:
-        yield Finding(("rtp.ip", "sip.external_ip"), "set it: sip.external_ip is IPv6, and media are IPv4 only")
-    if sip.enabled and not sip.listen:
-        yield Finding(("sip.listen", "sip.enabled"), "is empty; give an address, or set sip.enabled = false")
+    yield from telephony_contradictions(settings)
 
 
 def of_each_agent(
@@ -41,16 +35,12 @@ def of_each_agent(
                 said.add(finding.text)
 
 
-def even_ports(low: int, high: int) -> int:
-    """How many calls the range has room for: an even port for RTP and the next for RTCP (RFC 3550 section 11)."""
-    return max(0, (high - (low + low % 2) + 1) // 2)
-
-
 def doubts(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -> Iterator[str]:
     """What will work otherwise than its writer may think. `sources` tells what was set by hand."""
     for finding in of_each_agent(settings, sources, lambda agent: doubts_of(agent, simulator=simulator)):
         yield f"{finding.paths[0]}: {finding.text}"
-    yield from service_doubts(settings)
+    yield from strange_templates(settings)
+    yield from telephony_doubts(settings, sources)
     yield from outside_doubts(settings)
     yield from hidden_agents(settings)
 
@@ -65,15 +55,23 @@ def hidden_agents(settings: Settings) -> Iterator[str]:
             return
 
 
-def service_doubts(settings: Settings) -> Iterator[str]:
-    if not settings.sip.enabled:
-        yield "sip.enabled: nothing answers calls: there is no other front end"
-    ports, calls = even_ports(settings.rtp.min_port, settings.rtp.max_port), settings.service.max_calls
-    if ports < calls:
-        yield (
-            f"rtp.min_port: the range has room for {ports} calls, service.max_calls allows {calls};"
-            " calls beyond the range are refused"
-        )
+def strange_templates(settings: Settings) -> Iterator[str]:
+    """About places in what the model is told that no call can fill."""
+    named = (("openai", settings.openai), *((f"agents.{agent.name}", agent.openai) for agent in settings.agents))
+    said: set[str] = set()
+    for section, openai in named:
+        for name, text in texts_of(openai):
+            for place in strange_places(text, settings.sip.pass_headers):
+                what = f"{name}: {{{{{place}}}}} stays as it is: {strangeness(place)}"
+                if what not in said:  # an agent has most of its settings from [openai]
+                    said.add(what)
+                    yield f"{section}.{what}"
+
+
+def strangeness(place: str) -> str:
+    if place.lower().startswith(HEADER):
+        return f"sip.pass_headers has no {place[len(HEADER) :]}"
+    return "known are caller, dialled and header.NAME"
 
 
 def outside_doubts(settings: Settings) -> Iterator[str]:

@@ -9,10 +9,13 @@ import attrs
 
 from aivc.config.catalogue import Setting, fields_of, record_class
 from aivc.config.rules import shortened
+from aivc.config.settings import SipRegister
 from aivc.config.spelling import did_you_mean, wrong_type
 from aivc.config.values import Wrong, read
 
 MOST_TABLES = 128  # as many functions as OpenAI allows a model
+# The keys that are the name of a table, where it is not the first alone: two servers may each have a user 200.
+IDENTITIES: Mapping[type[Any], tuple[str, ...]] = {SipRegister: ("user", "server")}
 
 
 def read_value(setting: Setting, raw: object, environ: Mapping[str, str]) -> object:
@@ -65,10 +68,10 @@ def read_record(cls: type[Any], raw: object, environ: Mapping[str, str]) -> obje
 
 
 def doubles(cls: type[Any], raw: list[Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong when two tables have the same name, their first key."""
-    name = attrs.fields(cls)[0].name
-    first: dict[str, int] = {}
+    """What is wrong when two tables have the same name."""
+    keys = IDENTITIES.get(cls, (attrs.fields(cls)[0].name,))
+    first: dict[tuple[str, ...], int] = {}
     for index, item in enumerate(raw):
-        given = item.get(name) if isinstance(item, dict) else None
-        if isinstance(given, str) and first.setdefault(given, index) != index:
-            yield f"[{index}].{name}", f"{shortened(given)} is the name of [{first[given]}], too"
+        given = tuple(str(item[key]) for key in keys if key in item) if isinstance(item, dict) else ()
+        if len(given) == len(keys) and first.setdefault(given, index) != index:
+            yield f"[{index}].{keys[0]}", f"{shortened(' at '.join(given))} is the name of [{first[given]}], too"

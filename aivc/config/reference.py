@@ -50,7 +50,8 @@ def config_toml() -> str:
     parts = [HEADER]
     for section in SECTIONS:
         parts.append(f"\n\n[{section}]  # {purpose(section)}\n")
-        parts += [toml_entry(setting) for setting in settings_of(section)]
+        # Tables last: a key that followed one would be taken for the table's.
+        parts += map(toml_entry, sorted(settings_of(section), key=lambda one: record_class(one.kind) is not None))
     return "".join(parts) + AGENTS
 
 

@@ -15,6 +15,17 @@ LONGEST_NAME = 64  # OpenAI's limit for the name of a function
 NAME = frozenset(string.ascii_letters + string.digits + "_-")
 TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")  # RFC 9110 section 5.6.2
 FRAMING_FIELDS = ("connection", "content-length", "host", "transfer-encoding")
+LISTEN_TRANSPORTS = ("udp", "tcp", "tls")
+HOST_NAME = frozenset(string.ascii_letters + string.digits + ".-")
+USER = frozenset(string.ascii_letters + string.digits + "-_.!~*'()&=+$,;?/%")  # RFC 3261 section 25.1
+# With their compact forms: a second one would change what a message means.
+SIP_OWN_FIELDS = frozenset(
+    {"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"}
+    | {"max-forwards", "content-length", "l", "content-type", "c", "content-encoding", "e", "require", "supported", "k"}
+    | {"allow", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "proxy-require"}
+    | {"refer-to", "r", "replaces", "session-expires", "x", "min-se", "rseq", "rack", "event", "o"}
+    | {"subscription-state"}
+)
 SCHEMES = ("ws", "wss", "http", "https")  # http(s) is what many compatible servers print as their base URL
 
 
@@ -39,31 +50,99 @@ def advertised_ip(text: str) -> None:
         raise ValueError(f"{shortened(text)} cannot be advertised: nobody can send to it")
 
 
-def media_ip(text: str) -> None:
-    """An address for media sockets, which are IPv4 only, as the SDP that we accept."""
+def ipv4(text: str) -> None:
+    """An IPv4 address."""
     ip_address(text)
     if ":" in text:
-        raise ValueError(f"{shortened(text)} is IPv6; media are IPv4 only")
+        raise ValueError(f"{shortened(text)} is IPv6, and this is the place for an IPv4 address")
 
 
-def advertised_media_ip(text: str) -> None:
-    """A media address that a peer can send to."""
-    media_ip(text)
+def ipv6(text: str) -> None:
+    """An IPv6 address without brackets."""
+    ip_address(text)
+    if ":" not in text:
+        raise ValueError(f"{shortened(text)} is IPv4, and this is the place for an IPv6 address")
+
+
+def advertised_ipv4(text: str) -> None:
+    """An IPv4 address that a peer can send to."""
+    ipv4(text)
     advertised_ip(text)
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """IP address and port of `udp:HOST:PORT`; an IPv6 HOST stands in brackets, port 0 = any free one.
+def advertised_ipv6(text: str) -> None:
+    """An IPv6 address that a peer can send to."""
+    ipv6(text)
+    advertised_ip(text)
+
+
+def network(text: str) -> None:
+    """An IP network, such as 192.0.2.0/24, or one address."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{shortened(text)} is not a network like 192.0.2.0/24: {error}") from None
+
+
+def listen(text: str) -> None:
+    """Where to listen: see `parse_listen`."""
+    parse_listen(text)
+
+
+def parse_listen(text: str) -> tuple[str, str, int]:
+    """Transport, IP address and port of `udp:HOST:PORT`; an IPv6 HOST stands in brackets, port 0 = any free one.
 
     Raises:
         ValueError: the text is something else, or HOST is not an IP address.
     """
     transport, _, rest = text.partition(":")
-    if transport != "udp" or ":" not in rest:
-        raise ValueError(f"{shortened(text)} is not of the form udp:HOST:PORT")
+    if transport not in LISTEN_TRANSPORTS or ":" not in rest:
+        raise ValueError(f"{shortened(text)} is not of the form udp:HOST:PORT, tcp:HOST:PORT or tls:HOST:PORT")
     host, port = parse_host_port(rest)
     ip_address(host)
+    return transport, host, port
+
+
+def sip_server(text: str) -> None:
+    """HOST or HOST:PORT, an IPv6 HOST in brackets."""
+    host, port = parse_sip_server(text)
+    if port == 0:
+        raise ValueError(f"{shortened(text)} has port 0")
+    if ":" not in host and not (host and HOST_NAME.issuperset(host)):
+        raise ValueError(f"{shortened(text)} is not of the form HOST or HOST:PORT")
+
+
+def parse_sip_server(text: str) -> tuple[str, int | None]:
+    """Host, and port if there is one. Raises ValueError."""
+    if text.endswith("]") or ":" not in text:
+        host = bare_host(text)
+        if ":" in host:
+            ip_address(host)
+        return host, None
+    host, port = parse_host_port(text)
+    if ":" in host:
+        ip_address(host)
     return host, port
+
+
+def sip_user(text: str) -> None:
+    """The user part of a SIP URI, as it is written (RFC 3261 section 25.1), without a password."""
+    if not USER.issuperset(text):
+        raise ValueError(f"{shortened(text)} has a character that a SIP user name cannot have")
+
+
+def sip_header_name(text: str) -> None:
+    """The name of a SIP header field that says nothing about the dialog or the message itself."""
+    if not text or not set(text) <= TOKEN:
+        raise ValueError(f"{shortened(text)} is not the name of a header field")
+    if text.lower() in SIP_OWN_FIELDS:
+        raise ValueError(f"{text} belongs to the protocol and cannot be used here")
+
+
+def sip_header_value(text: str) -> None:
+    """Text for a SIP header field, on one line."""
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(f"{shortened(text)} has a line end, a space at an end or a control character")
 
 
 def parse_host_port(text: str) -> tuple[str, int]:

@@ -12,21 +12,18 @@ import attrs
 
 from aivc.config.metadata import about
 from aivc.config.rules import (
-    advertised_ip,
-    advertised_media_ip,
     digits,
     field_value,
     header_name,
     http_url,
-    media_ip,
     object_schema,
-    parse_listen,
     plain_name,
     regular_expression,
 )
 from aivc.config.secret import Secret
 from aivc.config.session import LinkSettings, SessionSettings
 from aivc.config.talk import TalkSettings, ToolSettings
+from aivc.config.telephony import RtpSettings, SipRegister, SipSettings, SipUser
 
 __all__ = [
     "Address",
@@ -43,7 +40,9 @@ __all__ = [
     "Secret",
     "ServiceSettings",
     "Settings",
+    "SipRegister",
     "SipSettings",
+    "SipUser",
     "SoundsSettings",
     "ToolsSettings",
 ]
@@ -81,119 +80,19 @@ class Agent:
 
 
 @attrs.frozen(kw_only=True)
-class SipSettings:
-    """`[sip]`: the built-in SIP user agent."""
-
-    enabled: bool = attrs.field(default=True, metadata=about("Whether the built-in user agent listens"))
-    listen: tuple[str, ...] = attrs.field(
-        default=("udp:0.0.0.0:5060",),
-        metadata=about(
-            "Where to listen: `udp:HOST:PORT`; HOST is an IP address, an IPv6 one in brackets, port 0 any free one",
-            rule=parse_listen,
-        ),
-    )
-    external_ip: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "The address written into Contact and Via instead of the local one, when a NAT lies between",
-            example="203.0.113.10",
-            rule=advertised_ip,
-        ),
-    )
-    numbers: tuple[str, ...] = attrs.field(
-        default=(),
-        metadata=about("User parts of the SIP URIs that are answered, others get 404; empty: every one is"),
-    )
-    # 32 s is timer F, 64*T1: after that no answer to a BYE can come (RFC 3261 section 17.1.2.2)
-    hang_up_seconds: float = attrs.field(
-        default=2.0, metadata=about("Longest wait for the answer to our BYE", unit="s", low=0.1, high=32)
-    )
-
-
-@attrs.frozen(kw_only=True)
-class RtpSettings:
-    """`[rtp]`: the media sockets."""
-
-    min_port: int = attrs.field(
-        default=35000,
-        metadata=about(
-            "The lowest media port; each call takes an even one for RTP and the next for RTCP",
-            low=1024,
-            high=65535,
-            variable="RTP_MIN_PORT",
-        ),
-    )
-    max_port: int = attrs.field(
-        default=65000, metadata=about("The highest media port", low=1024, high=65535, variable="RTP_MAX_PORT")
-    )
-    bind_ip: str = attrs.field(
-        default="0.0.0.0",
-        metadata=about("The local address of the media sockets", variable="RTP_BIND_IP", rule=media_ip),
-    )
-    ip: str | None = attrs.field(
-        default=None,
-        metadata=about(
-            "The address written into SDP; not set: `sip.external_ip`, else the local one that reaches the peer",
-            variable="RTP_IP",
-            example="203.0.113.10",
-            rule=advertised_media_ip,
-        ),
-    )
-    nat: Literal["auto", "on", "off"] = attrs.field(
-        default="auto",
-        metadata=about(
-            "Whether audio may come from, and go to, another IP address than the SDP's: if that one is private and the"
-            " signalling came from one that is not, always, or never"
-        ),
-    )
-    timeout_seconds: float = attrs.field(
-        default=60.0,
-        metadata=about(
-            "A call without audio from the caller for so long is over; 0: never", unit="s", low=0, high=86400
-        ),
-    )
-    # rtpengine's learning takes 3 s, too: short for a caller whose NAT has moved, long for a thief in a pause
-    relatch_seconds: float = attrs.field(
-        default=3.0,
-        metadata=about(
-            "Silence from where the caller's audio came from after which another source may take its place",
-            unit="s",
-            low=0.1,
-            high=3600,
-        ),
-    )
-    probe_seconds: float = attrs.field(
-        default=15.0,
-        metadata=about(
-            "Audio is sent for so long to an address that sends none; 0: for ever, for trunks that only listen",
-            unit="s",
-            low=0,
-            high=3600,
-        ),
-    )
-    quarantine_seconds: float = attrs.field(
-        default=5.0, metadata=about("Time before a freed port is given to a new call", unit="s", low=0, high=600)
-    )
-    reorder_ms: int = attrs.field(
-        default=40,
-        metadata=about(
-            "The longest that a packet waits for one before it; the wait adapts to the jitter, 0: none",
-            unit="ms",
-            low=0,
-            high=200,
-        ),
-    )
-    hold: Literal["silence", "nothing"] = attrs.field(
-        default="silence", metadata=about("What the model hears while the caller holds the call")
-    )
-
-
-@attrs.frozen(kw_only=True)
 class ServiceSettings:
     """`[service]`: the process."""
 
     max_calls: int = attrs.field(
         default=100, metadata=about("Calls at a time; more are refused with 503", low=1, high=10000)
+    )
+    calls_per_second: float = attrs.field(
+        default=100.0,
+        metadata=about(
+            "New calls taken in a second, bursts of as many included; more are refused with 503, 0: any number",
+            low=0,
+            high=10000,
+        ),
     )
     drain_seconds: float = attrs.field(
         default=30.0,

@@ -183,6 +183,21 @@ class ToolSettings:
             high=300,
         ),
     )
+    transfer_attended: bool = attrs.field(
+        default=False,
+        metadata=about(
+            "Whether transfer_call calls the target first and tells it who comes and why, before it joins the two"
+        ),
+    )
+    transfer_ring_seconds: float = attrs.field(
+        default=30.0,
+        metadata=about("How long the target of an attended transfer may ring", unit="s", low=1, high=180),
+    )
+    transfer_announcement: str = attrs.field(
+        default="Tell the colleague who has just picked up, in one or two short sentences, who is calling and what"
+        " about, and that you are connecting them now. Ask nothing.",
+        metadata=about("Instructions for what the model tells the target of an attended transfer"),
+    )
     prices: Mapping[str, float] = attrs.field(
         factory=dict,
         metadata=about(

@@ -1,8 +1,9 @@
-"""Who waits for the network and for the next 20 ms: two tasks a call, or one heartbeat for all calls.
+"""Who waits for the network and for the next packet: two tasks a call, or one heartbeat for all calls.
 
 Both kinds give a call the same two tasks, RTP-in and RTP-out, which live and die in the call's nursery.
 `TaskClock` is plain trio: right for a few calls, for fake clocks and virtual networks. `Heartbeat` does the same for
-hundreds of calls at far less CPU: one wake-up every 5 ms sends what is due and polls every RTP socket.
+hundreds of calls at far less CPU: one wake-up every 5 ms sends what is due and polls every RTP socket. Calls with
+packets of 20 ms have slots of their own, a quarter of them each; the few with another length are looked at every time.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import socket as stdlib
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
 import trio
 
-from aivc.media.g711 import FRAME_SECONDS
+from aivc.media.g711 import FRAME_MS, FRAME_SECONDS
+from aivc.media.playout import unawaited
 from aivc.media.stream import RtpStream
 
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
 TICK: Final = FRAME_SECONDS / SLOTS  # seconds
 DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tick ago too: a burst, or a flood
+HEEDED: Final = 8  # of those, from the caller: 1600 packets a second; a telephone sends 17 to 100
 LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
 
 
@@ -90,6 +94,7 @@ class Heartbeat:
     _epoll: select.epoll
     _lines: dict[int, Line] = attrs.field(factory=dict)  # by descriptor
     _slots: tuple[list[Line], ...] = attrs.field(factory=lambda: tuple([] for _ in range(SLOTS)))
+    _others: list[Line] = attrs.field(factory=list)  # with packets of another length than 20 ms
     _wanted: trio.Event = attrs.field(factory=trio.Event)
     _origin: float = 0.0  # of the ticks, seconds on trio's clock
     _ticks: int = 0
@@ -110,14 +115,34 @@ class Heartbeat:
     async def send(self, stream: RtpStream) -> None:
         with twin_socket(stream.socket) as sock:
             line = Line(stream, sock)
-            slot = min(range(SLOTS), key=lambda n: len(self._slots[n]))
-            self._slots[slot].append(line)
-            stream.pacer.due = self._next_tick(slot)
+            self._seat(line)
+            stream.repaced = partial(self._seat, line)
             self._wanted.set()
             try:
                 await line.wait_failed()
             finally:
-                self._slots[slot].remove(line)
+                stream.repaced = unawaited
+                self._unseat(line)
+
+    def _seat(self, line: Line) -> None:
+        """Give a stream its place, by the length of its packets; one that is under way keeps its next due time."""
+        self._unseat(line)
+        pacer = line.stream.pacer
+        tick = round((pacer.due - self._origin) / TICK)
+        if line.stream.ptime_ms != FRAME_MS:
+            self._others.append(line)
+            pacer.due = self._origin + max(tick, self._ticks + 1) * TICK
+        elif tick > self._ticks:
+            self._slots[tick % SLOTS].append(line)
+        else:
+            slot = min(range(SLOTS), key=lambda n: len(self._slots[n]))
+            self._slots[slot].append(line)
+            pacer.due = self._next_tick(slot)
+
+    def _unseat(self, line: Line) -> None:
+        for lines in (*self._slots, self._others):
+            if line in lines:
+                lines.remove(line)
 
     async def run(self) -> None:
         """Beat for ever; cancel to stop."""
@@ -127,8 +152,10 @@ class Heartbeat:
             for slot, lines in enumerate(self._slots):
                 for line in lines:
                     line.stream.pacer.due = self._next_tick(slot)
+            for line in self._others:
+                line.stream.pacer.due = self._origin + TICK
             with open_timer(TICK) as timer:
-                while self._lines or any(self._slots):
+                while self._lines or self._others or any(self._slots):
                     await self._beat(timer)
             self._wanted = trio.Event()
 
@@ -138,6 +165,8 @@ class Heartbeat:
         for tick in range(self._ticks + max(1, missed - SLOTS + 1), self._ticks + missed + 1):
             for line in self._slots[tick % SLOTS]:
                 send_due(line, now)
+        for line in self._others:
+            send_due(line, now)
         self._ticks += missed
         self._beats += 1
         for descriptor, _ in self._epoll.poll(0):
@@ -163,10 +192,12 @@ def send_due(line: Line, now: float) -> None:
 
 def receive_ready(line: Line, beat: int, now: float) -> None:
     """Take one datagram; more when the last beat left some, so that a stranger's flood cannot bury the caller."""
-    most = DRAINED if line.ready_at == beat - 1 else 1
+    burst = line.ready_at == beat - 1
     line.ready_at = beat
     try:
-        for _ in range(most):
+        if burst:
+            receive_burst(line, now)
+        else:
             datagram, source = line.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
             line.stream.received(datagram, source[:2], now)
     except BlockingIOError:
@@ -175,6 +206,19 @@ def receive_ready(line: Line, beat: int, now: float) -> None:
         line.stream.counters.receive_errors += 1
     except Exception as error:
         line.fail(error)
+
+
+def receive_burst(line: Line, now: float) -> None:
+    """Take up to 64 datagrams, and read what a telephone might have sent of them."""
+    stream, heeded = line.stream, 0
+    for _ in range(DRAINED):
+        datagram, source = line.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
+        if source[:2] == stream.latch.pinned:
+            heeded += 1
+            if heeded > HEEDED:
+                stream.counters.flooded += 1
+                continue
+        stream.received(datagram, source[:2], now)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from itertools import takewhile
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 
@@ -33,7 +32,7 @@ FORGOTTEN: Final = 2.0  # seconds without events; a step back in time is then a 
 SHORTEST_TONE_MS: Final = 40
 LONGEST_TONE_MS: Final = LONGEST_SEGMENT // OCTETS_PER_MS
 MOST_DIGITS: Final = 100  # of one request
-MOST_SLOTS: Final = 300 * 1000 // FRAME_MS  # waiting at once: 5 minutes
+LONGEST_SECONDS: Final = 300  # waiting at once
 
 
 @attrs.define
@@ -75,18 +74,47 @@ class EventReader:
         return ahead > 0
 
 
-class Slot(NamedTuple):
-    """What leaves in one 20 ms of an event and the gap after it."""
+@attrs.define(eq=False)
+class Press:
+    """One key that is to be pressed, and the gap after it; it counts itself down as its packets leave.
 
-    payload: bytes | None  # None: silence
-    first: bool  # the event begins here: its packet is marked, its time is that of the event
+    Tone and gap each begin on a packet and take whole packets, but the tone is told to the millisecond. The end is
+    sent three times, the second and third in the gap (RFC 4733 section 2.5.1.4).
+    """
+
+    code: int
+    tone_octets: int  # timestamp units
+    gap_octets: int
+    _tone_past: int = 0  # timestamp units, whole packets
+    _gap_past: int = 0
+    _ends: int = 0
+
+    @property
+    def begun(self) -> bool:
+        return self._tone_past > 0
+
+    def packets_left(self, frame_octets: int) -> int:
+        """How many packets it still takes, of that length."""
+        tone = -(-max(0, self.tone_octets - self._tone_past) // frame_octets)
+        gap = -(-max(0, self.gap_octets - self._gap_past) // frame_octets)
+        return tone + max(gap, (ENDS - max(1, self._ends)))
+
+    def next_payload(self, frame_octets: int) -> bytes | None:
+        """The event in the packet of the next `frame_octets`; None: silence."""
+        if self._tone_past < self.tone_octets:
+            self._tone_past += frame_octets
+            if self._tone_past < self.tone_octets:
+                return EVENT.pack(self.code, VOLUME, self._tone_past)
+        else:
+            self._gap_past += frame_octets
+        if self._ends == ENDS:
+            return None
+        self._ends += 1
+        return EVENT.pack(self.code, END | VOLUME, self.tone_octets)
 
 
-def tones(digits: str, tone_ms: int, gap_ms: int) -> list[Slot]:
-    """The slots that press `digits`, each followed by its gap.
-
-    The end is sent a second and third time in the first 40 ms of the gap (RFC 4733 section 2.5.1.4). A tone lasts
-    `tone_ms` to the millisecond; tone and gap each begin on a slot.
+def presses(digits: str, tone_ms: int, gap_ms: int) -> list[Press]:
+    """The keys of `digits`.
 
     Args:
       digits: 0 to 9, *, # and A to D; 1 to 100 of them.
@@ -101,7 +129,7 @@ def tones(digits: str, tone_ms: int, gap_ms: int) -> list[Slot]:
         raise ValueError(f"a tone of {tone_ms} ms: it must last {SHORTEST_TONE_MS} to {LONGEST_TONE_MS} ms")
     if gap_ms < SHORTEST_TONE_MS:
         raise ValueError(f"a gap of {gap_ms} ms: it must last at least {SHORTEST_TONE_MS} ms")
-    return [slot for digit in digits for slot in press(event_code(digit), tone_ms, gap_ms)]
+    return [Press(event_code(digit), tone_ms * OCTETS_PER_MS, gap_ms * OCTETS_PER_MS) for digit in digits]
 
 
 def event_code(digit: str) -> int:
@@ -112,83 +140,77 @@ def event_code(digit: str) -> int:
     return code
 
 
-def press(code: int, tone_ms: int, gap_ms: int) -> list[Slot]:
-    """The slots of one event and its gap."""
-    tone_slots, gap_slots = -(-tone_ms // FRAME_MS), -(-gap_ms // FRAME_MS)
-    updates = [EVENT.pack(code, VOLUME, slot * FRAME_OCTETS) for slot in range(1, tone_slots)]
-    end = EVENT.pack(code, END | VOLUME, tone_ms * OCTETS_PER_MS)
-    payloads = [*updates, *[end] * ENDS, *[None] * (gap_slots - (ENDS - 1))]
-    return [Slot(payload, n == 0) for n, payload in enumerate(payloads)]
-
-
-def key_seconds(tone_ms: int, gap_ms: int) -> float:
-    """How long one digit and its gap take."""
-    return len(press(0, tone_ms, gap_ms)) * FRAME_MS / 1000
+def key_seconds(tone_ms: int, gap_ms: int, ptime_ms: int = FRAME_MS) -> float:
+    """How long one digit and its gap take, in packets of `ptime_ms`."""
+    press = Press(0, tone_ms * OCTETS_PER_MS, gap_ms * OCTETS_PER_MS)
+    return press.packets_left(ptime_ms * OCTETS_PER_MS) * ptime_ms / 1000
 
 
 def unawaited() -> None:
     """For who does not wait for the end."""
 
 
-def goes_on(entry: Slot | Callable[[], None]) -> bool:
-    """Whether this is part of a digit, or of a gap, that has begun before."""
-    return isinstance(entry, Slot) and not entry.first
+def has_begun(entry: Press | Callable[[], None]) -> bool:
+    return isinstance(entry, Press) and entry.begun
 
 
 @attrs.define
 class EventSender:
-    """The keys that are to be pressed, on the slots of an outgoing stream."""
+    """The keys that are to be pressed, in the packets of an outgoing stream."""
 
-    waiting: deque[Slot | Callable[[], None]] = attrs.field(
-        factory=deque
-    )  # slots, and whom to tell when those are over
+    waiting: deque[Press | Callable[[], None]] = attrs.field(factory=deque)  # and whom to tell when those are over
     _began: int = 0  # RTP timestamp of the event that is being sent
 
     def press(self, digits: str, tone_ms: int, gap_ms: int, over: Callable[[], None] = unawaited) -> None:
         """Queue digits behind earlier ones; `over` is called when the last gap has passed.
 
-        Raises ValueError as `tones` does, and when too many digits wait.
+        Raises ValueError as `presses` does, and when too many digits wait.
         """
-        slots = tones(digits, tone_ms, gap_ms)
-        if len(self.waiting) + len(slots) > MOST_SLOTS:
+        pressed = presses(digits, tone_ms, gap_ms)
+        if self.seconds(FRAME_OCTETS) + len(pressed) * key_seconds(tone_ms, gap_ms) > LONGEST_SECONDS:
             raise ValueError("too many digits wait to be sent")  # not which: the text stands in the log
-        self.waiting.extend(slots)
+        self.waiting.extend(pressed)
         self.waiting.append(over)
 
     def drop(self, over: Callable[[], None]) -> None:
         """Press no more digits of the request with this `over`; one that has begun is sent to its end, and its gap."""
-        kept: deque[Slot | Callable[[], None]] = deque()
-        request: list[Slot | Callable[[], None]] = []
+        kept: deque[Press | Callable[[], None]] = deque()
+        request: list[Press | Callable[[], None]] = []
         for entry in self.waiting:
             request.append(entry)
-            if not isinstance(entry, Slot):
-                kept.extend(takewhile(goes_on, request) if entry == over else request)
+            if not isinstance(entry, Press):
+                kept.extend(filter(has_begun, request) if entry == over else request)
                 request = []
         self.waiting = kept + deque(request)
 
-    @property
-    def seconds(self) -> float:
-        """How long what waits will take."""
-        return sum(isinstance(entry, Slot) for entry in self.waiting) * FRAME_MS / 1000
+    def seconds(self, frame_octets: int) -> float:
+        """How long what waits will take, in packets of that length."""
+        packets = sum(entry.packets_left(frame_octets) for entry in self.waiting if isinstance(entry, Press))
+        return packets * frame_octets / (1000 * OCTETS_PER_MS)
 
     def packet(self, pacer: Pacer, payload_type: int, silence: bytes, now: float) -> bytes | None:
         """The datagram that leaves now, None when all is over."""
         while self.waiting:
-            slot = self.waiting.popleft()
-            if not isinstance(slot, Slot):
-                slot()
-            elif slot.payload is None:
-                return pacer.packet(silence, now)
-            else:
-                pacer.catch_up(now)
-                if slot.first:
-                    self._began = pacer.rtp_timestamp
-                return pacer.event_packet(payload_type, slot.first, self._began, slot.payload)
+            entry = self.waiting[0]
+            if isinstance(entry, Press) and entry.packets_left(pacer.frame_octets):
+                return self._packet_of(entry, pacer, payload_type, silence, now)
+            self.waiting.popleft()
+            if not isinstance(entry, Press):
+                entry()
         return None
 
     def abandon(self) -> None:
         """The peer takes no events any more: whoever waits need not wait longer."""
-        waiting = [entry for entry in self.waiting if not isinstance(entry, Slot)]
+        waiting = [entry for entry in self.waiting if not isinstance(entry, Press)]
         self.waiting.clear()
         for over in waiting:
             over()
+
+    def _packet_of(self, press: Press, pacer: Pacer, payload_type: int, silence: bytes, now: float) -> bytes:
+        first, payload = not press.begun, press.next_payload(pacer.frame_octets)
+        if payload is None:
+            return pacer.packet(silence, now)
+        pacer.catch_up(now)
+        if first:
+            self._began = pacer.rtp_timestamp
+        return pacer.event_packet(payload_type, first, self._began, payload)

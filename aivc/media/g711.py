@@ -20,9 +20,9 @@ SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}  # the octet that decodes to (near
 VOICED_PEAK: Final = 1000  # 16-bit units, about -30 dBFS: above line noise, below quiet speech
 
 
-def silence_frame(codec: Codec) -> bytes:
-    """20 ms of silence."""
-    return bytes([SILENCE[codec]]) * FRAME_OCTETS
+def silence_frame(codec: Codec, octets: int = FRAME_OCTETS) -> bytes:
+    """20 ms of silence, or so many octets."""
+    return bytes([SILENCE[codec]]) * octets
 
 
 def linear_ulaw(octet: int) -> int:

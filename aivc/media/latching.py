@@ -3,6 +3,9 @@
 Ours goes to the address in the caller's SDP until that address, or one that may stand in for it behind a NAT, proves
 itself: the same SSRC with `PROOF_PACKETS` consecutive sequence numbers. Then the source is locked until a re-INVITE
 moves the media or the source has been silent for `relatch_seconds`. Everybody else is foreign: counted, not heard.
+The SDP's own address needs no proof, as ours goes there anyway: it is heard from its first packet. The SSRC is locked
+with the source; another one from there is heard when two of its packets follow each other (RFC 3550 appendix A.1), so
+that a spray of forged packets costs no more than a spray from elsewhere.
 
 Who may stand in: a source with the SDP's IP address and another port; any source when `nat` is "on", or "auto" with
 an SDP address that is private (RFC 1918, RFC 6598, loopback, link-local) while the signalling came from one that is
@@ -22,6 +25,7 @@ from aivc.media.rtp import Packet
 PROOF_PACKETS: Final = 4  # as Asterisk's strictrtp and rtpengine ask
 LEAVING_SECONDS: Final = 1.0  # a source that a re-INVITE left may still have packets on their way
 CANDIDATES: Final = 8  # sources on probation at once; a spraying attacker replaces only the oldest
+LOWEST_PORT: Final = 1024  # below are services that an SDP might aim our audio at, and no media
 
 PRIVATE: Final = tuple(
     ipaddress.ip_network(network)
@@ -33,6 +37,8 @@ PRIVATE: Final = tuple(
         "fc00::/7",  # RFC 4193
     )
 )
+UNSPECIFIED: Final = ("0.0.0.0", "::")
+BROADCAST: Final = ipaddress.ip_address("255.255.255.255")
 
 Nat = Literal["auto", "on", "off"]
 
@@ -60,39 +66,79 @@ class Latch:
     nat: Nat
     relatch_seconds: float
     foreign: int = 0  # packets from strangers
-    locked: bool = False
-    last_heard: float = 0.0  # when the locked source was last heard, seconds
+    pinned: Address | None = None  # the source that is locked
+    ssrc: int = -1  # of the pinned source
+    last_heard: float = 0.0  # when the pinned source was last heard, seconds
     described: Address = attrs.field(init=False)
+    nowhere: bool = attrs.field(init=False)  # nothing is to be sent, as the SDP says
+    may_be_aimed_at: bool = attrs.field(init=False)  # whether anybody would have media at `described`
     _candidates: dict[Address, Candidate] = attrs.field(init=False, factory=dict)
+    _newcomer: Packet | None = attrs.field(init=False, default=None)  # of another SSRC from the pinned source
     _left: Address | None = attrs.field(init=False, default=None)
     _left_until: float = attrs.field(init=False, default=0.0)
 
     def __attrs_post_init__(self) -> None:
-        self.described = self.remote
+        self.nowhere = is_nowhere(self.remote)
+        self._describe(self.remote)
 
-    def move(self, remote: Address, now: float) -> None:
-        """A re-INVITE named another address: start again from there."""
-        if remote != self.described:
-            self._left, self._left_until = self.remote, now + LEAVING_SECONDS
-            self.remote = self.described = remote
-            self.locked = False
-            self._dismiss_candidates()
+    @property
+    def locked(self) -> bool:
+        return self.pinned is not None
+
+    def move(self, remote: Address, now: float) -> bool:
+        """A re-INVITE named this address: if it is another, start again from there; whether it is.
+
+        Nowhere is none: who holds us by it (RFC 3264 section 8.4) goes on to be known by where the audio came from.
+        """
+        self.nowhere = is_nowhere(remote)
+        if self.nowhere or canonical(remote) == self.described:
+            return False
+        self._left, self._left_until = self.remote, now + LEAVING_SECONDS
+        self._describe(remote)
+        self.pinned, self.ssrc = None, -1
+        self._dismiss_candidates()
+        return True
+
+    def shuts_out(self, now: float) -> bool:
+        """Whether nobody but the pinned source is listened to now."""
+        return self.pinned is not None and now - self.last_heard < self.relatch_seconds
 
     def accept(self, packet: Packet, source: Address, now: float) -> tuple[Packet, ...]:
         """The packets to hear now: none from a stranger, all that waited when a source has proved itself."""
-        if self.locked and source == self.remote:
+        if source == self.pinned:
             self.last_heard = now
-            return (packet,)
-        if self.locked and now - self.last_heard < self.relatch_seconds:
+            return (packet,) if packet.ssrc == self.ssrc else self._renew(packet)
+        if self.shuts_out(now):
             self.foreign += 1
             return ()
         if source == self.described:
-            self._lock(source, now)
+            self._lock(packet, source, now)
             return (packet,)
-        if not self._may_stand_in(source) or (source == self._left and now < self._left_until):
+        if not self.may_stand_in(source[0]) or (source == self._left and now < self._left_until):
             self.foreign += 1
             return ()
         return self._prove(packet, source, now)
+
+    def may_stand_in(self, ip: str) -> bool:
+        """Whether somebody there may be the caller, with another address than the SDP's."""
+        if bare(ip) == bare(self.described[0]) or self.nat == "on":
+            return True
+        return self.nat == "auto" and is_private(self.described[0]) and not is_private(self.signalling_ip)
+
+    def _describe(self, remote: Address) -> None:
+        self.remote = self.described = canonical(remote)
+        self.may_be_aimed_at = takes_media(self.described)
+
+    def _renew(self, packet: Packet) -> tuple[Packet, ...]:
+        """The pinned source has another SSRC, or somebody forges it."""
+        before, self._newcomer = self._newcomer, packet
+        if before is None:
+            return ()
+        if not follows(packet, before):
+            self.foreign += 1
+            return ()
+        self.ssrc, self._newcomer = packet.ssrc, None
+        return (before, packet)
 
     def _prove(self, packet: Packet, source: Address, now: float) -> tuple[Packet, ...]:
         candidate = self._candidates.get(source)
@@ -105,22 +151,19 @@ class Latch:
         candidate.packets.append(packet)
         if len(candidate.packets) < PROOF_PACKETS:
             return ()
-        self._lock(source, now)
+        self._lock(packet, source, now)
         return tuple(candidate.packets)
 
-    def _lock(self, source: Address, now: float) -> None:
-        self.remote, self.locked, self.last_heard = source, True, now
+    def _lock(self, packet: Packet, source: Address, now: float) -> None:
+        self.remote = self.pinned = source
+        self.ssrc, self.last_heard = packet.ssrc, now
         self._candidates.pop(source, None)
         self._dismiss_candidates()
 
     def _dismiss_candidates(self) -> None:
         self.foreign += sum(len(candidate.packets) for candidate in self._candidates.values())
         self._candidates.clear()
-
-    def _may_stand_in(self, source: Address) -> bool:
-        if source[0] == self.described[0] or self.nat == "on":
-            return True
-        return self.nat == "auto" and is_private(self.described[0]) and not is_private(self.signalling_ip)
+        self._newcomer = None
 
 
 def follows(packet: Packet, previous: Packet) -> bool:
@@ -134,3 +177,33 @@ def is_private(ip: str) -> bool:
     except ValueError:
         return False
     return any(address in network for network in PRIVATE)
+
+
+def canonical(address: Address) -> Address:
+    """An address as a socket tells it: IPv6 compressed, and IPv4 for an IPv6 address that stands for it."""
+    try:
+        ip = ipaddress.ip_address(address[0])
+    except ValueError:
+        return address
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip), address[1]
+
+
+def bare(ip: str) -> str:
+    """Without the zone of a link-local address, which an SDP cannot tell."""
+    return ip.partition("%")[0]
+
+
+def is_nowhere(address: Address) -> bool:
+    """Whether an SDP says by this address that nothing is to be sent."""
+    return address[0] in UNSPECIFIED or address[1] == 0
+
+
+def takes_media(address: Address) -> bool:
+    """Whether media may be sent there unasked: to one host, and to no port where other services are."""
+    try:
+        ip = ipaddress.ip_address(address[0])
+    except ValueError:
+        return False
+    everybody = ip.is_multicast or ip.is_unspecified or ip == BROADCAST
+    return not everybody and LOWEST_PORT <= address[1] <= 0xFFFF

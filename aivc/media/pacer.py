@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
 
-from aivc.media.g711 import FRAME_OCTETS, FRAME_SECONDS
-from aivc.media.rtp import Packet, build
+from aivc.media.g711 import FRAME_MS, FRAME_OCTETS, FRAME_SECONDS, OCTETS_PER_MS
+from aivc.media.rtp import HEADER, VERSION_2
 
 STALL: Final = 0.060  # seconds late; beyond it missed frames are skipped, a burst would only fill the phone's buffer
+PTIMES_MS: Final = range(10, 61, 10)  # lengths of the packets that leave
+MARKER: Final = 0x80
 
 
 @attrs.define
@@ -20,6 +23,8 @@ class Pacer:
       payload_type, ssrc: of every packet.
       sequence, rtp_timestamp: of the first packet; random, RFC 3550 section 5.1.
       due: when the first packet is to leave, seconds.
+      ptime_ms: length of the packets, 10 to 60, a multiple of 10.
+      protect: SRTP of a packet; None: it leaves in the clear.
     """
 
     payload_type: int
@@ -27,9 +32,23 @@ class Pacer:
     sequence: int
     rtp_timestamp: int
     due: float
+    ptime_ms: int = FRAME_MS
+    protect: Callable[[bytes], bytes] | None = None
     sent: int = 0
+    sent_octets: int = 0  # of payload
     stalls: int = 0  # times that frames were skipped
+    frame_octets: int = attrs.field(init=False, default=FRAME_OCTETS)  # and timestamp units
+    frame_seconds: float = attrs.field(init=False, default=FRAME_SECONDS)
     _after_gap: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        self.repace(self.ptime_ms)
+
+    def repace(self, ptime_ms: int) -> None:
+        """Make packets of another length from now on. Raises ValueError for one that is not of `PTIMES_MS`."""
+        if ptime_ms not in PTIMES_MS:
+            raise ValueError(f"packets of {ptime_ms} ms: 10 to 60 ms in steps of 10 can be sent")
+        self.ptime_ms, self.frame_octets, self.frame_seconds = ptime_ms, ptime_ms * OCTETS_PER_MS, ptime_ms / 1000
 
     def packet(self, payload: bytes, now: float) -> bytes:
         """The datagram that leaves now; moves on to the next due time.
@@ -40,37 +59,41 @@ class Pacer:
         if now - self.due > STALL:
             self.catch_up(now)
         marker, self._after_gap = self._after_gap, False
-        return self._build(self.payload_type, marker, self.rtp_timestamp, payload)
+        return self._build(self.payload_type | MARKER if marker else self.payload_type, self.rtp_timestamp, payload)
 
     def event_packet(self, payload_type: int, marker: bool, rtp_timestamp: int, payload: bytes) -> bytes:
         """The datagram of a telephone event, in the place of audio: RFC 4733 section 2.5.1.2.
 
-        It takes the next sequence number and 20 ms of RTP time, but bears the time at which its event began; `catch_up`
-        first, as that time may be now.
+        It takes the next sequence number and one frame of RTP time, but bears the time at which its event began;
+        `catch_up` first, as that time may be now.
         """
-        return self._build(payload_type, marker, rtp_timestamp, payload)
+        return self._build(payload_type | MARKER if marker else payload_type, rtp_timestamp, payload)
 
     def catch_up(self, now: float) -> None:
         """Skip the frames that a stall has made too late."""
         if now - self.due > STALL:
             self.stalls += 1
-            self._skip(int((now - self.due) / FRAME_SECONDS))
+            self._skip(int((now - self.due) / self.frame_seconds))
 
     def pause(self, now: float) -> None:
         """Let one frame's time pass without a packet."""
-        self._skip(max(1, 1 + int((now - self.due) / FRAME_SECONDS)))
+        self._skip(max(1, 1 + int((now - self.due) / self.frame_seconds)))
 
-    def _build(self, payload_type: int, marker: bool, rtp_timestamp: int, payload: bytes) -> bytes:
-        packet = Packet(payload_type, marker, self.sequence, rtp_timestamp, self.ssrc, payload)
+    def timestamp_at(self, now: float) -> int:
+        """The RTP timestamp of a moment, for a sender report (RFC 3550 section 6.4.1)."""
+        return (self.rtp_timestamp + round((now - self.due) * 1000 * OCTETS_PER_MS)) & 0xFFFFFFFF
+
+    def _build(self, kind: int, rtp_timestamp: int, payload: bytes) -> bytes:
+        # the inside of rtp.build, without a Packet made for it: 50 times a second and call
+        datagram = HEADER.pack(VERSION_2, kind, self.sequence, rtp_timestamp, self.ssrc) + payload
         self.sequence = (self.sequence + 1) & 0xFFFF
         self.sent += 1
-        self._advance(1)
-        return build(packet)
+        self.sent_octets += len(payload)
+        self.rtp_timestamp = (self.rtp_timestamp + self.frame_octets) & 0xFFFFFFFF
+        self.due += self.frame_seconds
+        return datagram if self.protect is None else self.protect(datagram)
 
     def _skip(self, frames: int) -> None:
-        self._advance(frames)
+        self.rtp_timestamp = (self.rtp_timestamp + frames * self.frame_octets) & 0xFFFFFFFF
+        self.due += frames * self.frame_seconds
         self._after_gap = True
-
-    def _advance(self, frames: int) -> None:
-        self.rtp_timestamp = (self.rtp_timestamp + frames * FRAME_OCTETS) & 0xFFFFFFFF
-        self.due += frames * FRAME_SECONDS

@@ -70,12 +70,14 @@ class Playout:
       silence: the octet that fills the end of the last frame, 0xFF (PCMU) or 0xD5 (PCMA).
       began: told of each item when its first frame leaves.
       emptied: told when the frame with the last octet leaves; not after a cut.
+      frame_octets: of the packets that leave; it may change at any time.
     """
 
     silence: int
     began: Callable[[ItemPlayout], None] = unheeded
     emptied: Callable[[], None] = unawaited
     paused: bool = attrs.field(init=False, default=False)
+    frame_octets: int = FRAME_OCTETS
     waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
     _chunks: deque[Chunk] = attrs.field(factory=deque)
@@ -104,20 +106,20 @@ class Playout:
             self._forget_if_complete(item)
 
     def pop_frame(self, now: float) -> bytes | None:
-        """The next 20 ms to send, or None when there is nothing to say, or while it is paused.
+        """The next frame to send, or None when there is nothing to say, or while it is paused.
 
         A frame that is not full waits for the rest of its item, or for the next item; the last one of all is filled
         up with silence.
         """
         if not self._chunks or self.paused:
             return None
-        chunk = self._chunks[0]
-        end = chunk.start + FRAME_OCTETS
+        chunk, octets = self._chunks[0], self.frame_octets
+        end = chunk.start + octets
         if end < len(chunk.octets) and chunk.start:  # by far the most frequent case
             frame = chunk.octets[chunk.start : end]
             chunk.start = end
-            chunk.item.heard_octets += FRAME_OCTETS
-            self.waiting_octets -= FRAME_OCTETS
+            chunk.item.heard_octets += octets
+            self.waiting_octets -= octets
             return frame
         return self._gather(now)
 
@@ -147,14 +149,14 @@ class Playout:
         return not self._chunks
 
     def _gather(self, now: float) -> bytes | None:
-        if self.waiting_octets < FRAME_OCTETS and not self._chunks[-1].item.ended:
+        if self.waiting_octets < self.frame_octets and not self._chunks[-1].item.ended:
             return None
         frame = b""
-        while self._chunks and len(frame) < FRAME_OCTETS:
-            frame += self._take(self._chunks[0], FRAME_OCTETS - len(frame), now)
+        while self._chunks and len(frame) < self.frame_octets:
+            frame += self._take(self._chunks[0], self.frame_octets - len(frame), now)
         if not self._chunks:
             self.emptied()
-        return frame.ljust(FRAME_OCTETS, bytes([self.silence]))
+        return frame.ljust(self.frame_octets, bytes([self.silence]))
 
     def _take(self, chunk: Chunk, wanted: int, now: float) -> bytes:
         octets = chunk.octets[chunk.start : chunk.start + wanted]

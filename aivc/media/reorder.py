@@ -27,6 +27,8 @@ MAX_MISORDER: Final = 100  # a step back of fewer packets is reordering or a dup
 class ReorderBuffer:
     """One source's packets, made contiguous again.
 
+    `RtpStream` takes the case of a packet that just follows the one before out of `push`: `expected` moves on then.
+
     Args:
       limit: the longest that a packet waits for one before it, seconds; 0: none waits.
     """
@@ -37,10 +39,10 @@ class ReorderBuffer:
     late: int = 0  # packets that came after they were given up, or twice
     reordered: int = 0  # packets put back in their place
     restarts: int = 0  # new SSRC, or a sequence that jumped and went on from there
-    _ssrc: int = -1
-    _expected: int = -1  # sequence number that comes next, -1 before the first packet
+    ssrc: int = -1
+    expected: int = -1  # sequence number that comes next, -1 before the first packet
     _restart_at: int = -1  # sequence number that would confirm a jump
-    _held: dict[int, tuple[Packet, float]] = attrs.field(factory=dict)  # by sequence number, with the time it came
+    held: dict[int, tuple[Packet, float]] = attrs.field(factory=dict)  # by sequence number, with the time it came
     _given_up: dict[int, float] = attrs.field(factory=dict)  # sequence number -> when its gap was seen, oldest first
 
     def __attrs_post_init__(self) -> None:
@@ -48,12 +50,12 @@ class ReorderBuffer:
 
     def push(self, packet: Packet, now: float) -> tuple[Packet, ...]:
         """Take one packet; return those whose turn it is, in order."""
-        if packet.sequence == self._expected and not self._held and packet.ssrc == self._ssrc:
-            self._expected = (packet.sequence + 1) & 0xFFFF
+        if packet.sequence == self.expected and not self.held and packet.ssrc == self.ssrc:
+            self.expected = (packet.sequence + 1) & 0xFFFF
             return (packet,)
-        if packet.ssrc != self._ssrc:
+        if packet.ssrc != self.ssrc:
             return self._start_over(packet)
-        ahead = (packet.sequence - self._expected) & 0xFFFF
+        ahead = (packet.sequence - self.expected) & 0xFFFF
         if ahead < MAX_DROPOUT:
             return self._hold(packet, ahead, now)
         if ahead >= 0x10000 - MAX_MISORDER:
@@ -67,35 +69,35 @@ class ReorderBuffer:
     def release(self, now: float) -> tuple[Packet, ...]:
         """Give up on gaps that are older than the patience; return what waited behind them."""
         ready: tuple[Packet, ...] = ()
-        while self._held and now >= self._held[self._first_held()][1] + self.patience:
+        while self.held and now >= self.held[self._first_held()][1] + self.patience:
             ready += self._skip_gap()
         return ready
 
     def clear(self) -> int:
         """Forget what waits and begin anew with the next packet; the number of packets forgotten."""
-        forgotten = len(self._held)
-        self._held.clear()
+        forgotten = len(self.held)
+        self.held.clear()
         self._given_up.clear()
-        self._ssrc = self._expected = self._restart_at = -1
+        self.ssrc = self.expected = self._restart_at = -1
         return forgotten
 
     @property
     def holding(self) -> bool:
-        return bool(self._held)
+        return bool(self.held)
 
     def _hold(self, packet: Packet, ahead: int, now: float) -> tuple[Packet, ...]:
-        if packet.sequence in self._held:
+        if packet.sequence in self.held:
             self.late += 1
             return ()
-        if self._held and ahead < (self._first_held() - self._expected) & 0xFFFF:
+        if self.held and ahead < (self._first_held() - self.expected) & 0xFFFF:
             self.reordered += 1
-            self._displaced(now - min(at for _, at in self._held.values()))
-        self._held[packet.sequence] = (packet, now)
+            self._displaced(now - min(at for _, at in self.held.values()))
+        self.held[packet.sequence] = (packet, now)
         ready = self._contiguous()
         depth = self._depth(packet)
-        while len(self._held) > depth:
+        while len(self.held) > depth:
             ready += self._skip_gap()
-        return (ready + self.release(now)) if self._held else ready
+        return (ready + self.release(now)) if self.held else ready
 
     def _miss(self, packet: Packet, now: float) -> tuple[Packet, ...]:
         """It is too late for this packet; the next like it might be waited for."""
@@ -116,31 +118,31 @@ class ReorderBuffer:
 
     def _contiguous(self) -> tuple[Packet, ...]:
         ready: list[Packet] = []
-        while self._expected in self._held:
-            ready.append(self._held.pop(self._expected)[0])
-            self._expected = (self._expected + 1) & 0xFFFF
+        while self.expected in self.held:
+            ready.append(self.held.pop(self.expected)[0])
+            self.expected = (self.expected + 1) & 0xFFFF
         return tuple(ready)
 
     def _skip_gap(self) -> tuple[Packet, ...]:
         first = self._first_held()
-        missing, seen_at = (first - self._expected) & 0xFFFF, self._held[first][1]
+        missing, seen_at = (first - self.expected) & 0xFFFF, self.held[first][1]
         self.lost += missing
         self.patience = max(0.0, self.patience - self.limit / STEPS)
         for back in range(min(missing, REMEMBERED), 0, -1):
             self._given_up[(first - back) & 0xFFFF] = seen_at
         while len(self._given_up) > REMEMBERED:
             del self._given_up[next(iter(self._given_up))]
-        self._expected = first
+        self.expected = first
         return self._contiguous()
 
     def _first_held(self) -> int:
-        return min(self._held, key=lambda sequence: (sequence - self._expected) & 0xFFFF)
+        return min(self.held, key=lambda sequence: (sequence - self.expected) & 0xFFFF)
 
     def _start_over(self, packet: Packet) -> tuple[Packet, ...]:
         waiting: tuple[Packet, ...] = ()
-        while self._held:
+        while self.held:
             waiting += self._skip_gap()
-        self.restarts += self._expected >= 0
+        self.restarts += self.expected >= 0
         self._given_up.clear()
-        self._ssrc, self._expected, self._restart_at = packet.ssrc, (packet.sequence + 1) & 0xFFFF, -1
+        self.ssrc, self.expected, self._restart_at = packet.ssrc, (packet.sequence + 1) & 0xFFFF, -1
         return (*waiting, packet)

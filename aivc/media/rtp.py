@@ -9,7 +9,7 @@ HEADER: Final = Struct("!BBHII")  # V P X CC | M PT | sequence | timestamp | SSR
 EXTENSION: Final = Struct("!HH")  # profile | length in 32-bit words
 VERSION_2: Final = 0x80
 # RFC 5761 section 4: on a port shared with RTCP these values of the second octet are RTCP packet types.
-RTCP_TYPES: Final = range(192, 224)
+FIRST_RTCP, LAST_RTCP = 192, 223
 
 
 class BadPacket(ValueError):
@@ -34,10 +34,15 @@ def parse_untrusted(datagram: bytes) -> Packet:
     flags, kind, sequence, rtp_timestamp, ssrc = HEADER.unpack_from(datagram)
     if flags & 0xC0 != VERSION_2:
         raise BadPacket(f"version {flags >> 6} is not 2")
-    if kind in RTCP_TYPES:
+    if FIRST_RTCP <= kind <= LAST_RTCP:
         raise BadPacket(f"packet type {kind} is RTCP")
     payload = datagram[12:] if flags == VERSION_2 else payload_of(datagram, flags)
     return Packet(kind & 0x7F, kind >= 0x80, sequence, rtp_timestamp, ssrc, payload)
+
+
+def is_rtcp(datagram: bytes) -> bool:
+    """Whether a datagram of a port that RTP and RTCP share is RTCP (RFC 5761 section 4)."""
+    return len(datagram) >= 2 and FIRST_RTCP <= datagram[1] <= LAST_RTCP
 
 
 def payload_of(datagram: bytes, flags: int) -> bytes:

@@ -58,23 +58,23 @@ class SoundPlayout:
     Args:
       octets: of the call's law, at least one.
       repeat: whether it begins again at its end.
-      silence: a frame of it; fills up the last frame.
+      silence: the octet that fills up the last frame.
       over: to be told when it is over.
     """
 
     octets: bytes
     repeat: bool
-    silence: bytes
+    silence: int
     over: Callable[[], None]
     _position: int = 0
 
-    def frame(self) -> bytes:
-        """The next 20 ms."""
+    def frame(self, octets: int = FRAME_OCTETS) -> bytes:
+        """The next so many octets."""
         if self._position >= len(self.octets):
             self._position = 0
-        frame = self.octets[self._position : self._position + FRAME_OCTETS]
-        self._position += FRAME_OCTETS
-        return frame if len(frame) == FRAME_OCTETS else frame + self.silence[len(frame) :]
+        frame = self.octets[self._position : self._position + octets]
+        self._position += octets
+        return frame if len(frame) == octets else frame.ljust(octets, bytes([self.silence]))
 
     @property
     def ended(self) -> bool:

@@ -12,44 +12,27 @@ import attrs
 import trio
 
 from aivc.config.settings import Address, Codec, RtpSettings
+from aivc.media.counters import RtpCounters
 from aivc.media.dtmf import EventReader, EventSender
 from aivc.media.filling import HeardTime
-from aivc.media.g711 import FRAME_OCTETS, is_voiced, silence_frame
+from aivc.media.g711 import FRAME_OCTETS, SILENCE, is_voiced, silence_frame
 from aivc.media.latching import Latch
 from aivc.media.pacer import STALL, Pacer
-from aivc.media.playout import Playout
+from aivc.media.playout import Playout, unawaited
 from aivc.media.reorder import ReorderBuffer
-from aivc.media.rtp import BadPacket, Packet, parse_untrusted
+from aivc.media.reports import ANOTHER_CLOCK, CLOCK_HZ, Quality, Reception
+from aivc.media.rtcpline import RtcpLine
+from aivc.media.rtp import BadPacket, Packet, is_rtcp, parse_untrusted
 from aivc.media.sounds import SoundPlayout
+from aivc.media.srtp import Srtp, Unauthentic
+
+__all__ = ["NoTelephoneEvent", "RtpCounters", "RtpStream"]
 
 COMFORT_NOISE: Final = 13  # payload type, RFC 3389 section 4
 
 
 class NoTelephoneEvent(Exception):
     """The peer has not offered telephone-event (RFC 4733): no digit can be sent to it."""
-
-
-@attrs.define
-class RtpCounters:
-    """Packets, by what became of them."""
-
-    received: int = 0  # RTP packets of ours, in any order
-    malformed: int = 0  # not RTP
-    foreign: int = 0  # from strangers
-    other_payload: int = 0  # payload types never agreed, events that are no key, audio packets without audio
-    comfort_noise: int = 0  # payload type 13: silence stands in for it
-    digits: int = 0  # keys that the caller pressed
-    held: int = 0  # audio that came while the caller held us: music for somebody else
-    lost: int = 0
-    late: int = 0  # too late or twice
-    reordered: int = 0  # put back in their place, and heard
-    restarts: int = 0  # of the caller's stream: a new SSRC or a jump of its sequence
-    filled: int = 0  # 20 ms of silence that the model heard in place of what was lost, suppressed or held
-    heard_dropped: int = 0  # the model's side was stuck for a second, or the caller's audio ran 10 s ahead of the clock
-    sent: int = 0
-    send_errors: int = 0
-    receive_errors: int = 0
-    stalls: int = 0
 
 
 def unheeded(digit: str) -> None:
@@ -69,6 +52,9 @@ class RtpStream:
       settings: `rtp`.
       telephone_event: payload type of RFC 4733 events, None when the peer has none; a re-INVITE may change it.
       pressed: told of each key that the caller presses, when its first packet comes.
+      rtcp: its RTCP; None: there is none.
+      srtp: its keys; None: RTP in the clear.
+      is_trusted: audio goes to where the SDP says even if none ever comes from there.
     """
 
     socket: trio.socket.SocketType
@@ -84,7 +70,12 @@ class RtpStream:
     _expects_audio: bool = True
     telephone_event: int | None = attrs.field(default=None, kw_only=True)
     pressed: Callable[[str], None] = attrs.field(default=unheeded, kw_only=True)
+    rtcp: RtcpLine | None = attrs.field(default=None, kw_only=True)
+    _srtp: Srtp | None = attrs.field(default=None, kw_only=True)
+    is_trusted: bool = attrs.field(default=False, kw_only=True)
+    repaced: Callable[[], None] = attrs.field(init=False, default=unawaited)  # told when `ptime_ms` has changed
     last_received: float = attrs.field(init=False)  # seconds; the start counts as received
+    reception: Reception = attrs.field(init=False, factory=Reception)
     counters: RtpCounters = attrs.field(init=False, factory=RtpCounters)
     last_voiced: float = attrs.field(init=False)  # when the caller's last audible packet came, seconds
     _reorder: ReorderBuffer = attrs.field(init=False)
@@ -98,8 +89,9 @@ class RtpStream:
     def __attrs_post_init__(self) -> None:
         self.last_received = self.started_at
         self.last_voiced = self.started_at
-        self._silence = silence_frame(self.codec)
         self._reorder = ReorderBuffer(self.settings.reorder_ms / 1000)
+        self._fit()
+        self.srtp = self._srtp
         if not self._expects_audio:
             self._turn()
 
@@ -111,6 +103,33 @@ class RtpStream:
     def due(self) -> float:
         """When the next packet leaves, seconds."""
         return self.pacer.due
+
+    @property
+    def last_alive(self) -> float:
+        """When RTP or RTCP of the caller's last came, seconds; the start counts."""
+        return self.last_received if self.rtcp is None else max(self.last_received, self.rtcp.last_received)
+
+    @property
+    def ptime_ms(self) -> int:
+        """Length of the packets that leave, 10 to 60 in steps of 10; it may be set at any time."""
+        return self.pacer.ptime_ms
+
+    @ptime_ms.setter
+    def ptime_ms(self, ptime_ms: int) -> None:
+        if ptime_ms != self.pacer.ptime_ms:
+            self.pacer.repace(ptime_ms)
+            self._fit()
+            self.repaced()
+
+    @property
+    def srtp(self) -> Srtp | None:
+        """The keys of RTP and RTCP; a re-INVITE may change them."""
+        return self._srtp
+
+    @srtp.setter
+    def srtp(self, srtp: Srtp | None) -> None:
+        self._srtp = srtp
+        self.pacer.protect = None if srtp is None else srtp.protect
 
     @property
     def expects_audio(self) -> bool:
@@ -129,19 +148,55 @@ class RtpStream:
 
     def received(self, datagram: bytes, source: Address, now: float) -> None:
         """Take one datagram from the network."""
+        latch = self.latch
+        known = source == latch.pinned
+        if not known and latch.shuts_out(now):
+            latch.foreign += 1
+            return
+        if self._srtp is not None and not is_rtcp(datagram):
+            try:
+                datagram = self._srtp.unprotect(datagram)
+            except Unauthentic as refusal:
+                self.counters.refused(refusal)
+                return
         try:
             packet = parse_untrusted(datagram)
         except BadPacket:
-            self.counters.malformed += 1
+            self._not_rtp(datagram, source, now)
             return
-        for accepted in self.latch.accept(packet, source, now):
-            self.counters.received += 1
-            self.last_received = now
-            for ready in self._reorder.push(accepted, now):
-                self._hear(ready, now)
+        if known and packet.ssrc == latch.ssrc:
+            latch.last_heard = now
+            self._take(packet, now)
+        else:
+            for accepted in latch.accept(packet, source, now):
+                self._take(accepted, now)
+
+    def control_received(self, datagram: bytes, source: Address, now: float) -> None:
+        """Take one RTCP datagram from the network."""
+        if self.rtcp is None or not self.rtcp.admits(self.latch, source, now):
+            return
+        if self._srtp is not None:
+            try:
+                datagram = self._srtp.unprotect_rtcp(datagram)
+            except Unauthentic as refusal:
+                self.counters.refused(refusal)
+                return
+        self.rtcp.received(datagram, source, now)
+
+    def control_outgoing(self, now: float, goodbye: bool = False) -> tuple[bytes, Address] | None:
+        """The RTCP datagram to send now and where, or None when nothing may be sent; with BYE it is the last."""
+        to = None if self.rtcp is None else self.rtcp.destination(self.latch, self.is_trusted)
+        if self.rtcp is None or to is None or self._may_not_aim(now) or (goodbye and not self.pacer.sent):
+            return None
+        compound = self.rtcp.compound(self.pacer, self.reception, self.counters.received, now, goodbye)
+        return (compound if self._srtp is None else self._srtp.protect_rtcp(compound)), to
+
+    def quality(self) -> Quality | None:
+        """How RTP fares both ways; None without RTCP."""
+        return None if self.rtcp is None else self.rtcp.quality(self.reception, self.counters.received)
 
     def outgoing(self, now: float) -> bytes | None:
-        """The datagram to send now, or None when nothing may be sent; moves on by one frame either way.
+        """The datagram to send now, or None when nothing may be sent; moves on by one packet either way.
 
         Digits go before the model's words, these before a sound, and silence is sent when there is nothing else.
         """
@@ -150,7 +205,7 @@ class RtpStream:
                 self._hear(packet, now)
         if now >= self._time.fill_at:
             self._stand_in(now)
-        if not self.may_send or self._unanswered(now):
+        if not self.may_send or self._may_not_aim(now):
             self.pacer.pause(now)
             return None
         if self._keys.waiting:
@@ -185,7 +240,7 @@ class RtpStream:
     @property
     def digit_seconds(self) -> float:
         """How long the digits that still wait will take."""
-        return self._keys.seconds
+        return self._keys.seconds(self.pacer.frame_octets)
 
     @property
     def sends_digits(self) -> bool:
@@ -201,7 +256,7 @@ class RtpStream:
         self.stop_sound()
         over = trio.Event()
         if sound:
-            self._sound = SoundPlayout(sound, repeat, self._silence, over.set)
+            self._sound = SoundPlayout(sound, repeat, SILENCE[self.codec], over.set)
         else:
             over.set()
         return over
@@ -231,6 +286,41 @@ class RtpStream:
             restarts=self._reorder.restarts,
             stalls=self.pacer.stalls,
         )
+
+    def _take(self, packet: Packet, now: float) -> None:
+        """A packet of the caller's; the arithmetic of RFC 3550 appendices A.1 and A.8 stands here for its speed."""
+        counters, reception, reorder = self.counters, self.reception, self._reorder
+        payload_type, _, sequence, rtp_timestamp, ssrc, _ = packet
+        counters.received += 1
+        self.last_received = now
+        in_order = sequence == reorder.expected and ssrc == reorder.ssrc and not reorder.held
+        if in_order and sequence and ssrc == reception.ssrc:
+            reception.highest = sequence
+        else:
+            reception.update(sequence, ssrc, counters.received)
+        if payload_type == self.payload_type:  # the packets of an event bear one time, however they come
+            transit = now * CLOCK_HZ - rtp_timestamp
+            late = transit - reception.transit
+            reception.transit = transit
+            if -ANOTHER_CLOCK < late < ANOTHER_CLOCK:
+                reception.jitter += (abs(late) - reception.jitter) / 16
+        if in_order:
+            reorder.expected = (sequence + 1) & 0xFFFF
+            self._hear(packet, now)
+        else:
+            for ready in reorder.push(packet, now):
+                self._hear(ready, now)
+
+    def _not_rtp(self, datagram: bytes, source: Address, now: float) -> None:
+        if self.rtcp is not None and self.rtcp.mux and is_rtcp(datagram):
+            self.control_received(datagram, source, now)
+        else:
+            self.counters.malformed += 1
+
+    def _fit(self) -> None:
+        """What leaves has the length of a packet."""
+        self.playout.frame_octets = self.pacer.frame_octets
+        self._silence = silence_frame(self.codec, self.pacer.frame_octets)
 
     def _turn(self) -> None:
         """A hold begins or ends: what waits to be heard belongs to the time before."""
@@ -295,12 +385,15 @@ class RtpStream:
 
     def _sound_frame(self) -> bytes:
         assert self._sound is not None
-        frame = self._sound.frame()
+        frame = self._sound.frame(self.pacer.frame_octets)
         if self._sound.ended:
             self.stop_sound()
         return frame
 
-    def _unanswered(self, now: float) -> bool:
+    def _may_not_aim(self, now: float) -> bool:
         # An SDP may name a third party: nobody is flooded for long who has never sent us anything.
-        budget = self.settings.probe_seconds
-        return bool(budget) and not self.latch.locked and now - self.started_at > budget
+        latch, budget = self.latch, self.settings.probe_seconds
+        if latch.pinned is not None or latch.nowhere:
+            return latch.nowhere
+        spent = bool(budget) and not self.is_trusted and now - self.started_at > budget
+        return spent or not latch.may_be_aimed_at

@@ -17,39 +17,37 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
+import attrs
 import trio
 
 from aivc import logs
 from aivc.config.loading import ConfigError
-from aivc.config.settings import Address, Settings
+from aivc.config.settings import Settings
+from aivc.config.template import in_call, passed_headers, without_secrets
 from aivc.media.clock import MediaClock, TaskClock
-from aivc.media.g711 import SILENCE
-from aivc.media.latching import Latch
-from aivc.media.pacer import Pacer
-from aivc.media.playout import ItemPlayout, Playout
-from aivc.media.ports import PortPool, local_ip_towards
+from aivc.media.ports import PortPool
 from aivc.media.stream import RtpStream
 from aivc.nursery.causes import until_over
+from aivc.nursery.consultation import consult_and_refer
 from aivc.nursery.control import Control
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.execution import run_tools
 from aivc.nursery.ground import Connect, Ground, Lines, Means, Prepare, Progress
 from aivc.nursery.keys import KEYS, Keypad, Pressed, collect_digits
+from aivc.nursery.media import media_address, open_ports, open_stream, start_media
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
-from aivc.nursery.record import Answered, CallRecord, Ended, ModelAudible, Observer
+from aivc.nursery.record import Answered, CallRecord, Ended, Observer
 from aivc.nursery.rescue import rescue
-from aivc.nursery.sessions import Session, Talk, Uplink, keep_sessions, open_session
+from aivc.nursery.sessions import Session, Talk, Uplink, connect_session, keep_sessions
 from aivc.nursery.summary import log_record, make_record
-from aivc.nursery.turns import Turns
 from aivc.nursery.watch import warn_unheard, watch_drain, watch_leg, watch_limits
-from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, open_realtime
+from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
 from aivc.realtime.effects import ToolCall
@@ -62,7 +60,6 @@ Loaded = TypeVar("Loaded")
 
 HEARD_FRAMES: Final = 50  # 1 s of caller audio at 20 ms a packet: a model further behind has lost the thread
 GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the leg itself keeps
-WILDCARDS: Final = {"0.0.0.0", "::"}
 OUTBOX_EVENTS: Final = 256  # a new session is told up to 100 items at once; a healthy conversation has few waiting
 JOBS: Final = 16  # tool calls waiting; the model is told "busy" beyond
 
@@ -119,6 +116,7 @@ async def serve_call(
         prepare,
     )
     announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time(), agent)
+    progress.headers = passed_headers(settings.sip.pass_headers, leg.headers)
     with logs.call(leg.call_id):
         logs.event(log, "call.started", caller=leg.caller, dialled=leg.dialled, codec=leg.agreement.codec)
         try:
@@ -148,7 +146,7 @@ async def hold_call(
                     joined = partial(join, leg, settings, means, progress, announcer, lines)
                     progress.over = await until_over(joined) or progress.over
                 finally:
-                    await say_goodbye(leg, progress.socket, progress.over, settings)
+                    await say_goodbye(leg, progress, settings)
         finally:
             progress.ended_at = trio.current_time()
             sockets.cancel_scope.cancel()
@@ -170,22 +168,23 @@ async def join(
     pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
     keypad = Keypad(pressed_send, progress.turns)
     heard_send, heard = trio.open_memory_channel[bytes](HEARD_FRAMES)
-    async with means.ports.open_socket() as media_socket, trio.open_nursery() as call:
+    async with open_ports(means.ports, leg) as sockets, trio.open_nursery() as call:
         call.start_soon(watch_leg, leg.events, progress, keypad)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
         if means.prepare is not None:
             settings = await means.prepare()
+        openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
+        settings = attrs.evolve(settings, openai=openai)
         progress.prices = settings.openai.prices
         tools = load_registry(settings.openai, settings.tools.http) if means.tools is None else means.tools
         ground = Ground(leg, settings, means, tools, lines, progress, announcer)
-        local = await media_address(leg, settings, media_socket)
+        local = await media_address(leg, settings, sockets)
         session = await first_session(ground)
-        stream = progress.stream = open_stream(ground, media_socket, heard_send, keypad)
+        stream = progress.stream = open_stream(ground, sockets, heard_send, keypad)
         await leg.answer(local)
         note_answered(progress, announcer)
-        call.start_soon(means.clock.receive, stream)
-        call.start_soon(means.clock.send, stream)
+        start_media(call, means.clock, stream)
         call.start_soon(watch_limits, stream, settings)
         call.start_soon(warn_unheard, stream)
         if isinstance(session, CallOver):
@@ -212,8 +211,8 @@ async def converse(
         conversation, stream.playout, stream, outbox_send, jobs_send, turns, ground.announcer, leaving
     )
     hold = ground.octets(ground.means.prompts.hold)
-    control = Control(leg, openai, dtmf, stream, performer, leaving, hold)
-    context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, leg.headers)
+    control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
+    context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, without_secrets(leg.headers))
     talk = Talk(
         openai,
         dialect_named(openai.dialect),
@@ -254,16 +253,8 @@ async def first_session(ground: Ground) -> Session | CallOver:
 
 async def open_next_session(ground: Ground) -> Session:
     """Connect and configure; raises RealtimeRefused."""
-    openai, means = ground.settings.openai, ground.means
-    socket = await means.connect(ground.lines.sockets, openai)
-    try:
-        session = await open_session(
-            socket, openai, ground.codec, ground.tools.schemas, ground.settings.tools.mcp, means.wall_clock
-        )
-    except BaseException:  # nobody waits for its closing: the caller of a call that is over waits for our BYE
-        ground.lines.closing.start_soon(socket.close, openai.close_seconds)
-        raise
-    ground.progress.socket = socket
+    session = await connect_session(ground, ground.settings.openai, ground.tools.schemas, ground.settings.tools.mcp)
+    ground.progress.socket = session.socket
     return session
 
 
@@ -273,71 +264,23 @@ def note_answered(progress: Progress, announcer: Announcer) -> None:
     announcer.tell(Answered())
 
 
-def note_audible(turns: Turns, announcer: Announcer, item: ItemPlayout) -> None:
-    """The first packet of an item leaves now."""
-    turns.began(item)
-    announcer.tell(ModelAudible(item.item_id, item.began_at or 0.0))
-
-
-def open_stream(
-    ground: Ground,
-    media_socket: trio.socket.SocketType,
-    heard: trio.MemorySendChannel[bytes],
-    keypad: Keypad,
-) -> RtpStream:
-    """The RTP of a call, about to begin. SSRC, sequence and timestamp are random, RFC 3550 section 5.1."""
-    leg, rtp, agreement = ground.leg, ground.settings.rtp, ground.leg.agreement
-    dice, now = random.SystemRandom(), trio.current_time()
-    began = partial(note_audible, ground.progress.turns, ground.announcer)
-    return RtpStream(
-        media_socket,
-        agreement.codec,
-        agreement.payload_type,
-        Latch(agreement.remote, leg.source[0], rtp.nat, rtp.relatch_seconds),
-        Playout(SILENCE[agreement.codec], began, ground.progress.drained),
-        Pacer(agreement.payload_type, dice.getrandbits(32), dice.getrandbits(16), dice.getrandbits(32), now),
-        heard,
-        rtp,
-        now,
-        agreement.may_send,
-        agreement.may_send and agreement.may_receive,
-        telephone_event=agreement.telephone_event,
-        pressed=lambda digit: keypad.press(digit, "rtp"),
-    )
-
-
-async def media_address(leg: Leg, settings: Settings, media_socket: trio.socket.SocketType) -> Address:
-    """What our SDP says: `rtp.ip`, else `sip.external_ip`, else the address that reaches the caller's media.
-
-    Raises CallOver when no packet of ours can reach it.
-    """
-    host, port = media_socket.getsockname()[:2]
-    advertised = settings.rtp.ip or settings.sip.external_ip
-    if advertised is not None or host not in WILDCARDS:
-        return advertised or host, port
-    # Who holds us from the start, or has not told an address yet, is reached where the INVITE came from.
-    towards = leg.agreement.remote if leg.agreement.may_send else leg.source
-    try:
-        return await local_ip_towards(towards), port
-    except OSError as error:
-        raise CallOver(Ending.MEDIA_UNREACHABLE, f"{towards[0]}: {error.strerror}") from None
-
-
 def event_ids() -> Callable[[], str]:
     """Our event ids: unique within a session is enough, and a counter is easy to follow in a log."""
     numbers = itertools.count(1)
     return lambda: f"aivc-{next(numbers)}"
 
 
-async def say_goodbye(leg: Leg, socket: RealtimeSocket | None, over: CallOver, settings: Settings) -> None:
+async def say_goodbye(leg: Leg, progress: Progress, settings: Settings) -> None:
     """Refuse or hang up, and close the WebSocket; at once, politely and with a deadline, even when cancelled."""
+    over, socket = progress.over, progress.socket
+    fields = progress.leaving.fields if over.ending is Ending.MODEL_HUNG_UP else ()
     hang_up, close = settings.sip.hang_up_seconds + GOODBYE_MARGIN, settings.openai.close_seconds
     if over.ending is Ending.EMBEDDER_CANCELLED:  # somebody wants to be rid of the call now: say BYE, wait for little
         hang_up, close = min(hang_up, GOODBYE_MARGIN), min(close, GOODBYE_MARGIN)
     with trio.move_on_after(hang_up, shield=True):
         try:
             await leg.reject(over.rejection(settings.service.retry_after_seconds))
-            await leg.hang_up(over.reason)
+            await leg.hang_up(over.reason, fields)
         except Exception as error:  # a bug in a front end costs neither the record nor the closing of the WebSocket
             logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
     if socket is not None:

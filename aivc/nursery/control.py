@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,7 +23,7 @@ from aivc.nursery.turns import Turns
 from aivc.realtime.toolcontext import DigitsFailed, TransferFailed
 from aivc.realtime.transfers import TransferRefused, transfer_uri
 from aivc.sip.address import OtherUri, SipUri, parse_name_addr
-from aivc.sip.leg import Leg, ReferOutcome
+from aivc.sip.leg import Consultation, Fields, Leg, ReferOutcome
 from aivc.sip.scanner import AddressError
 
 log = logging.getLogger("aivc.call")
@@ -31,12 +32,17 @@ SPARE: Final = 0.1  # seconds by which keys may be late, and be sent in time all
 BYE_BEHIND: Final = 0.2  # seconds by which a BYE may follow the end of the subscription that it explains
 
 
+Attempt = Callable[..., Awaitable[ReferOutcome]]
+Consult = Callable[[str, Attempt], Awaitable[ReferOutcome]]
+
+
 @attrs.frozen(eq=False)
 class Control:
     """Implements `aivc.realtime.toolcontext.CallControl`; all of it in the call's own tasks.
 
     Args:
       hold: the hold sound in the call's codec, empty for none.
+      consult: makes an attended transfer: it is given the target and what sends the REFER.
     """
 
     leg: Leg
@@ -46,6 +52,7 @@ class Control:
     performer: Performer
     leaving: Leaving
     hold: bytes
+    consult: Consult
 
     def say(self, instructions: str) -> None:
         self.performer.say(instructions)
@@ -53,14 +60,16 @@ class Control:
     def interrupt(self) -> None:
         self.performer.interrupt()
 
-    def hang_up(self) -> None:
+    def hang_up(self, fields: Fields = ()) -> None:
         self.performer.hang_up(Ending.MODEL_HUNG_UP)
+        if self.leaving.ending is Ending.MODEL_HUNG_UP:
+            self.leaving.fields = fields
 
     def send_event(self, event: Mapping[str, object]) -> None:
         self.performer.send_raw(event)
 
     def start_hold_sound(self) -> None:
-        if self.hold:
+        if self.hold and not self.stream.plays_sound:
             self.stream.play(self.hold, repeat=True)
 
     def stop_hold_sound(self) -> None:
@@ -90,17 +99,21 @@ class Control:
         left = (seconds if math.isfinite(seconds) else self.openai.tool_seconds) - SPARE - self.stream.digit_seconds
         return max(0, int(left / key_seconds(self.dtmf.tone_ms, self.dtmf.gap_ms)))
 
-    async def transfer(self, target: str | None = None) -> str:
+    async def transfer(self, target: str | None = None, attended: bool | None = None, fields: Fields = ()) -> str:
         """Returns only by TransferFailed: a transfer that succeeds ends the call."""
         try:
             refer_to = transfer_uri(self.openai, target)
         except TransferRefused as error:
             raise TransferFailed(str(error)) from None
         await wait_said(self.performer, self.openai.farewell_seconds)
-        if self.leaving.referring:  # asked only now: of two that have waited for the same words one may go
+        if self.leaving.transferring:  # asked only now: of two that have waited for the same words one may go
             raise TransferFailed("a transfer is under way already")
-        performer = self.performer
-        outcome = await refer(self.leg, self.openai, self.leaving, performer.turns, performer.announcer, refer_to)
+        attempt: Attempt = partial(send_refer, self.leg, self.openai, self.leaving, refer_to, fields)
+        attended = self.openai.transfer_attended if attended is None else attended
+        if attended:
+            attempt = partial(self.consult, refer_to, attempt)
+        turns, announcer = self.performer.turns, self.performer.announcer
+        outcome = await told(attempt, self.leaving, turns, announcer, refer_to, attended=attended)
         if not outcome.succeeded:
             raise TransferFailed(f"the transfer failed: {described(outcome)}; the caller is still on the line")
         self.leaving.end(CallOver(Ending.TRANSFERRED, refer_to))
@@ -110,29 +123,51 @@ class Control:
 async def refer(
     leg: Leg, openai: OpenAISettings, leaving: Leaving, turns: Turns, announcer: Announcer, refer_to: str
 ) -> ReferOutcome:
-    """Transfer the call by REFER and follow it to its end. While it lasts, a BYE of the caller is its success."""
+    """Transfer the call by REFER, without asking anybody."""
+    attempt = partial(send_refer, leg, openai, leaving, refer_to, ())
+    return await told(attempt, leaving, turns, announcer, refer_to, attended=False)
+
+
+async def told(
+    attempt: Attempt, leaving: Leaving, turns: Turns, announcer: Announcer, refer_to: str, *, attended: bool
+) -> ReferOutcome:
+    """Try a transfer, and tell the log, the record and the observer how it went, also when the call ends meanwhile."""
     started_at = trio.current_time()
     announcer.tell(TransferBegan(refer_to))
-    logs.event(log, "transfer.began", refer_to=refer_to)
-    leaving.referring, run = True, TransferRun(refer_to, started_at)
+    logs.event(log, "transfer.began", refer_to=refer_to, attended=attended)
+    run = TransferRun(refer_to, started_at, attended=attended)
     try:
-        try:
-            outcome = await leg.refer(refer_to, openai.transfer_by or own_uri(leg), openai.transfer_seconds)
-        except ValueError as error:  # a URI that the front end cannot send
-            outcome = ReferOutcome(None, str(error))
-        run = TransferRun(
-            refer_to, started_at, trio.current_time(), outcome.status, outcome.text, succeeded=outcome.succeeded
-        )
-        if not outcome.succeeded:
+        outcome = await attempt()
+        ended_at, succeeded = trio.current_time(), outcome.succeeded
+        run = TransferRun(refer_to, started_at, ended_at, outcome.status, outcome.text, succeeded, attended)
+        if leaving.referring and not succeeded:
             # Without a status it may be the caller's BYE, which the task that watches the leg is about to see, or the
             # last NOTIFY before it: let it find `referring`.
             await trio.sleep(BYE_BEHIND if outcome.status is None else 0)
             leaving.referring = False
-    finally:  # also when the call ends meanwhile
+    finally:
         turns.transferred(run)
         announcer.tell(TransferOver(run))
         logs.event(log, "transfer.over", refer_to=refer_to, status=run.status, text=run.text)
     return outcome
+
+
+async def send_refer(
+    leg: Leg,
+    openai: OpenAISettings,
+    leaving: Leaving,
+    refer_to: str,
+    fields: Fields,
+    *,
+    replaces: Consultation | None = None,
+) -> ReferOutcome:
+    """Send REFER and follow it to its end. From now on a BYE of the caller is its success."""
+    leaving.referring = True
+    referred_by, seconds = openai.transfer_by or own_uri(leg), openai.transfer_seconds
+    try:
+        return await leg.refer(refer_to, referred_by, seconds, fields=fields, replaces=replaces)
+    except ValueError as error:  # a URI that the front end cannot send
+        return ReferOutcome(None, str(error))
 
 
 def own_uri(leg: Leg) -> str:

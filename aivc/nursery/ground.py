@@ -19,6 +19,7 @@ from aivc.nursery.prompts import Prompts
 from aivc.nursery.turns import Turns
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import ToolRegistry
+from aivc.realtime.usage import UsageTotals
 from aivc.sip.leg import Leg
 
 Connect = Callable[[trio.Nursery, OpenAISettings], Awaitable[RealtimeSocket]]
@@ -69,6 +70,8 @@ class Progress:
     stream: RtpStream | None = None
     performer: Performer | None = None
     socket: RealtimeSocket | None = None
+    announced: UsageTotals = attrs.field(factory=UsageTotals)  # what announcing attended transfers has cost
+    headers: dict[str, str] = attrs.field(factory=dict)  # of the INVITE, for the record
 
     def drained(self) -> None:
         """The playout has run empty."""

@@ -9,6 +9,7 @@ import trio
 
 from aivc.media.g711 import FRAME_SECONDS
 from aivc.nursery.ending import CallOver, Ending
+from aivc.sip.leg import Fields
 
 # Audio that waits in a telephone when BYE comes is thrown away; baresip and Linphone lost up to 70 ms of it.
 JITTER_BUFFER: Final = 0.2  # seconds
@@ -29,6 +30,8 @@ class Leaving:
 
     ending: Ending | None = None  # how the record will name the hang-up; None: nobody wants to hang up
     referring: bool = False  # a REFER is out: a BYE of the caller is its success
+    consulting: bool = False  # the target of an attended transfer is called first, while the caller waits
+    fields: Fields = ()  # for the BYE, by the wish of the tool that hangs up
     _asked: trio.Event = attrs.field(factory=trio.Event)
     _withdrawn: trio.Event = attrs.field(factory=trio.Event)
     _over: CallOver | None = None
@@ -52,7 +55,7 @@ class Leaving:
         """The caller speaks again: nobody hangs up on a caller who speaks. Returns the tool outputs to tell now."""
         if self.ending is None or self.ending in FINAL:
             return []
-        self.ending, self._asked = None, trio.Event()
+        self.ending, self.fields, self._asked = None, (), trio.Event()
         self._withdrawn.set()
         self._withdrawn = trio.Event()
         unanswered, self._unanswered = self._unanswered, []
@@ -62,6 +65,11 @@ class Leaving:
         """Until nobody wants to hang up; at once if nobody does."""
         while self.ending is not None:
             await self._withdrawn.wait()
+
+    @property
+    def transferring(self) -> bool:
+        """Whether a transfer is under way, or was done."""
+        return self.referring or self.consulting
 
     def end(self, over: CallOver) -> None:
         """The call is over, said by code that may not raise: a tool's."""
@@ -75,8 +83,8 @@ class Leaving:
         raise self._over
 
     async def wait_referred(self) -> None:
-        """Until no REFER is out; one that succeeds ends the call meanwhile."""
-        while self.referring:  # noqa: ASYNC110 - once in a call at most
+        """Until no transfer is under way; one that succeeds ends the call meanwhile."""
+        while self.transferring:  # noqa: ASYNC110 - once in a call at most
             await trio.sleep(FRAME_SECONDS)
 
     async def hang_up(self, speaker: Speaker, seconds: float) -> NoReturn:

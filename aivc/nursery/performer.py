@@ -83,8 +83,10 @@ class Performer:
     turns: Turns
     announcer: Announcer
     leaving: Leaving = attrs.field(factory=Leaving)
+    aside: bool = False  # True while the caller waits for somebody else: the model has nothing to say to them
     connected: bool = True  # False while the call has no session: what is to be sent then is void
     deadline_moved: trio.Event = attrs.field(factory=trio.Event)
+    _held: bool = False  # by the caller
     _overlong: str = ""  # the response that was refused last: one cancellation is enough
 
     def begin(self) -> None:
@@ -121,7 +123,15 @@ class Performer:
 
     def caller_holds(self, on_hold: bool) -> None:
         """The caller put the call on hold, or is back."""
-        self.perform(self.conversation.caller_holds(on_hold, trio.current_time()))
+        self._held = on_hold
+        self.perform(self.conversation.caller_holds(on_hold or self.aside, trio.current_time()))
+
+    def put_aside(self, aside: bool) -> None:
+        """The caller waits for somebody else, or is back: meanwhile the model hears silence and is silenced itself."""
+        self.aside = aside
+        if aside and self.is_speaking:
+            self.interrupt()
+        self.caller_holds(self._held)
 
     def hang_up(self, ending: Ending) -> None:
         """End the call when the last words were heard; not while the caller acts, if what they do may put it off."""
@@ -239,6 +249,8 @@ class Performer:
         self.turns.notice(notice, self.stream.last_voiced, trio.current_time())
         log_notice(notice)
         self.announcer.tell(notice)
+        if self.aside and isinstance(notice, ModelStartedResponse):  # to keys, to what was said before, to a tool
+            self.interrupt()
 
 
 def log_notice(notice: Notice) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Literal, Protocol
 
 import attrs
 
+from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.ending import Ending
 from aivc.realtime.effects import Notice
@@ -78,7 +79,7 @@ class DigitEntry:
 
 @attrs.frozen
 class TransferRun:
-    """One attempt to transfer the call by REFER."""
+    """One attempt to transfer the call by REFER, or to reach its target first."""
 
     target: str  # the URI
     started_at: float  # seconds on trio's clock
@@ -86,6 +87,7 @@ class TransferRun:
     status: int | None = None  # as in `ReferOutcome`
     text: str = ""
     succeeded: bool = False
+    attended: bool = False  # the target was called first
 
 
 @attrs.frozen
@@ -123,6 +125,8 @@ class CallRecord:
     errors_by_kind: dict[str, int] = attrs.field(factory=dict)  # `ErrorKind` values, and endings of lost sessions
     sessions: int = 0  # Realtime sessions that were used; 0: none could be had
     false_interruptions: int = 0  # coughs: the answer went on where it had been paused
+    quality: Quality | None = None  # of the audio, by RTCP; None: it is off, or the call was never answered
+    headers: dict[str, str] = attrs.field(factory=dict)  # of the INVITE, those of `sip.pass_headers`
 
     @property
     def duration_seconds(self) -> float:

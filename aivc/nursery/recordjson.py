@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from aivc import logs
+from aivc.media.reports import Quality
 from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
 
 VERSION: Final = 1
@@ -64,6 +65,7 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
         "agent": record.agent,
         "caller": record.caller,
         "dialled": record.dialled,
+        "headers": dict(record.headers),
         "codec": record.codec,
         "started_at": moment(record.started_at),
         "answered_at": moment(record.answered_at),
@@ -84,6 +86,7 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
         "errors": dict(record.realtime_errors),
         "errors_by_kind": dict(record.errors_by_kind),
         "rtp": attrs.asdict(record.rtp),
+        "quality": None if record.quality is None else rounded(record.quality),
         "dropped": {
             "protocol_violations": record.protocol_violations,
             "refused_octets": record.refused_octets,
@@ -104,6 +107,15 @@ def iso_time(unix_time: float) -> str:
 
 def milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
+
+
+def rounded(quality: Quality) -> Json:
+    """Milliseconds to a tenth, fractions to a ten thousandth."""
+    digits = {"ms": 1, "fraction": 4}
+    return {
+        name: round(value, digits.get(name.rpartition("_")[2], 0)) if isinstance(value, float) else value
+        for name, value in attrs.asdict(quality).items()
+    }
 
 
 def without(value: attrs.AttrsInstance, *names: str) -> Json:

@@ -16,9 +16,12 @@ import attrs
 import trio
 
 from aivc import logs
-from aivc.config.settings import Address, OpenAISettings, Settings, SipSettings
+from aivc.config.loading import ConfigError
+from aivc.config.settings import Address, OpenAISettings, RtpSettings, Settings, SipSettings
 from aivc.media.clock import MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
+from aivc.media.srtp import SrtpMissing, require_srtp
+from aivc.nursery.admission import TokenBucket
 from aivc.nursery.call import serve_call
 from aivc.nursery.ground import Connect
 from aivc.nursery.observers import FanOut, Subscription
@@ -30,6 +33,7 @@ from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.realtime.connection import RealtimeSocket, open_realtime
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import Leg, Rejection
+from aivc.sip.registration import RegistrationStatus
 from aivc.sip.useragent import UserAgent, open_user_agent
 
 log = logging.getLogger("aivc.service")
@@ -37,7 +41,17 @@ log = logging.getLogger("aivc.service")
 RouteLeg = Callable[[Leg], Route | Rejection]
 ServeLeg = Callable[[Leg, Route], Awaitable[CallRecord]]
 
+RELOADS: Final = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))  # not on Windows
+CALLER: Final = "the caller no match_from"
 LAST_WORDS: Final = 2.0  # seconds for the calls' goodbyes beyond their own deadlines, before they are cancelled
+
+
+@attrs.frozen
+class Refused:
+    """Why a call is not taken, and what to change if it should be."""
+
+    rejection: Rejection
+    hint: str | None = None
 
 
 @attrs.define(eq=False)
@@ -49,13 +63,26 @@ class Service:
     draining: trio.Event = attrs.field(factory=trio.Event)  # set: no new calls
     calls: int = 0  # in progress, ringing included
     refused: int = 0
+    arrivals: TokenBucket = attrs.field(init=False)  # a token for each new call
     idle: trio.Event = attrs.field(factory=trio.Event)  # set while draining and no call is left
     events: FanOut = attrs.field(factory=FanOut)
+
+    def __attrs_post_init__(self) -> None:
+        self.arrivals = TokenBucket(self.settings.service.calls_per_second)
 
     @property
     def listening(self) -> tuple[Address, ...]:
         """The SIP addresses, with their real ports."""
         return self.agent.listening
+
+    @property
+    def registrations(self) -> tuple[RegistrationStatus, ...]:
+        """How each of `sip.register` stands, in their order."""
+        return self.agent.registrations
+
+    def reload_certificates(self) -> bool:
+        """Read the files of `sip.tls_*` again for new connections; False when the old ones stay, as the log says."""
+        return self.agent.reload_certificates()
 
     def subscribe(self, capacity: int = OBSERVER_EVENTS) -> AbstractAsyncContextManager[Subscription]:
         """Hear of all calls from now on: `async with service.subscribe() as events: async for event in events: ...`.
@@ -79,6 +106,28 @@ class Service:
         if self.calls >= self.settings.service.max_calls:
             return Rejection(503, f"service.max_calls = {self.settings.service.max_calls} is reached", wait)
         return None
+
+    def admit(self, leg: Leg, route: RouteLeg) -> Route | Refused:
+        """Who answers a new call, or why nobody does; a call that is to be answered takes its token."""
+        if (refusal := self.refusal()) is not None:
+            return Refused(refusal, self._cure())
+        match route(leg):
+            case Rejection(status=404) as nobody:
+                return Refused(nobody, f"{leg.dialled!r:.80} fits no match of [openai] and [agents.*], or {CALLER}")
+            case Rejection() as refusal:
+                return Refused(refusal)
+            case Route() as found if not self.arrivals.take(trio.current_time()):
+                rate, wait = self.settings.service.calls_per_second, self.settings.service.retry_after_seconds
+                cause = f"service.calls_per_second = {rate:g} is exceeded"
+                return Refused(Rejection(503, cause, wait), "raise it if this machine can take more")
+            case found:
+                return found
+
+    def _cure(self) -> str | None:
+        """What to change when no call can be taken."""
+        if self.draining.is_set() or is_disabled(self.settings):
+            return None
+        return "raise it, and rtp.max_port with it, or send calls elsewhere"
 
     def call_began(self) -> None:
         self.calls += 1
@@ -121,7 +170,7 @@ async def open_service(
     prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
-        open_user_agent(front_end(settings.sip)) as agent,
+        open_user_agent(front_end(settings.sip), srtp=settings.rtp.srtp) as agent,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
         open_client(settings.engine) as client,
@@ -149,7 +198,7 @@ async def open_service(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(answer_calls, service, agent, routes.route, serve)
-                logs.event(log, "service.ready", listening=[f"{host}:{port}" for host, port in agent.listening])
+                logs.event(log, "service.ready", listening=listening(agent))
                 yield service
                 calls_cut = await drain(service, hang_up)
                 nursery.cancel_scope.cancel()
@@ -161,7 +210,23 @@ async def open_service(
 def equip(settings: Settings, tools: ToolRegistry | None = None) -> tuple[Routes, Prompts]:
     """Load what calls need beside the settings: tools and sounds. Raises ConfigError for what cannot be used."""
     check_installed(settings.engine)
+    check_srtp(settings.rtp)
     return load_routes(settings, tools), load_prompts(settings.sounds)
+
+
+def check_srtp(rtp: RtpSettings) -> None:
+    """Raises ConfigError when `rtp.srtp` is on and the package for it is missing."""
+    if rtp.srtp != "off":
+        try:
+            require_srtp()
+        except SrtpMissing:
+            raise ConfigError(("rtp.srtp: needs the package pylibsrtp: pip install 'aivc[srtp]'",)) from None
+
+
+def listening(agent: UserAgent) -> list[str]:
+    """The addresses as `sip.listen` writes them, with their real ports."""
+    bound = ((transport.lower(), *address) for transport, address in agent.transports)
+    return [f"{kind}:[{host}]:{port}" if ":" in host else f"{kind}:{host}:{port}" for kind, host, port in bound]
 
 
 async def drain(service: Service, hang_up: trio.Event) -> int:
@@ -169,12 +234,14 @@ async def drain(service: Service, hang_up: trio.Event) -> int:
     settings = service.settings
     service.drain()
     logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
-    with trio.move_on_after(settings.service.drain_seconds):
-        await service.idle.wait()
-    calls_cut = service.calls
-    hang_up.set()
-    with trio.move_on_after(settings.sip.hang_up_seconds + settings.openai.close_seconds + LAST_WORDS):
-        await service.idle.wait()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.agent.withdraw)  # registrars need not send new calls here while these last
+        with trio.move_on_after(settings.service.drain_seconds):
+            await service.idle.wait()
+        calls_cut = service.calls
+        hang_up.set()
+        with trio.move_on_after(settings.sip.hang_up_seconds + settings.openai.close_seconds + LAST_WORDS):
+            await service.idle.wait()
     return calls_cut
 
 
@@ -197,14 +264,21 @@ async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serv
 
     async with trio.open_nursery() as nursery:
         async for leg in agent.legs:
-            match service.refusal() or route(leg):
+            match service.admit(leg, route):
                 case Route() as found:
                     service.call_began()
                     nursery.start_soon(run_one, leg, found)
-                case Rejection(status=status, cause=cause) as refusal:
+                case Refused(rejection=refusal, hint=hint):
                     service.refused += 1
-                    logs.event(log, "call.refused", call_id=leg.call_id, status=status, cause=cause)
+                    note_refusal(leg, refusal, hint)
                     nursery.start_soon(refuse_one, leg, refusal)
+
+
+def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
+    """One line for each call that is not taken: whose it was, why, and what to change."""
+    status, cause, source = refusal.status, refusal.cause, leg.source[0]
+    whose = partial(logs.event, log, "call.refused", call_id=leg.call_id, caller=leg.caller, dialled=leg.dialled)
+    whose(source=source, status=status, cause=cause, hint=hint)
 
 
 def front_end(settings: SipSettings) -> SipSettings:
@@ -234,14 +308,16 @@ async def shared_clock(clock: MediaClock | None) -> AsyncIterator[MediaClock]:
 async def run_service(settings: Settings, *, observer: Observer | None = None) -> None:
     """`aivc serve`: answer calls until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
+    SIGHUP has the certificates of `tls:` read again; calls go on.
+
     Only in the main thread. Raises what `open_service()` does, in an ExceptionGroup.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *RELOADS) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_service(settings, observer=observer):
+            async with open_service(settings, observer=observer) as service:
                 spare_startup_objects()
-                await anext(signals)
-                nursery.start_soon(stop_at_once, signals, nursery.cancel_scope)
+                await told_to_stop(signals, service)
+                nursery.start_soon(stop_at_once, signals, service, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
 
 
@@ -256,7 +332,15 @@ def spare_startup_objects() -> None:
     gc.set_threshold(5_000, 10, 5)
 
 
-async def stop_at_once(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    await anext(signals)
+async def told_to_stop(signals: AsyncIterator[int], service: Service) -> None:
+    """Until a signal says so; SIGHUP has the certificates read again."""
+    async for number in signals:
+        if number not in RELOADS:
+            return
+        logs.event(log, "service.reloaded", certificates=service.reload_certificates())
+
+
+async def stop_at_once(signals: AsyncIterator[int], service: Service, scope: trio.CancelScope) -> None:
+    await told_to_stop(signals, service)
     logs.event(log, "service.second_signal")
     scope.cancel()

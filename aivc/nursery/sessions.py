@@ -21,6 +21,7 @@ from aivc.config.settings import Codec, McpServer, OpenAISettings
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.nursery.causes import until_over
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import SessionLost, SessionReplaced
@@ -87,6 +88,19 @@ async def open_session(
     updated = await configure(socket, dialect_named(openai.dialect), openai, codec, tools, mcp)
     life = inf if updated.expires_at is None else updated.expires_at - wall_clock()
     return Session(socket, trio.current_time() + (life if SHORTEST_LIFE <= life <= LONGEST_LIFE else inf))
+
+
+async def connect_session(
+    ground: Ground, openai: OpenAISettings, tools: Sequence[ToolSchema], mcp: Sequence[McpServer]
+) -> Session:
+    """Connect and configure; raises RealtimeRefused."""
+    means, lines = ground.means, ground.lines
+    socket = await means.connect(lines.sockets, openai)
+    try:
+        return await open_session(socket, openai, ground.codec, tools, mcp, means.wall_clock)
+    except BaseException:  # nobody waits for its closing: the caller of a call that is over waits for our BYE
+        lines.closing.start_soon(socket.close, openai.close_seconds)
+        raise
 
 
 async def keep_sessions(talk: Talk, session: Session) -> None:
@@ -208,10 +222,11 @@ def begin_anew(talk: Talk) -> None:
 
 
 async def write_heard(socket: RealtimeSocket, heard: trio.MemoryReceiveChannel[bytes], performer: Performer) -> None:
-    """The caller's octets -> the model, one append a packet; silence in their place while the welcome is protected."""
+    """The caller's octets -> the model, one append a packet; silence in their place while it is not to hear them."""
     conversation, silence = performer.conversation, bytes([performer.playout.silence])
     async for octets in heard:
-        await socket.append_audio(silence * len(octets) if conversation.holds_back_caller else octets)
+        unheard = conversation.holds_back_caller or performer.aside
+        await socket.append_audio(silence * len(octets) if unheard else octets)
 
 
 async def write_events(

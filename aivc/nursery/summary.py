@@ -23,6 +23,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
     conversation = performer.conversation if performer else None
     if performer is not None:  # what was not played will never be heard: the transcript must not have it
         performer.conversation.playout_cut(performer.playout.cut(), trio.current_time())
+    usage = conversation.usage.with_totals(progress.announced) if conversation else None
     return CallRecord(
         call_id=leg.call_id,
         caller=leg.caller,
@@ -34,6 +35,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
         answered_at=progress.answered_at,
         ended_at=progress.ended_at,
         rtp=progress.stream.statistics() if progress.stream is not None else RtpCounters(),
+        quality=progress.stream.quality() if progress.stream is not None else None,
         latencies=tuple(turns.latencies),
         cuts=tuple(turns.cuts),
         tools=tuple(turns.tools),
@@ -47,11 +49,12 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
         transcript=tuple(conversation.history.utterances) if conversation else (),
         digits=tuple(turns.digits),
         transfers=tuple(turns.transfers),
-        usage=conversation.usage if conversation else None,
-        cost_usd=cost(conversation.usage, progress.prices) if conversation else None,
+        usage=usage,
+        cost_usd=cost(usage, progress.prices) if usage else None,
         errors_by_kind=dict(turns.errors_by_kind),
         sessions=turns.sessions,
         false_interruptions=conversation.false_interruptions if conversation else 0,
+        headers=progress.headers,
         observer_missed=announcer.missed,
         dropped_keys=turns.dropped_keys,
         dropped_events=turns.dropped_events,

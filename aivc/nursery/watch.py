@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import Final
 
 import trio
 
 from aivc import logs
-from aivc.config.settings import Settings
+from aivc.config.settings import RtpSettings, Settings
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import Keypad
-from aivc.sip.leg import AckMissing, AudioAgreement, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged
+from aivc.nursery.media import change_media
+from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged, SessionExpired
 
 log = logging.getLogger("aivc.call")
 
+LOOK: Final = 1.0  # seconds between two looks whether the caller holds us
 SETTLED: Final = 3.0  # seconds after the answer by which the caller's audio has found its way, if it ever does
 
 
@@ -34,25 +37,13 @@ async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], progress: Progr
                 raise CallOver(Ending.CALLER_CANCELLED)
             case AckMissing(contact=contact):
                 raise CallOver(Ending.ACK_MISSING, f"our Contact {contact} was unreachable for the caller")
+            case SessionExpired(cause=cause):
+                raise CallOver(Ending.SESSION_EXPIRED, cause)
             case MediaChanged(agreement=agreement):
                 change_media(progress.stream, agreement)
                 if progress.performer is not None:
                     progress.performer.caller_holds(not (agreement.may_send and agreement.may_receive))
     raise CallOver(Ending.INTERNAL_ERROR, "the front end closed the leg's events")
-
-
-def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
-    """Follow a re-INVITE: another address or payload type, hold, or resume. The codec of a call never changes."""
-    if stream is not None:
-        now = trio.current_time()
-        if agreement.remote != stream.latch.described:
-            stream.latch.move(agreement.remote, now)
-            stream.started_at = now
-        stream.last_received = now
-        stream.expects_audio = agreement.may_send and agreement.may_receive
-        stream.payload_type = stream.pacer.payload_type = agreement.payload_type
-        stream.may_send = agreement.may_send
-        stream.telephone_event = agreement.telephone_event
 
 
 def take_info_digit(stream: RtpStream | None, digit: str, keypad: Keypad) -> None:
@@ -76,14 +67,28 @@ async def warn_unheard(stream: RtpStream) -> None:
 
 
 async def watch_limits(stream: RtpStream, settings: Settings) -> None:
-    """Maximum duration, and a caller whose RTP has stopped coming (0 seconds: never)."""
+    """Maximum duration, and a caller of whom nothing comes any more, in the talk or on hold (0 seconds: never)."""
     last_moment = trio.current_time() + settings.service.max_call_seconds
-    patience = settings.rtp.timeout_seconds or float("inf")
     while True:
-        heard_at = stream.last_received if stream.expects_audio else trio.current_time()
-        await trio.sleep_until(min(last_moment, heard_at + patience))
+        # A hold may begin or end at any time, and changes who is waited for.
+        next_look = trio.current_time() + LOOK if settings.rtp.hold_timeout_seconds else last_moment
+        await trio.sleep_until(min(last_moment, next_look, quiet_until(stream, settings.rtp)))
         now = trio.current_time()
         if now >= last_moment:
             raise CallOver(Ending.MAX_DURATION, f"service.max_call_seconds = {settings.service.max_call_seconds:g}")
-        if stream.expects_audio and now >= stream.last_received + patience:
-            raise CallOver(Ending.MEDIA_TIMEOUT, f"nothing came for {patience:g} s (rtp.timeout_seconds)")
+        if now >= quiet_until(stream, settings.rtp):
+            raise CallOver(Ending.MEDIA_TIMEOUT, missed(stream, settings.rtp))
+
+
+def quiet_until(stream: RtpStream, rtp: RtpSettings) -> float:
+    """When a caller of whom nothing comes is taken to be gone. Who holds us need not send, but for reports."""
+    if stream.expects_audio:
+        return stream.last_received + (rtp.timeout_seconds or inf)
+    patience = rtp.hold_timeout_seconds or rtp.timeout_seconds or inf  # without a limit: look again then
+    return (stream.last_alive if rtp.hold_timeout_seconds else trio.current_time()) + patience
+
+
+def missed(stream: RtpStream, rtp: RtpSettings) -> str:
+    if stream.expects_audio:
+        return f"nothing came for {rtp.timeout_seconds:g} s (rtp.timeout_seconds)"
+    return f"nothing came for {rtp.hold_timeout_seconds:g} s from a caller on hold (rtp.hold_timeout_seconds)"

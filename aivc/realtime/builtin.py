@@ -9,7 +9,7 @@ from aivc.config.settings import OpenAISettings
 from aivc.realtime.definition import Tool, tool
 from aivc.realtime.schema import Parameter
 from aivc.realtime.toolcontext import ToolContext
-from aivc.realtime.transfers import can_transfer
+from aivc.realtime.transfers import can_transfer, transfer_deadline
 
 
 @tool
@@ -34,6 +34,11 @@ TRANSFER: Final = (
 )
 
 
+ATTENDED: Final = (
+    " The other side is called first and told who comes. That may take a minute, in which the caller waits: say so."
+)
+
+
 async def transfer(context: ToolContext, target: str | None = None) -> str:
     return await context.transfer(target)
 
@@ -41,8 +46,9 @@ async def transfer(context: ToolContext, target: str | None = None) -> str:
 def transfer_call(settings: OpenAISettings) -> Tool:
     """The tool that transfers a call where these settings allow it to go."""
     typed = (Parameter("context", ToolContext, True), Parameter("target", str | None, False))
-    seconds = settings.farewell_seconds + settings.transfer_seconds + 1.0  # it has two deadlines of its own
-    return Tool("transfer_call", TRANSFER, transfer_schema(settings), transfer, typed, seconds=seconds)
+    description = TRANSFER + ATTENDED if settings.transfer_attended else TRANSFER
+    schema, seconds = transfer_schema(settings), transfer_deadline(settings)
+    return Tool("transfer_call", description, schema, transfer, typed, seconds=seconds)
 
 
 def transfer_schema(settings: OpenAISettings) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from aivc.realtime.headers import HeaderFields, header_fields
 from aivc.realtime.toolerrors import ToolError
 
 
@@ -37,8 +38,12 @@ class CallControl(Protocol):
     def interrupt(self) -> None:
         """Stop what the model is saying."""
 
-    def hang_up(self) -> None:
-        """End the call once the model's last words are heard, unless the caller speaks again."""
+    def hang_up(self, fields: HeaderFields = ()) -> None:
+        """End the call once the model's last words are heard, unless the caller speaks again.
+
+        Args:
+          fields: more header fields for the BYE, checked.
+        """
 
     def send_event(self, event: Mapping[str, object]) -> None:
         """Send a client event of the Realtime API, in the form of the session's dialect."""
@@ -49,8 +54,13 @@ class CallControl(Protocol):
     def stop_hold_sound(self) -> None:
         """End it."""
 
-    async def transfer(self, target: str | None = None) -> str:
-        """Transfer the call; a success ends the call and never returns. Raises TransferFailed."""
+    async def transfer(self, target: str | None = None, attended: bool | None = None, fields: HeaderFields = ()) -> str:
+        """Transfer the call; a success ends the call and never returns. Raises TransferFailed.
+
+        Args:
+          attended: whether the target is called first; None: as `openai.transfer_attended` says.
+          fields: more header fields for the REFER, checked.
+        """
 
     async def send_digits(self, digits: str) -> None:
         """Send tones and wait until they are sent. Raises DigitsFailed."""
@@ -121,27 +131,44 @@ class ToolContext:
         """Stop what the model is saying."""
         self._act(self.control.interrupt)
 
-    def hang_up(self) -> None:
-        """End the call once the model's last words are heard; a caller who speaks again withdraws it."""
-        self._act(self._hang_up)
+    def hang_up(self, headers: Mapping[str, str] | None = None) -> None:
+        """End the call once the model's last words are heard; a caller who speaks again withdraws it.
+
+        Args:
+            headers: more header fields for the BYE.
+
+        Raises:
+            ToolError: a header field that cannot be sent; the call goes on.
+        """
+        self._act(self._hang_up, header_fields(headers))
 
     def send_event(self, event: Mapping[str, object]) -> None:
         """Send any client event of the Realtime API, in the form of the dialect in use."""
         self._act(self.control.send_event, event)
 
-    async def transfer(self, target: str | None = None) -> str:
+    async def transfer(
+        self, target: str | None = None, attended: bool | None = None, headers: Mapping[str, str] | None = None
+    ) -> str:
         """Transfer the call: to a name of `openai.transfer_targets`, to what `openai.transfer_allow` allows, or to
         `openai.transfer_to`.
 
         A success ends the call, and this function never returns.
 
+        Args:
+            target: as the model says it; None is `openai.transfer_to`.
+            attended: whether the target is called first, and told who comes, while the caller hears `sounds.hold`: that
+                may take a minute, so give the tool a deadline of its own. None: as `openai.transfer_attended` says.
+            headers: more header fields for the REFER.
+
         Raises:
             TransferFailed: refused here or there, or no answer came; the call goes on.
+            ToolError: a header field that cannot be sent; likewise.
         """
+        fields = header_fields(headers)
         self.lifetime.transferring = True
         try:
             with self.lifetime.scope():
-                return await self.control.transfer(target)
+                return await self.control.transfer(target, attended, fields)
         except ToolError:
             self.lifetime.transferring = False
             raise
@@ -156,9 +183,9 @@ class ToolContext:
         with self.lifetime.scope():
             await self.control.send_digits(digits)
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, fields: HeaderFields) -> None:
         self.lifetime.hung_up = True
-        self.control.hang_up()
+        self.control.hang_up(fields)
 
     def _act(self, action: Callable[..., None], *args: object) -> None:
         """Act in trio's thread, from there or from a worker's."""

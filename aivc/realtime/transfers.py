@@ -11,6 +11,8 @@ from aivc.config.settings import OpenAISettings
 LONGEST_TARGET: Final = 128  # characters; no number or URI that anyone dials is longer
 VISUAL_SEPARATORS: Final = " -.()/"  # of telephone numbers (RFC 3966 section 5.1.1), and what people add
 DIAL_KEYS: Final = "0123456789*#"
+ANNOUNCEMENT_SECONDS: Final = 20.0  # longest wait for the announcement to somebody who has picked up, and its end
+SPARE_SECONDS: Final = 1.0  # beyond the deadlines that a transfer has of its own
 
 
 class TransferRefused(ValueError):
@@ -20,6 +22,14 @@ class TransferRefused(ValueError):
 def can_transfer(settings: OpenAISettings) -> bool:
     """Whether there is anywhere to go."""
     return bool(settings.transfer_to or settings.transfer_targets or settings.transfer_allow)
+
+
+def transfer_deadline(settings: OpenAISettings) -> float:
+    """How long `transfer_call` may take, in seconds: the sum of the deadlines within it."""
+    seconds = settings.farewell_seconds + settings.transfer_seconds + SPARE_SECONDS
+    if settings.transfer_attended:
+        seconds += settings.transfer_ring_seconds + ANNOUNCEMENT_SECONDS + SPARE_SECONDS
+    return seconds
 
 
 def transfer_uri(settings: OpenAISettings, target: str | None) -> str:

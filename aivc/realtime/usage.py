@@ -33,6 +33,11 @@ class UsageTotals:
             responses=self.responses + 1,
         )
 
+    def with_totals(self, other: UsageTotals) -> UsageTotals:
+        """Return the totals of two conversations."""
+        mine, theirs = attrs.asdict(self), attrs.asdict(other)
+        return UsageTotals(**{kind: spent + theirs[kind] for kind, spent in mine.items()})
+
     def with_transcript(self, event: CallerTranscript) -> UsageTotals:
         """Return the totals after one more transcription, which is another model's work."""
         spent = event.usage or Usage()

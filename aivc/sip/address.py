@@ -27,6 +27,7 @@ from aivc.sip.scanner import (
 
 NOT_IN_URIS: Final = '<>"\\^`{|}'  # the delimiters around URIs and what else RFC 3986 leaves out of them
 DEFAULT_PORT: Final = 5060  # RFC 3261 section 19.1.2, UDP and TCP
+DEFAULT_TLS_PORT: Final = 5061
 MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 section 8.1.1.7
 MAX_CSEQ: Final = 2**32 - 1  # RFC 3261 section 8.1.1.5: a 32-bit unsigned integer
 

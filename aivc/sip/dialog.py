@@ -1,4 +1,4 @@
-"""Dialogs from the answering side, RFC 3261 section 12, and the 2xx that waits for its ACK (section 13.3.1.4)."""
+"""Dialogs from either side, RFC 3261 section 12, and the 2xx that waits for its ACK (section 13.3.1.4)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Final
 import attrs
 
 from aivc.config.settings import Address
-from aivc.sip.address import NameAddr, SipUri, Via, parse_name_addr
-from aivc.sip.message import Headers, Request
+from aivc.sip.address import DEFAULT_PORT, NameAddr, SipUri, Via, get_parameter, parse_name_addr
+from aivc.sip.flow import Transport
+from aivc.sip.message import Headers, Request, Response
 from aivc.sip.scanner import AddressError
 from aivc.sip.transaction import T1, T2, TIMEOUT
 
 MAX_FORWARDS: Final = 70  # RFC 3261 section 8.1.1.6
 MAX_ROUTES: Final = 32  # no path has so many proxies; each is sent back in our requests
 FIRST_CSEQ: Final = 1
+NO_CSEQ: Final = -1  # of a peer that has sent no request yet
+TLS_PORT: Final = 5061  # RFC 3261 section 19.1.2
+TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}  # values of ";transport="
 
 DialogId = tuple[str, str, str]  # Call-ID, local tag, remote tag
 
@@ -62,42 +66,79 @@ class AwaitedAck:
 
 @attrs.define
 class Dialog:
-    """One dialog that a peer's INVITE made.
+    """One dialog, whoever made it.
 
-    Built by `from_invite`. URIs and name-addrs stay text: they go back as they came.
+    Built by `from_invite` and `from_response`. URIs and name-addrs stay text: they go back as they came.
     """
 
     call_id: str
-    local: str  # the INVITE's To with our tag: From of our requests
-    remote: str  # the INVITE's From: To of our requests
+    local: str  # From of our requests, with our tag
+    remote: str  # To of our requests
     local_tag: str
     remote_tag: str
     remote_target: SipUri
-    remote_cseq: int
+    remote_cseq: int = NO_CSEQ
     route_set: tuple[NameAddr, ...] = ()
     local_cseq: int = FIRST_CSEQ - 1
+    secure: bool = False  # made by a sips URI: our Contact is one, too (section 12.1.1)
 
     @classmethod
     def from_invite(cls, request: Request, local_tag: str) -> Dialog:
-        """The dialog that a 2xx to this INVITE makes, RFC 3261 section 12.1.1.
+        """The dialog that a response of ours to a peer's INVITE makes, RFC 3261 section 12.1.1.
 
         Raises:
           AddressError: no usable Contact or Record-Route.
         """
+        target, routes = contact_uri(request), read_routes(request)
+        deciding = routes[0].uri if routes else target
         return cls(
             call_id=request.call_id,
             local=f"{request.header('To')};tag={local_tag}",
             remote=request.header("From"),
             local_tag=local_tag,
             remote_tag=request.sender.tag or "",
-            remote_target=contact_uri(request),
+            remote_target=target,
             remote_cseq=request.cseq.number,
-            route_set=read_routes(request),
+            route_set=routes,
+            secure="sips" in (request.uri.scheme, deciding.scheme),
+        )
+
+    @classmethod
+    def from_response(cls, request: Request, response: Response) -> Dialog:
+        """The dialog that a peer's response to our INVITE makes, early or not, RFC 3261 section 12.1.2.
+
+        Raises:
+          AddressError: no usable Contact or Record-Route.
+        """
+        return cls(
+            call_id=request.call_id,
+            local=request.header("From"),
+            remote=response.header("To"),
+            local_tag=request.sender.tag or "",
+            remote_tag=response.to.tag or "",  # a peer after RFC 2543 may have none
+            remote_target=contact_uri(response),
+            route_set=read_routes(response)[::-1],
+            local_cseq=request.cseq.number,
+            secure=request.uri.scheme == "sips",
         )
 
     @property
     def id(self) -> DialogId:
         return self.call_id, self.local_tag, self.remote_tag
+
+    def confirm(self, response: Response) -> None:
+        """The 2xx of an early dialog has come: the way is learnt anew (section 13.2.2.4). Raises AddressError."""
+        target, routes = contact_uri(response), read_routes(response)
+        self.remote_target, self.route_set = target, routes[::-1]
+
+    def refresh_target(self, message: Request | Response) -> None:
+        """Take the Contact of an INVITE or UPDATE in the dialog, or of its 2xx, if there is one (section 12.2).
+
+        Raises:
+          AddressError: a Contact that cannot be used.
+        """
+        if message.headers.get("Contact") is not None:
+            self.remote_target = contact_uri(message)
 
     def takes_in_order(self, request: Request) -> bool:
         """False when the CSeq is lower than one seen before: answer 500 (section 12.2.2)."""
@@ -114,9 +155,22 @@ class Dialog:
         assert isinstance(first, SipUri)  # read_routes takes no other
         return first
 
-    def request(self, method: str, via: Via, extra: Iterable[tuple[str, str]] = ()) -> Request:
-        """The next request of ours in this dialog, with loose or strict routing (section 12.2.1.1)."""
+    @property
+    def next_transport(self) -> Transport | None:
+        """What the next hop asks for; None: it leaves that to us."""
+        return asked_transport(self.next_hop)
+
+    def request(self, method: str, via: Via, extra: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
+        """The next request of ours in this dialog."""
         self.local_cseq += 1
+        return self._request(method, self.local_cseq, via, extra, body)
+
+    def acknowledgement(self, cseq: int, via: Via, extra: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
+        """The ACK for a 2xx to our INVITE with that CSeq (section 13.2.2.4)."""
+        return self._request("ACK", cseq, via, extra, body)
+
+    def _request(self, method: str, cseq: int, via: Via, extra: Iterable[tuple[str, str]], body: bytes) -> Request:
+        """With loose or strict routing (section 12.2.1.1)."""
         target, routes = self.remote_target, self.route_set
         if routes and not self.next_hop.is_loose_router:
             target = attrs.evolve(self.next_hop, headers="")
@@ -127,11 +181,11 @@ class Dialog:
             ("From", self.local),
             ("To", self.remote),
             ("Call-ID", self.call_id),
-            ("CSeq", f"{self.local_cseq} {method}"),
+            ("CSeq", f"{cseq} {method}"),
             *(("Route", str(route)) for route in routes),
             *extra,
         ]
-        return Request(method=method, target=str(target), headers=Headers(tuple(headers)))
+        return Request(method=method, target=str(target), headers=Headers(tuple(headers)), body=body)
 
 
 def dialog_id(request: Request) -> DialogId:
@@ -139,9 +193,9 @@ def dialog_id(request: Request) -> DialogId:
     return request.call_id, request.to.tag or "", request.sender.tag or ""
 
 
-def contact_uri(request: Request) -> SipUri:
+def contact_uri(message: Request | Response) -> SipUri:
     """The one SIP URI in Contact. Raises AddressError."""
-    contacts = request.headers.items("Contact")
+    contacts = message.headers.items("Contact")
     if len(contacts) != 1:
         raise AddressError("Missing Contact" if not contacts else "Repeated Contact")
     try:
@@ -153,9 +207,9 @@ def contact_uri(request: Request) -> SipUri:
     return attrs.evolve(uri, headers="")  # "?Route=..." must never become a header of ours
 
 
-def read_routes(request: Request) -> tuple[NameAddr, ...]:
+def read_routes(message: Request | Response) -> tuple[NameAddr, ...]:
     """Record-Route, in order (section 12.1.1). Raises AddressError."""
-    texts = request.headers.items("Record-Route")
+    texts = message.headers.items("Record-Route")
     if len(texts) > MAX_ROUTES:
         raise AddressError("Too many Record-Routes")
     try:
@@ -167,10 +221,22 @@ def read_routes(request: Request) -> tuple[NameAddr, ...]:
     return routes
 
 
-def reachable_address(uri: SipUri, otherwise: Address) -> Address:
-    """Where to send a request for that hop.
+def asked_transport(uri: SipUri) -> Transport | None:
+    """The transport that a URI demands; None when it names none, or one that is unknown here.
+
+    RFC 3261 section 26.2.2: sips is TLS; `;transport=tls` is what PBXs write instead, though it was deprecated.
+    """
+    if uri.scheme == "sips":
+        return "TLS"
+    return TRANSPORTS.get((get_parameter(uri.parameters, "transport") or "").lower())
+
+
+def reachable_address(uri: SipUri, otherwise: Address, transport: Transport = "UDP") -> Address:
+    """Where to send a request for that hop. `maddr` is ignored: it would let a peer aim our requests.
 
     A host name goes to `otherwise`, the place that the INVITE came from: it is the same host in all but exotic cases,
     and a peer cannot make us ask the DNS.
     """
-    return uri.address or otherwise
+    if uri.address is None:
+        return otherwise
+    return uri.host, uri.port or (TLS_PORT if transport == "TLS" else DEFAULT_PORT)

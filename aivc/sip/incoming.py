@@ -1,124 +1,90 @@
-"""One incoming call: the INVITE server's user (RFC 3261 sections 9.2, 13.3, 14.2 and 15) behind the `Leg` interface.
-
-Every method that does not await is one step: the user agent calls them as messages come and timers fire.
-"""
+"""Answering a call: the user of a peer's INVITE (RFC 3261 sections 9.2 and 13.3, RFC 3262) behind `Leg`."""
 
 from __future__ import annotations
 
-import enum
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
 
 from aivc import logs
-from aivc.config.settings import Address, SipSettings
-from aivc.sip import info, negotiation
-from aivc.sip.address import format_host_port
-from aivc.sip.dialog import Acknowledgement, AwaitedAck, Dialog, DialogId, contact_uri
+from aivc.config.settings import Address
+from aivc.sip import negotiation
+from aivc.sip.address import NameAddr, SipUri, format_host_port, parse_name_addr
+from aivc.sip.call_dialog import Board, CallDialog, Phase, record_routes
+from aivc.sip.calling import Wanted, call_out
+from aivc.sip.dialog import Dialog
 from aivc.sip.dialog_client import DialogClient
-from aivc.sip.info import InfoError
+from aivc.sip.fields import checked_fields, overridden, sendable_fields
 from aivc.sip.inspection import (
-    ACCEPT_HEADER,
-    ALLOW_HEADER,
-    SDP_TYPE,
     SERVER_HEADER,
-    SUPPORTED_HEADER,
     Refusal,
     dialled_number,
     not_acceptable,
     reason_header,
     retry_after_header,
+    session_body,
     warning_header,
 )
-from aivc.sip.leg import (
-    AckMissing,
-    AudioAgreement,
-    Cancelled,
-    HungUp,
-    LegEvent,
-    MediaChanged,
-    ReferOutcome,
-    Rejection,
-)
-from aivc.sip.message import Request, Response, answer_to
-from aivc.sip.negotiation import Accepted, Origin, Refused
+from aivc.sip.leg import AudioAgreement, Cancelled, Consultation, Fields, LegEvent, ReferOutcome, Rejection
+from aivc.sip.message import Request, Response
+from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
-from aivc.sip.referral import NO_ANSWER, NO_CALL, refer_fields
+from aivc.sip.party import Party
+from aivc.sip.provisional import (
+    RELIABLE,
+    ReliableProvisional,
+    Unacknowledged,
+    first_rseq,
+    is_possible,
+    is_required,
+    read_rack,
+)
+from aivc.sip.referral import name_addr_of, refer_fields
+from aivc.sip.refreshing import judge
+from aivc.sip.replacing import replaces_of
 from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
-from aivc.sip.transaction_layer import ClientTransaction, ServerTransaction, TransactionLayer
-from aivc.sip.transfers import Transfers
+from aivc.sip.session_timer import Terms
+from aivc.sip.transaction_layer import ServerTransaction
 
 log = logging.getLogger("aivc.sip")
-
-EVENTS: Final = 8  # more unread ones mean that nobody serves the call; the last place is kept for its end
-MAX_RETRY_SECONDS: Final = 10  # RFC 3261 section 14.2: a random Retry-After from 0 to 10
-
-
-class Phase(enum.Enum):
-    PROCEEDING = enum.auto()  # no final response yet
-    ANSWERED = enum.auto()  # 2xx sent
-    LEAVING = enum.auto()  # our BYE is on its way
-    OVER = enum.auto()
-
-
-@attrs.define(eq=False)
-class AwaitedAnswer:
-    """A 2xx of ours without its ACK."""
-
-    transaction: ServerTransaction
-    response: Response
-    timer: AwaitedAck
-    offered: bool  # our SDP in it was an offer: the ACK brings the answer
-    acknowledged: trio.Event = attrs.field(factory=trio.Event)
 
 
 @attrs.define(eq=False, repr=False)
 class IncomingLeg:
-    """Implements `aivc.sip.leg.Leg`.
+    """Implements `aivc.sip.leg.Leg`. Built by `receive_call`.
 
     Args:
       transaction: of the INVITE.
       offer: what the INVITE offered; None when it had no SDP: then the 2xx offers and the ACK answers.
-      registry: the live legs by dialog; the leg takes itself out when it is over.
+      terms: of the session timer.
     """
 
     transaction: ServerTransaction
-    dialog: Dialog
     offer: Accepted | None
-    layer: TransactionLayer
-    settings: SipSettings
-    registry: MutableMapping[DialogId, IncomingLeg]
-    events: trio.MemoryReceiveChannel[LegEvent] = attrs.field(init=False)
-    _sender: trio.MemorySendChannel[LegEvent] = attrs.field(init=False)
-    _phase: Phase = attrs.field(default=Phase.PROCEEDING, init=False)
-    _awaited: AwaitedAnswer | None = attrs.field(default=None, init=False)
-    _client: DialogClient = attrs.field(init=False)
-    _media: OfferAnswer = attrs.field(init=False)
-    _transfers: Transfers = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._client = DialogClient(self.dialog, self.transaction, self.layer)
-        agreement = negotiation.tentative_agreement() if self.offer is None else self.offer.agreement
-        origin = Origin(int(self.layer.new_token(), 16) >> 2)  # fits a signed 64-bit integer everywhere
-        self._media = OfferAnswer(agreement, self._client.address, origin)
-        self._transfers = Transfers(self._client.send)
-        self._sender, self.events = trio.open_memory_channel[LegEvent](EVENTS)
-        self.registry[self.dialog.id] = self
+    terms: Terms | None
+    board: Board
+    is_trusted: bool
+    party: Party = attrs.field(init=False)
+    _early: CallDialog = attrs.field(init=False)  # the dialog of the INVITE
+    _provisional: ReliableProvisional | None = attrs.field(default=None, init=False)
+    _ringing: Response | None = attrs.field(default=None, init=False)
 
     # What the service sees: aivc.sip.leg.Leg
 
     @property
     def call_id(self) -> str:
-        return self.dialog.call_id
+        return self.party.call_id
 
     @property
     def caller(self) -> str:
-        return str(self.transaction.request.sender.uri)
+        request = self.transaction.request
+        asserted = asserted_identity(request) if self.is_trusted else None
+        return asserted or str(request.sender.uri)
 
     @property
     def dialled(self) -> str:
@@ -126,7 +92,7 @@ class IncomingLeg:
 
     @property
     def agreement(self) -> AudioAgreement:
-        return self._media.agreement
+        return self.party.agreement
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -136,257 +102,167 @@ class IncomingLeg:
     def source(self) -> Address:
         return self.transaction.arrival.source
 
+    @property
+    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
+        return self.party.events
+
     async def ring(self) -> None:
-        if self._phase is Phase.PROCEEDING:
-            self._respond(self.transaction, 180, (self._client.contact_field, *self._record_routes(self.transaction)))
+        """Again and again if wanted; reliably if the peer wants it so. An INVITE without an offer that requires
+        reliable responses would have to get our offer with the first of them (RFC 3262 section 5), before there is
+        anything to offer: it rings in silence."""
+        headers = self.transaction.request.headers
+        is_reliable = is_required(headers) or self.board.settings.reliable_provisional == "required"
+        if self._early.phase is Phase.EARLY and not (is_reliable and self.offer is None):
+            self._ring(is_reliable)
         await trio.lowlevel.checkpoint()
 
     async def answer(self, local: Address) -> None:
-        if self._phase is Phase.PROCEEDING:
-            self._phase, self._media.local = Phase.ANSWERED, local
-            if self.offer is None:
-                self._succeed(self.transaction, self._media.offer(), offered=True)
-            else:
-                self._succeed(self.transaction, self._media.answer(self.offer), offered=False)
+        if self._early.phase is Phase.EARLY:
+            self._stop_ringing()
+            self._early.media.local = local
+            self._early.answer_invite(self.transaction, self.offer, self.terms)
             self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
         await trio.lowlevel.checkpoint()
 
     async def reject(self, rejection: Rejection) -> None:
-        if self._phase is Phase.PROCEEDING:
+        if self._early.phase is Phase.EARLY:
             headers = [
-                warning_header(negotiation.WARN_OTHER, self._client.host, rejection.cause),
+                warning_header(negotiation.WARN_OTHER, self._early.client.host, rejection.cause),
                 reason_header(rejection.cause, rejection.status),
             ]
             if rejection.retry_after_seconds is not None:
                 headers.append(retry_after_header(rejection.retry_after_seconds))
-            self._refuse(self.transaction, Refusal(rejection.status, rejection.cause, tuple(headers)))
-            self._finish(None)
+            self._refuse(Refusal(rejection.status, rejection.cause, tuple(headers)), None)
         await trio.lowlevel.checkpoint()
 
-    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+    async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
+        name_addr_of(uri)
+        near = self.party.dialog.client
+        wanted = Wanted(uri=uri, near=near, local=local, codec=self.agreement.codec)
+        reached = await call_out(self.board, wanted, seconds)
+        return Party.of(self.board, reached)
+
+    async def refer(
+        self,
+        refer_to: str,
+        referred_by: str,
+        seconds: float,
+        *,
+        fields: Fields = (),
+        replaces: Consultation | None = None,
+    ) -> ReferOutcome:
         """Before the ACK has come it is waited for first, in the same `seconds`."""
-        fields = (self._client.contact_field, *refer_fields(refer_to, referred_by))
-        deadline = trio.current_time() + seconds
-        await trio.lowlevel.checkpoint()
-        with trio.move_on_at(deadline):
-            while self._awaited is not None:
-                await self._awaited.acknowledged.wait()
-        if self._phase is not Phase.ANSWERED or self._awaited is not None:
-            return ReferOutcome(None, NO_CALL if self._awaited is None else NO_ANSWER)
-        outcome = await self._transfers.refer(fields, deadline - trio.current_time())
-        self._log("sip.referred", status=outcome.status, outcome=outcome.text, accepted=outcome.accepted)
-        return outcome
+        replaced = None
+        if replaces is not None:
+            if not isinstance(replaces, Party):
+                raise ValueError("replaces is no consultation of this user agent")
+            replaced = replaces_of(replaces.dialog.id)
+        own = refer_fields(refer_to, referred_by, replaced)
+        configured = sendable_fields(tuple(self.board.settings.refer_headers.items()))
+        supported = self.board.capabilities.fields[1:]
+        more = overridden(configured, checked_fields(fields))
+        return await self.party.refer((*overridden((*own[1:], *supported), more), own[0]), seconds)
 
-    async def hang_up(self, reason: str) -> None:
+    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
         """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
-        if self._phase is not Phase.ANSWERED:
-            return
-        self._phase = Phase.LEAVING
-        bye = None
-        try:
-            if self._awaited is not None:
-                with trio.move_on_after(self.settings.hang_up_seconds):
-                    await self._awaited.acknowledged.wait()
-            if not self.is_over:
-                bye = self._send_bye(reason)
-                with trio.move_on_after(self.settings.hang_up_seconds):
-                    await bye.done.wait()
-        finally:
-            if bye is None and not self.is_over:  # cancelled while waiting: the peer must learn it all the same
-                self._send_bye(reason)
-            self._finish(None)
+        await self.party.hang_up(reason, fields)
 
-    # What the user agent tells us
-
-    @property
-    def is_over(self) -> bool:
-        return self._phase is Phase.OVER
-
-    @property
-    def deadline(self) -> float:
-        return inf if self._awaited is None else self._awaited.timer.deadline
-
-    def expire(self, now: float) -> None:
-        """Resend the 2xx, or give up (section 13.3.1.4)."""
-        awaited = self._awaited
-        outcome = None if awaited is None else awaited.timer.expire(now)
-        if awaited is None or outcome is None:
-            return
-        if outcome is Acknowledgement.RESEND:
-            awaited.transaction.respond(awaited.response)
-            return
-        self._log("sip.ack_missing", contact=self._client.contact)
-        self._send_bye("no ACK received")
-        self._finish(AckMissing(self._client.contact))
+    # What the user agent and the dialog tell us: aivc.sip.call_dialog.Early
 
     def cancel(self) -> None:
         """The peer cancelled the INVITE; no effect once it is answered (section 9.2)."""
-        if self._phase is Phase.PROCEEDING:
-            self._refuse(self.transaction, Refusal(487, "cancelled by the peer"))
-            self._finish(Cancelled())
+        if self._early.phase is Phase.EARLY:
+            self._refuse(Refusal(487, "cancelled by the peer"), Cancelled())
 
-    def acknowledge(self, ack: Request) -> bool:
-        """Take the ACK of a 2xx; False when none is awaited, or another."""
-        awaited = self._awaited
-        if awaited is None or ack.cseq.number != awaited.transaction.request.cseq.number:
-            return False
-        self._awaited = None
-        awaited.acknowledged.set()
-        if awaited.offered:
-            self._take_answer(ack.body)
-        return True
+    def take_prack(self, request: Request) -> Refusal | None:
+        try:
+            rack = read_rack(request)
+        except AddressError as error:
+            return Refusal(400, str(error))
+        provisional = self._provisional
+        if provisional is None or not provisional.take(rack):
+            return Refusal(481, "no reliable response waits for this PRACK")
+        return None
 
-    def serve(self, transaction: ServerTransaction) -> None:
-        """Answer a request in the dialog that has passed inspection."""
-        request = transaction.request
-        if not self.dialog.takes_in_order(request):
-            self._refuse(transaction, Refusal(500, "CSeq out of order"))
-        elif request.method == "BYE":
-            self._hung_up(transaction)
-        elif request.method == "OPTIONS":
-            self._respond(transaction, 200, (ALLOW_HEADER, ACCEPT_HEADER, SUPPORTED_HEADER))
-        elif request.method == "INFO":
-            self._answer(transaction, self._informed(request))
-        elif request.method == "NOTIFY":
-            self._answer(transaction, self._transfers.take_notify(request))
-        else:
-            self._reinvited(transaction)
+    @property
+    def deadline(self) -> float:
+        return inf if self._provisional is None else self._provisional.deadline
 
-    def close(self) -> None:
-        """The user agent ends: nothing is sent, whoever waits for events is woken."""
-        self._finish(None)
+    def expire(self, now: float) -> None:
+        """Resend the 180, or give up (RFC 3262 section 3)."""
+        outcome = None if self._provisional is None else self._provisional.expire(now)
+        if outcome is Unacknowledged.RESEND and self._ringing is not None:
+            self.transaction.respond(self._ringing)
+        elif outcome is Unacknowledged.GIVE_UP and self._early.phase is Phase.EARLY:
+            self._refuse(Refusal(504, "no PRACK came for the 180"), Cancelled())
 
     # Steps
 
-    def _hung_up(self, transaction: ServerTransaction) -> None:
-        self._respond(transaction, 200)
-        if self._phase is Phase.PROCEEDING:  # a BYE may end an early dialog too (section 15)
-            self.cancel()
-        else:
-            self._log("sip.bye_received")
-            self._finish(HungUp())
+    def begin(self, client: DialogClient, media: OfferAnswer) -> None:
+        """List the dialog that the INVITE makes. For `receive_call`."""
+        self.party = Party(self.board, client.dialog.call_id)
+        self._early = CallDialog(client, media, self.board, self.party, early=self)
+        self.party.dialog = self._early
+        if self.offer is not None:
+            self._early.take(self.offer)
 
-    def _informed(self, request: Request) -> Refusal | None:
-        """A key, or nothing at all: some peers keep a dialog alive so."""
-        try:
-            digit = info.parse_untrusted(request.body) if request.body else None
-        except InfoError as error:
-            return Refusal(400, str(error))
-        if digit is not None and self._phase is Phase.ANSWERED:
-            if not self._has_room:
-                return Refusal(500, "too many events", (retry_after_header(1),))
-            self._emit(digit)
-        return None
+    def close(self) -> None:
+        """Nobody takes the call: nothing is sent."""
+        self._early.finish(None)
 
-    def _reinvited(self, transaction: ServerTransaction) -> None:
-        if self._phase is Phase.LEAVING:
-            self._refuse(transaction, Refusal(481, "the call is being hung up"))
+    def _ring(self, is_reliable: bool) -> None:
+        if self._provisional is not None:  # one reliable response is enough, and two at a time are forbidden
             return
-        if self._phase is Phase.PROCEEDING or self._awaited is not None or not self._has_room:
-            seconds = int(self.layer.new_token(), 16) % (MAX_RETRY_SECONDS + 1)
-            self._refuse(transaction, Refusal(500, "an INVITE is still open", (retry_after_header(seconds),)))
-            return
-        try:
-            target = contact_uri(transaction.request)
-            offer = self._media.read(transaction.request.body) if transaction.request.body else None
-        except (AddressError, SdpError) as error:
-            self._refuse(transaction, Refusal(400, str(error)))
-            return
-        if isinstance(offer, Refused):
-            self._refuse(transaction, not_acceptable(offer, self._client.host))
-            return
-        self.dialog.remote_target = target
-        if offer is None:
-            self._succeed(transaction, self._media.offer(), offered=True)
-        else:
-            self._succeed(transaction, self._media.answer(offer), offered=False)
-            self._change(offer.agreement)
+        request, board = self.transaction.request, self.board
+        fields = (self._early.client.contact_field, *board.capabilities.fields, SERVER_HEADER, *record_routes(request))
+        if is_reliable:
+            rseq, now = first_rseq(board.layer.new_token()), trio.current_time()
+            self._provisional = ReliableProvisional(rseq, request.cseq.number, now)
+            fields += self._provisional.fields
+        self._ringing = board.respond(self.transaction, 180, fields)
+        board.layer.timers.watch(self)
 
-    def _take_answer(self, body: bytes) -> None:
-        """The ACK answered our offer. Without a usable answer an old session goes on, and a new one cannot."""
-        try:
-            outcome = self._media.read(body)
-        except SdpError as error:
-            outcome = Refused(str(error))
-        if isinstance(outcome, Accepted):
-            self._change(outcome.agreement)
-            return
-        self._log("sip.unusable_answer", cause=outcome.cause)
-        if self.agreement == negotiation.tentative_agreement() and self._phase is Phase.ANSWERED:
-            self._send_bye(outcome.cause, status=488)
-            self._finish(HungUp())
+    def _stop_ringing(self) -> None:
+        if self._provisional is not None:
+            self._provisional.stop()
 
-    def _change(self, agreement: AudioAgreement) -> None:
-        if agreement != self.agreement:
-            self._media.agreement = agreement
-            self._emit(MediaChanged(agreement))
-
-    def _succeed(self, transaction: ServerTransaction, description: bytes, *, offered: bool) -> None:
-        headers = [
-            self._client.contact_field,
-            ALLOW_HEADER,
-            SUPPORTED_HEADER,
-            SERVER_HEADER,
-            *self._record_routes(transaction),
-        ]
-        headers.append(("Content-Type", SDP_TYPE))
-        response = self._respond(transaction, 200, tuple(headers), description)
-        self._awaited = AwaitedAnswer(transaction, response, AwaitedAck(trio.current_time()), offered)
-        self.layer.timers.watch(self)
-
-    def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
-        self._log("sip.refused", method=transaction.request.method, status=refusal.status, cause=refusal.cause)
-        transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
-
-    def _answer(self, transaction: ServerTransaction, refusal: Refusal | None) -> None:
-        if refusal is None:
-            self._respond(transaction, 200)
-        else:
-            self._refuse(transaction, refusal)
-
-    def _respond(
-        self, transaction: ServerTransaction, status: int, extra: tuple[tuple[str, str], ...] = (), body: bytes = b""
-    ) -> Response:
-        headers = transaction.request.headers
-        response = answer_to(headers, status, tag=transaction.tag, extra=extra, body=body)
-        transaction.respond(response)
-        return response
-
-    def _send_bye(self, text: str, status: int = 200) -> ClientTransaction:
-        self._stop_awaiting()
-        self._log("sip.bye_sent", reason=text)
-        return self._client.send("BYE", (reason_header(text, status),))
-
-    def _finish(self, event: LegEvent | None) -> None:
-        """The leg is over: tell so once, and forget it."""
-        if self.is_over:
-            return
-        self._phase = Phase.OVER
-        self._stop_awaiting()
-        self._transfers.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
-        if event is not None:
-            self._emit(event)
-        self._sender.close()
-        self.registry.pop(self.dialog.id, None)
-
-    def _stop_awaiting(self) -> None:
-        if self._awaited is not None:
-            self._awaited.acknowledged.set()
-            self._awaited = None
-
-    @property
-    def _has_room(self) -> bool:
-        return self._sender.statistics().current_buffer_used < EVENTS - 1
-
-    def _emit(self, event: LegEvent) -> None:
-        try:
-            self._sender.send_nowait(event)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            self._log("sip.event_dropped", event_type=type(event).__name__)
-
-    def _record_routes(self, transaction: ServerTransaction) -> list[tuple[str, str]]:
-        """Copied in order into what makes a dialog (section 12.1.1)."""
-        return [("Record-Route", value) for value in transaction.request.headers.lines("Record-Route")]
+    def _refuse(self, refusal: Refusal, event: LegEvent | None) -> None:
+        self._stop_ringing()
+        self.board.refuse(self.transaction, refusal)
+        self._early.finish(event)
 
     def _log(self, name: str, **fields: Any) -> None:
-        logs.event(log, name, call_id=self.dialog.call_id, **fields)
+        logs.event(log, name, call_id=self.call_id, **fields)
+
+
+def receive_call(board: Board, transaction: ServerTransaction, *, is_trusted: bool) -> IncomingLeg | Refusal:
+    """Make a leg of an INVITE that has passed inspection, or say why it is refused."""
+    request, flow, settings = transaction.request, transaction.arrival.flow, board.settings
+    if settings.reliable_provisional == "required" and not is_possible(request.headers):
+        return Refusal(421, "without 100rel, which sip.reliable_provisional requires", (("Require", RELIABLE),))
+    terms = judge(request.headers, settings.session_expires_seconds, settings.min_se_seconds)
+    if isinstance(terms, Refusal):
+        return terms
+    media, body = board.media_for(flow), session_body(request)
+    try:
+        dialog = Dialog.from_invite(request, transaction.tag)
+        offer = media.read(body) if body else None
+    except (AddressError, SdpError) as error:
+        return Refusal(400, str(error))
+    if isinstance(offer, Refused):
+        return not_acceptable(offer, flow.local[0])
+    leg = IncomingLeg(transaction, offer, terms, board, is_trusted)
+    leg.begin(DialogClient.of_invite(dialog, transaction, board.credentials), media)
+    return leg
+
+
+def asserted_identity(request: Request) -> str | None:
+    """The URI of P-Asserted-Identity (RFC 3325 section 9.1), of two the sip one; None: there is none."""
+    found: list[NameAddr] = []
+    for text in request.headers.items("P-Asserted-Identity")[:2]:
+        try:
+            found.append(parse_name_addr(text))
+        except AddressError:
+            continue
+    found.sort(key=lambda each: not isinstance(each.uri, SipUri))
+    return str(found[0].uri) if found else None

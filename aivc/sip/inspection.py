@@ -7,22 +7,46 @@ from typing import Final
 
 import attrs
 
+from aivc.config.settings import SipSettings
 from aivc.sip.address import SipUri, format_host_port, quote
 from aivc.sip.info import DTMF_TYPES
+from aivc.sip.leg import Fields
 from aivc.sip.message import REASONS, Headers, Request, Response, answer_to
 from aivc.sip.negotiation import Refused
 
-ALLOWED: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
-IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY"})
-KNOWN: Final = frozenset(  # methods with a name of their own that we do not serve: 405, not 501
+SDP_TYPE: Final = "application/sdp"
+KNOWN: Final = frozenset(  # methods with a name of their own that we may not serve: 405, not 501
     ("MESSAGE", "PRACK", "PUBLISH", "REGISTER", "SUBSCRIBE", "UPDATE")
 )
-SUPPORTED: Final = frozenset[str]()  # option tags
-SDP_TYPE: Final = "application/sdp"
+IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY", "PRACK", "UPDATE"})
+ACCEPTABLE: Final = frozenset({SDP_TYPE, "application/*", "*/*"})
 
-ALLOW_HEADER: Final = ("Allow", ", ".join(ALLOWED))
 ACCEPT_HEADER: Final = ("Accept", SDP_TYPE)
-SUPPORTED_HEADER: Final = ("Supported", ", ".join(sorted(SUPPORTED)))  # empty: no extension (section 20.37)
+
+
+@attrs.frozen
+class Capabilities:
+    """What we say that we can do, and what we do accordingly.
+
+    Args:
+      allowed: methods, in the order of Allow.
+      supported: option tags.
+    """
+
+    allowed: tuple[str, ...]
+    supported: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: SipSettings) -> Capabilities:
+        reliable = settings.reliable_provisional != "off"
+        allowed = ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "UPDATE"]
+        allowed += ["PRACK"] * reliable + ["REFER"] * bool(settings.follow_refer)
+        return cls(tuple(allowed), ("100rel",) * reliable + ("replaces", "timer"))
+
+    @property
+    def fields(self) -> Fields:
+        """Allow and Supported."""
+        return ("Allow", ", ".join(self.allowed)), ("Supported", ", ".join(self.supported))
 
 
 def software() -> str:
@@ -34,8 +58,6 @@ def software() -> str:
 
 
 SERVER_HEADER: Final = ("Server", software())
-
-Fields = tuple[tuple[str, str], ...]
 
 
 @attrs.frozen
@@ -52,20 +74,30 @@ class Refusal:
         return answer_to(headers, self.status, phrase, tag=tag, extra=self.headers)
 
 
-def inspect(request: Request) -> Refusal | None:
-    """The first reason not to serve a request, whoever it is for; None when there is none. Not for ACK and CANCEL."""
-    return inspect_method(request) or inspect_target(request) or inspect_extensions(request) or inspect_content(request)
+def inspect(request: Request, capabilities: Capabilities) -> Refusal | None:
+    """The first reason not to serve a request, whoever it is for; None when there is none. Not for ACK and CANCEL.
+
+    Max-Forwards is no reason: it is for those who forward (section 16.3), and a 0 may well reach its goal.
+    """
+    return (
+        inspect_method(request, capabilities)
+        or inspect_target(request)
+        or inspect_extensions(request, capabilities)
+        or inspect_content(request)
+        or inspect_accept(request)
+    )
 
 
-def inspect_method(request: Request) -> Refusal | None:
+def inspect_method(request: Request, capabilities: Capabilities) -> Refusal | None:
     """Section 8.2.1."""
-    if request.method in ALLOWED:
+    if request.method in capabilities.allowed:
         return None
+    allow = capabilities.fields[:1]
     if request.method == "REFER":  # whoever can send us one must not make us call others
-        return Refusal(603, "transfers are not followed")
+        return Refusal(603, "REFER is not followed: sip.follow_refer is empty", allow)
     if request.method in KNOWN:
-        return Refusal(405, f"{request.method} is not served", (ALLOW_HEADER,))
-    return Refusal(501, "unknown method", (ALLOW_HEADER,))
+        return Refusal(405, f"{request.method} is not served", allow)
+    return Refusal(501, "unknown method", allow)
 
 
 def inspect_target(request: Request) -> Refusal | None:
@@ -73,9 +105,10 @@ def inspect_target(request: Request) -> Refusal | None:
     return None if isinstance(request.uri, SipUri) else Refusal(416, "Request-URI of another scheme")
 
 
-def inspect_extensions(request: Request) -> Refusal | None:
+def inspect_extensions(request: Request, capabilities: Capabilities) -> Refusal | None:
     """Section 8.2.2.3; Proxy-Require is not for us."""
-    unsupported = [option for option in request.headers.items("Require") if option.lower() not in SUPPORTED]
+    required = request.headers.items("Require")
+    unsupported = [option for option in required if option.lower() not in capabilities.supported]
     if not unsupported:
         return None
     return Refusal(420, "required extension", (("Unsupported", ", ".join(unsupported)),))
@@ -90,11 +123,32 @@ def inspect_content(request: Request) -> Refusal | None:
     if any(encoding != "identity" for encoding in encodings):
         return Refusal(415, "content encoding", (("Accept-Encoding", "identity"),))
     types = DTMF_TYPES if request.method == "INFO" else (SDP_TYPE,)
-    if content_type(request) in types:
+    if content_type(request) in types or is_optional(request):
         return None
     if request.headers.get("Info-Package") is not None:  # RFC 6086 section 4.2.2: we have named none that we take
         return Refusal(469, "info package", (("Recv-Info", ""),))
     return Refusal(415, "content type", (("Accept", ", ".join(types)),))
+
+
+def inspect_accept(request: Request) -> Refusal | None:
+    """406 for whoever does not take the only thing that we answer an INVITE or UPDATE with (section 21.4.7)."""
+    answers = request.method == "INVITE" or (request.method == "UPDATE" and request.body)
+    if not answers or request.headers.get("Accept") is None:
+        return None
+    ranges = {item.partition(";")[0].strip(" \t").lower() for item in request.headers.items("Accept")}
+    return None if ranges & ACCEPTABLE else Refusal(406, "Accept without application/sdp")
+
+
+def is_optional(request: Request) -> bool:
+    """Whether a body that is not understood may be ignored (section 20.11)."""
+    _, _, parameters = (request.headers.get("Content-Disposition") or "").lower().partition(";")
+    return "handling=optional" in [parameter.replace(" ", "") for parameter in parameters.split(";")]
+
+
+def session_body(request: Request) -> bytes:
+    """The session description in a request that has passed inspection; b"" when there is none."""
+    disposition = (request.headers.get("Content-Disposition") or "session").partition(";")[0].strip(" \t").lower()
+    return request.body if content_type(request) == SDP_TYPE and disposition == "session" else b""
 
 
 def content_type(request: Request) -> str:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
+
+SrtpSuite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # RFC 4568 section 6.2
+Fields = tuple[tuple[str, str], ...]  # header fields: names and values, in order
+
+
+@attrs.frozen
+class SrtpKeys:
+    """What SDES settled for one audio stream (RFC 4568). Keys are 30 octets: the master key and then the salt."""
+
+    suite: SrtpSuite
+    local: bytes = attrs.field(repr=False)  # what we encrypt with
+    remote: bytes = attrs.field(repr=False)  # what the peer encrypts with
 
 
 @attrs.frozen
@@ -21,6 +33,10 @@ class AudioAgreement:
     telephone_event: int | None = None  # payload type of RFC 4733 events, None when not offered
     may_send: bool = True  # False: the peer holds us (sendonly, inactive, 0.0.0.0)
     may_receive: bool = True
+    ptime_ms: int = 20  # of the packets that the peer wants: 10 to 60, a multiple of 10
+    remote_rtcp: Address | None = None  # from a=rtcp (RFC 3605); None = the RTP port + 1
+    rtcp_mux: bool = False  # RTCP on the RTP port, both ways (RFC 5761)
+    srtp: SrtpKeys | None = None  # None: RTP in the clear
 
 
 @attrs.frozen
@@ -51,7 +67,7 @@ class AckMissing:
 
 @attrs.frozen
 class MediaChanged:
-    """A re-INVITE moved, held or resumed the audio; it is already answered."""
+    """A re-INVITE, UPDATE or Replaces moved, held or resumed the audio; it is already answered."""
 
     agreement: AudioAgreement
 
@@ -64,7 +80,14 @@ class DigitPressed:
     duration_ms: int
 
 
-LegEvent = HungUp | Cancelled | AckMissing | MediaChanged | DigitPressed
+@attrs.frozen
+class SessionExpired:
+    """No refresh came (RFC 4028 section 10), or the peer does not know the call any more; BYE is already sent."""
+
+    cause: str  # one line, for the record
+
+
+LegEvent = HungUp | Cancelled | AckMissing | MediaChanged | DigitPressed | SessionExpired
 
 
 @attrs.frozen
@@ -81,6 +104,29 @@ class ReferOutcome:
         return self.accepted and self.status is not None and 200 <= self.status < 300
 
 
+class ConsultationFailed(Exception):
+    """The party that we called for an attended transfer has not answered."""
+
+    def __init__(self, status: int | None, text: str) -> None:
+        super().__init__(f"{status} {text}" if status else text)
+        self.status = status  # SIP status; None: silence, or no way to call it
+        self.text = text
+
+
+class Consultation(Protocol):
+    """A call of ours that was answered, to be joined with the caller by Replaces (RFC 3891)."""
+
+    @property
+    def agreement(self) -> AudioAgreement: ...
+
+    @property
+    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
+        """As of a leg."""
+
+    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+        """As of a leg."""
+
+
 class Leg(Protocol):
     """One incoming call, from INVITE to its end.
 
@@ -93,7 +139,7 @@ class Leg(Protocol):
 
     @property
     def caller(self) -> str:
-        """The From URI, as text."""
+        """Who calls, as a URI: P-Asserted-Identity (RFC 3325) from a trusted peer, else From."""
 
     @property
     def dialled(self) -> str:
@@ -112,6 +158,10 @@ class Leg(Protocol):
         """Where the INVITE came from: tells a NAT from an honest SDP."""
 
     @property
+    def is_trusted(self) -> bool:
+        """Whether it came from a peer that the settings name as trusted."""
+
+    @property
     def events(self) -> trio.MemoryReceiveChannel[LegEvent]: ...
 
     async def ring(self) -> None:
@@ -123,7 +173,22 @@ class Leg(Protocol):
     async def reject(self, rejection: Rejection) -> None:
         """Send the final failure. Does nothing if a final answer was sent already."""
 
-    async def refer(self, refer_to: str, referred_by: str, seconds: float) -> ReferOutcome:
+    async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
+        """Call somebody else by the same way that this call came, offering its codec at our RTP address `local`.
+
+        Returns when they have answered, and are acknowledged. Raises ConsultationFailed after at most `seconds`, and
+        ValueError for a URI that cannot be called. Cancelling the wait gives the call up.
+        """
+
+    async def refer(
+        self,
+        refer_to: str,
+        referred_by: str,
+        seconds: float,
+        *,
+        fields: Fields = (),
+        replaces: Consultation | None = None,
+    ) -> ReferOutcome:
         """Ask the peer to call `refer_to` in our place, and follow its NOTIFYs to the end, at most for `seconds`.
 
         The dialog goes on; say BYE when the outcome is a success. Cancelling the wait withdraws nothing.
@@ -131,11 +196,13 @@ class Leg(Protocol):
         Args:
           refer_to: a sip, sips or tel URI.
           referred_by: likewise (RFC 3892).
+          fields: more header fields for the REFER.
+          replaces: the call that the peer is to take our place in; `refer_to` is the URI that was called for it.
 
         Raises ValueError for a URI that cannot be sent.
         """
 
-    async def hang_up(self, reason: str) -> None:
+    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
         """Send BYE with Reason (RFC 3326) and wait for its answer, at most `sip.hang_up_seconds`.
 
         Does nothing in a dialog that is already over, or before the answer.

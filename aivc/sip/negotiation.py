@@ -1,31 +1,45 @@
-"""Offer and answer for one G.711 audio stream, RFC 3264.
+"""Reading the peer's side of offer and answer for one G.711 audio stream, RFC 3264.
 
 We take the first audio stream that we can do, in the offerer's order of preference, and refuse every other one with
-port 0. Nothing is transcoded, so one codec serves both ways. ICE, rtcp-mux and the like are neither done nor answered.
+port 0. Nothing is transcoded, so one codec serves both ways. ICE, DTLS, bundles and the like are neither done nor
+answered. RTP/AVPF is answered in kind; no a=rtcp-fb in the answer means no feedback messages (RFC 4585 section 4).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
 
 import attrs
 
 from aivc.config.settings import Address, Codec
-from aivc.sip.leg import AudioAgreement
+from aivc.sip import sdes
+from aivc.sip.leg import AudioAgreement, SrtpKeys
 from aivc.sip.scanner import AddressError, is_ip_address, parse_number
-from aivc.sip.sdp import Line, Media, SessionDescription
+from aivc.sip.sdes import Crypto, SdesError
+from aivc.sip.sdp import Connection, Line, Media, SdpError, SessionDescription, parse_connection
 
-PROTOCOL: Final = "RTP/AVP"  # a secure profile must be refused, never answered in the clear (RFC 3264 section 6)
+SrtpPolicy = Literal["off", "optional", "required"]  # the setting `rtp.srtp`
+
+# Profiles that we do, and whether they are secure. A secure one is refused or answered in kind, never in the clear
+# (RFC 3264 section 6); a clear one with keys is opportunistic SRTP, RFC 8643, as PJSIP and Snom offer it.
+SECURE: Final = {"RTP/AVP": False, "RTP/AVPF": False, "RTP/SAVP": True, "RTP/SAVPF": True}
 CLOCK_RATE: Final = "8000"
 STATIC_FORMATS: Final = {"0": "PCMU/8000", "8": "PCMA/8000"}  # RFC 3551 section 6: they need no rtpmap
 CODECS: Final[dict[str, Codec]] = {"PCMU": "PCMU", "PCMA": "PCMA"}
 STATIC_PAYLOAD_TYPES: Final[dict[Codec, int]] = {"PCMU": 0, "PCMA": 8}
 OFFERED_TELEPHONE_EVENT: Final = 101  # the number that nearly everybody offers
+RTCP_LOOKALIKES: Final = range(64, 96)  # payload types that cannot be told from RTCP, RFC 5761 section 4
 FIRST_MEDIA_PORT: Final = 1024  # below live services that no RTP should reach
-PTIME_MS: Final = 20
-TIMING: Final = frozenset("0123456789 ")  # what we repeat of a t= line
+LAST_PORT: Final = 65535
+PTIME_STEP_MS: Final = 10
+PTIME_MS: Final = 20  # RFC 3551 section 4.2
+MAX_PTIME_MS: Final = 60
+LONGEST_PTIME_MS: Final = 1000  # more is nonsense
+UNICAST_IPV6: Final = tuple(  # where an IPv6 stream may go, besides the loopback address
+    map(ipaddress.IPv6Network, ("2000::/3", "fc00::/7", "64:ff9b::/96"))  # RFC 4291, RFC 4193, RFC 6052
+)
 
 # RFC 3261 section 20.43
 WARN_PROTOCOL: Final = 300  # incompatible network protocol
@@ -35,14 +49,6 @@ WARN_MEDIA: Final = 304  # media type not available
 WARN_FORMAT: Final = 305  # incompatible media format
 WARN_OTHER: Final = 399
 
-# RFC 3264 section 6.1: what the offer says -> what the answer may say at most
-ANSWER_DIRECTIONS: Final = {
-    "sendrecv": "sendrecv",
-    "sendonly": "recvonly",
-    "recvonly": "sendonly",
-    "inactive": "inactive",
-}
-
 
 @attrs.frozen
 class Accepted:
@@ -51,6 +57,7 @@ class Accepted:
     description: SessionDescription  # the peer's
     index: int  # which of its media is ours
     agreement: AudioAgreement
+    crypto_tag: int | None = None  # of the a=crypto line in use, RFC 4568
 
 
 @attrs.frozen
@@ -72,6 +79,23 @@ class Origin:
         return Line("o", f"- {self.session_id} {self.version} IN {address_type(host)} {host}")
 
 
+def no_key() -> bytes:
+    raise RuntimeError("SRTP without a source of keys")
+
+
+@attrs.frozen(kw_only=True)
+class Terms:
+    """What a description of the peer is judged by."""
+
+    forbidden: tuple[Address, ...] = ()  # never to stream to, such as our own signalling port
+    srtp: SrtpPolicy = "off"
+    new_key: Callable[[], bytes] = no_key  # 30 octets at each call
+    codec: Codec | None = None  # the only one that will do; None: there is a choice
+    in_force: AudioAgreement | None = None  # what was agreed before
+    place: int | None = None  # of our stream among the media, when something was described before
+    offered: Media | None = None  # our stream in the offer that the description answers; None: it is an offer itself
+
+
 @attrs.frozen
 class Formats:
     """What one m= line offers of what we can do."""
@@ -81,62 +105,81 @@ class Formats:
     telephone_event: int | None
 
 
-def accept(
-    description: SessionDescription, *, forbidden: Collection[Address] = (), current: AudioAgreement | None = None
-) -> Accepted | Refused:
+def accept(description: SessionDescription, terms: Terms) -> Accepted | Refused:
     """Find the audio stream to use in the peer's offer (or in its answer to ours).
 
-    Args:
-      forbidden: addresses never to stream to, such as our own signalling port.
-      current: the agreement in force. Its codec stays, for the model was configured for it; and with it an audio
-        stream may be taken away (port 0): the call goes on in silence.
+    A session in force keeps its codec, for the model was configured for it; and its audio stream may be taken away
+    (port 0): the call goes on in silence.
     """
     refusals: list[Refused] = []
-    for index, media in enumerate(description.media):
-        if media.kind == "audio" and media.port:
-            outcome = read_audio(description, media, forbidden, current)
-            if isinstance(outcome, AudioAgreement):
-                return Accepted(description, index, outcome)
+    for index in audio_places(description, terms):
+        if description.media[index].port and (terms.offered is None or terms.offered.port):
+            outcome = read_audio(description, index, terms)
+            if isinstance(outcome, Accepted):
+                return outcome
             refusals.append(outcome)
     if refusals:
         return refusals[0]
-    removed = next((index for index, media in enumerate(description.media) if media.kind == "audio"), None)
+    removed = next(audio_places(description, terms), None)
     if removed is None:
         return Refused("no audio stream", WARN_MEDIA)
-    if current is None:
+    if terms.in_force is None:
         return Refused("audio stream with port 0", WARN_MEDIA)
-    silence = attrs.evolve(current, remote=(current.remote[0], 0), may_send=False, may_receive=False)
+    remote = (terms.in_force.remote[0], 0)
+    silence = attrs.evolve(terms.in_force, remote=remote, remote_rtcp=None, may_send=False, may_receive=False)
     return Accepted(description, removed, silence)
 
 
-def read_audio(
-    description: SessionDescription, media: Media, forbidden: Collection[Address], current: AudioAgreement | None
-) -> AudioAgreement | Refused:
-    if media.protocol != PROTOCOL:
-        return Refused(f"only {PROTOCOL} is supported", WARN_TRANSPORT)
-    formats = choose_formats(media, None if current is None else current.codec)
+def audio_places(description: SessionDescription, terms: Terms) -> Iterator[int]:
+    """Where our audio may be: an answer has it where the offer has; an offer best where it was before."""
+    places = [index for index, media in enumerate(description.media) if media.kind == "audio"]
+    if terms.place in places:
+        yield terms.place
+    if terms.offered is None:
+        yield from (index for index in places if index != terms.place)
+
+
+def read_audio(description: SessionDescription, index: int, terms: Terms) -> Accepted | Refused:
+    media = description.media[index]
+    if media.protocol not in SECURE:
+        dtls = "; no DTLS-SRTP" if "/TLS/" in media.protocol else ""
+        return Refused(f"only RTP/AVP is supported{dtls}", WARN_TRANSPORT)
+    formats = choose_formats(media, terms.codec)
     if formats is None:
-        lacks = "neither PCMU nor PCMA is offered" if current is None else f"this call stays with {current.codec}"
+        lacks = "neither PCMU nor PCMA is offered" if terms.codec is None else f"this call stays with {terms.codec}"
         return Refused(lacks, WARN_FORMAT)
     connection = description.connection_for(media)
     if connection is None:
         return Refused("no c= line", WARN_ADDRESS)
-    fault = address_fault(connection.address_type, connection.address)
+    connection = resolve_nowhere(connection)
+    fault = address_fault(connection)
     if fault is not None:
         return fault
-    remote = (connection.address, media.port)
-    if media.port < FIRST_MEDIA_PORT or remote in forbidden:
+    ip = ipaddress.ip_address(connection.address)
+    remote = (str(ip), media.port)
+    if not ip.is_unspecified and is_barred(remote, terms):
         return Refused("RTP address that must not be streamed to")
-    direction = description.direction_for(media)
-    held = connection.address == "0.0.0.0"  # RFC 3264 section 8.4: how RFC 2543 put a peer on hold
-    return AudioAgreement(
+    keys = choose_keys(media, terms)
+    if isinstance(keys, Refused):
+        return keys
+    direction, rtcp_mux = description.direction_for(media), can_mux(media, formats, terms)
+    agreement = AudioAgreement(
         codec=formats.codec,
         payload_type=formats.payload_type,
         remote=remote,
         telephone_event=formats.telephone_event,
-        may_send=direction in ("sendrecv", "recvonly") and not held,
+        # RFC 3264 section 8.4: 0.0.0.0 is how RFC 2543 put a peer on hold; with IPv6 they write ::
+        may_send=direction in ("sendrecv", "recvonly") and not ip.is_unspecified,
         may_receive=direction in ("sendrecv", "sendonly"),
+        ptime_ms=packet_time(description, media),
+        remote_rtcp=None if rtcp_mux else rtcp_address(media, remote, terms),
+        rtcp_mux=rtcp_mux,
+        srtp=None if keys is None else keys[1],
     )
+    return Accepted(description, index, agreement, None if keys is None else keys[0])
+
+
+# Formats
 
 
 def choose_formats(media: Media, only: Codec | None) -> Formats | None:
@@ -169,94 +212,140 @@ def encoding_of(text: str) -> tuple[str, str, str]:
     return name, rate, channels
 
 
-def address_fault(kind: str, address: str) -> Refused | None:
-    """Why RTP must not go there, if it must not."""
-    if kind != "IP4":
-        return Refused("only IPv4 media is supported", WARN_PROTOCOL)
-    if not is_ip_address(address) or ":" in address:
-        multicast = is_ip_address(address.partition("/")[0])
-        return Refused("multicast address" if multicast else "host name in the c= line", WARN_ADDRESS)
-    ip = ipaddress.ip_address(address)
-    if ip.is_multicast or ip.is_reserved or (address.startswith("0.") and address != "0.0.0.0"):
-        return Refused("RTP address that must not be streamed to", WARN_ADDRESS)
+def packet_time(description: SessionDescription, media: Media) -> int:
+    """Milliseconds of audio in one of our packets: a=ptime and a=maxptime (RFC 8866 section 6.4) as far as we go.
+
+    Some put them at the session level, where they are not defined.
+    """
+    wanted = milliseconds(description.attributes_for(media, "ptime")) or PTIME_MS
+    longest = milliseconds(description.attributes_for(media, "maxptime")) or MAX_PTIME_MS
+    bounded = min(wanted, longest, MAX_PTIME_MS)
+    return max(bounded - bounded % PTIME_STEP_MS, PTIME_STEP_MS)
+
+
+def milliseconds(values: list[str]) -> int | None:
+    """The first value that makes sense, without its fraction."""
+    for value in values:
+        whole, _, fraction = value.strip(" ").partition(".")
+        try:
+            number = parse_number(whole, LONGEST_PTIME_MS, "packet time")
+            parse_number(fraction or "0", 10**9, "fraction")
+        except AddressError:
+            continue
+        if number:
+            return number
     return None
 
 
-def answer(accepted: Accepted, local: Address, origin: Origin) -> SessionDescription:
-    """Our answer to an accepted offer: the same number of streams, all but ours refused (RFC 3264 section 6)."""
-    media = tuple(
-        audio_media(accepted, theirs, local) if index == accepted.index else refused_media(theirs)
-        for index, theirs in enumerate(accepted.description.media)
-    )
-    return describe(origin, local, accepted.description.timing, media)
+# Addresses
 
 
-def offer(
-    agreement: AudioAgreement, local: Address, origin: Origin, previous: SessionDescription | None
-) -> SessionDescription:
-    """Our offer, for an INVITE without one: the codec in force and no other.
-
-    Args:
-      previous: what we described last; its streams keep their places (RFC 3264 section 8).
-    """
-    telephone_event = agreement.telephone_event or free_payload_type(agreement.payload_type)
-    ours = stream([(agreement.payload_type, agreement.codec)], telephone_event, "sendrecv", local)
-    if previous is None:
-        return describe(origin, local, "0 0", (ours,))
-    place = next((index for index, media in enumerate(previous.media) if media.port), 0)
-    media = tuple(ours if index == place else refused_media(old) for index, old in enumerate(previous.media))
-    return describe(origin, local, previous.timing, media)
+def resolve_nowhere(connection: Connection) -> Connection:
+    """A name in .invalid is no place either: with IPv6 it is to be written instead of :: (RFC 6157)."""
+    if not connection.address.lower().endswith(".invalid"):
+        return connection
+    return Connection(connection.address_type, "::" if connection.address_type == "IP6" else "0.0.0.0")
 
 
-def tentative_agreement() -> AudioAgreement:
-    """What holds until the answer to our first offer has come: nothing is sent to nobody.
-
-    The model is configured before that, so the offer leaves no choice; PCMU is what every phone can do (RFC 3551).
-    """
-    return AudioAgreement("PCMU", STATIC_PAYLOAD_TYPES["PCMU"], ("0.0.0.0", 0), OFFERED_TELEPHONE_EVENT, False, True)
-
-
-def audio_media(accepted: Accepted, theirs: Media, local: Address) -> Media:
-    agreement = accepted.agreement
-    if not theirs.port:
-        return refused_media(theirs)
-    direction = ANSWER_DIRECTIONS[accepted.description.direction_for(theirs)]
-    if not agreement.may_send:
-        direction = {"sendrecv": "recvonly", "sendonly": "inactive"}.get(direction, direction)
-    return stream([(agreement.payload_type, agreement.codec)], agreement.telephone_event, direction, local)
-
-
-def stream(formats: list[tuple[int, Codec]], telephone_event: int | None, direction: str, local: Address) -> Media:
-    lines = [Line("a", f"rtpmap:{number} {codec}/{CLOCK_RATE}") for number, codec in formats]
-    numbers = [str(number) for number, _ in formats]
-    if telephone_event is not None:
-        numbers.append(str(telephone_event))
-        lines.append(Line("a", f"rtpmap:{telephone_event} telephone-event/{CLOCK_RATE}"))
-        lines.append(Line("a", f"fmtp:{telephone_event} 0-15"))  # RFC 4733 section 2.4.1
-    lines += [Line("a", f"ptime:{PTIME_MS}"), Line("a", direction)]
-    return Media("audio", local[1], PROTOCOL, tuple(numbers), tuple(lines))
+def address_fault(connection: Connection) -> Refused | None:
+    """Why RTP must not go there, if it must not."""
+    address = connection.address
+    if not is_ip_address(address):
+        multicast = is_ip_address(address.partition("/")[0])
+        return Refused("multicast address" if multicast else "host name in the c= line", WARN_ADDRESS)
+    ip = ipaddress.ip_address(address)
+    if (ip.version == 6) != (connection.address_type == "IP6"):
+        return Refused("address of another type than the c= line says", WARN_ADDRESS)
+    if isinstance(ip, ipaddress.IPv4Address):
+        allowed = not ip.is_multicast and not ip.is_reserved and (not address.startswith("0.") or ip.is_unspecified)
+    else:  # RFC 4291: neither multicast, nor mapped IPv4, nor link-local addresses, whose zone an SDP cannot name
+        plain = ip.is_loopback or any(ip in network for network in UNICAST_IPV6)
+        allowed = ip.is_unspecified or (plain and ip.scope_id is None)
+    return None if allowed else Refused("RTP address that must not be streamed to", WARN_ADDRESS)
 
 
-def refused_media(theirs: Media) -> Media:
-    """Port 0 and one format, which RFC 3264 section 6 wants listed though it means nothing."""
-    return Media(theirs.kind, 0, theirs.protocol, theirs.formats[:1])
+def is_barred(remote: Address, terms: Terms) -> bool:
+    return not FIRST_MEDIA_PORT <= remote[1] <= LAST_PORT or remote in terms.forbidden
 
 
-def describe(origin: Origin, local: Address, timing: str, media: tuple[Media, ...]) -> SessionDescription:
-    host = local[0]
-    lines = (
-        Line("v", "0"),
-        origin.line(host),
-        Line("s", "-"),
-        Line("c", f"IN {address_type(host)} {host}"),
-        Line("t", timing if TIMING.issuperset(timing) else "0 0"),
-    )
-    return SessionDescription(lines, media)
+def rtcp_address(media: Media, remote: Address, terms: Terms) -> Address | None:
+    """Where the peer wants RTCP if that is not the next port (RFC 3605); port 0 when there is no good place."""
+    usual = (remote[0], remote[1] + 1)
+    wanted = next((parse_rtcp(value, remote[0]) for value in media.attributes("rtcp")), None) or usual
+    if is_barred(wanted, terms):
+        return (remote[0], 0)
+    return None if wanted == usual else wanted
 
 
-def free_payload_type(taken: int) -> int:
-    return OFFERED_TELEPHONE_EVENT if taken != OFFERED_TELEPHONE_EVENT else OFFERED_TELEPHONE_EVENT + 1
+def parse_rtcp(value: str, host: str) -> Address | None:
+    """Read `PORT` or `PORT IN IP4 ADDRESS`; None when it is no address of the kind that `host` is."""
+    port, _, rest = value.strip(" ").partition(" ")
+    try:
+        number = parse_number(port, LAST_PORT, "port")
+        connection = parse_connection(rest) if rest else Connection(address_type(host), host)
+    except (AddressError, SdpError):
+        return None
+    if connection.address_type != address_type(host) or address_fault(connection) is not None:
+        return None
+    return str(ipaddress.ip_address(connection.address)), number
+
+
+def can_mux(media: Media, formats: Formats, terms: Terms) -> bool:
+    """Whether RTCP comes and goes on the RTP port: offerer and answerer want it (RFC 5761 section 5.1.1)."""
+    asked = media.attributes("rtcp-mux") and (terms.offered is None or terms.offered.attributes("rtcp-mux"))
+    return bool(asked) and not {formats.payload_type, formats.telephone_event}.intersection(RTCP_LOOKALIKES)
 
 
 def address_type(host: str) -> str:
     return "IP6" if ":" in host else "IP4"
+
+
+# Keys
+
+
+def choose_keys(media: Media, terms: Terms) -> tuple[int, SrtpKeys] | Refused | None:
+    """The tag and the keys to use with one m= line; None: RTP in the clear."""
+    secure = SECURE[media.protocol]
+    if terms.srtp == "off":
+        return Refused("only RTP/AVP is supported while rtp.srtp is off", WARN_TRANSPORT) if secure else None
+    if terms.offered is not None and SECURE.get(terms.offered.protocol) != secure:
+        return Refused("the answer has another profile than our offer", WARN_TRANSPORT)
+    lines = media.attributes("crypto")
+    if not secure and not lines and terms.srtp == "required":
+        return Refused("SRTP is required here (rtp.srtp): offer RTP/SAVP with a=crypto", WARN_TRANSPORT)
+    if not secure and not lines:
+        return None
+    try:
+        theirs = sdes.usable(lines)
+    except SdesError as error:
+        if secure or terms.srtp == "required":
+            return Refused(f"no usable a=crypto line: {error}", WARN_TRANSPORT)
+        return None
+    return keys_of_offer(theirs[0], terms) if terms.offered is None else keys_of_answer(theirs[0], terms.offered)
+
+
+def keys_of_offer(chosen: Crypto, terms: Terms) -> tuple[int, SrtpKeys]:
+    """Our key stays unless the peer changes its own or the suite: then a new party may be there, who starts afresh."""
+    before = None if terms.in_force is None else terms.in_force.srtp
+    if before is not None and (before.suite, before.remote) == (chosen.suite, chosen.key):
+        return chosen.tag, before
+    return chosen.tag, SrtpKeys(chosen.suite, terms.new_key(), chosen.key)
+
+
+def keys_of_answer(chosen: Crypto, offered: Media) -> tuple[int, SrtpKeys] | Refused | None:
+    """The answer has one of our lines, told by its tag, with a key of the peer (RFC 4568 section 5.1.3)."""
+    lines = offered.attributes("crypto")
+    if not lines:  # RTP/AVP without keys was offered
+        return None
+    ours = next((crypto for crypto in sdes.usable(lines) if crypto.tag == chosen.tag), None)
+    if ours is None or ours.suite != chosen.suite:
+        return Refused("the answer has an a=crypto line that we have not offered", WARN_TRANSPORT)
+    return chosen.tag, SrtpKeys(ours.suite, ours.key, chosen.key)
+
+
+def tentative_agreement(codec: Codec = "PCMU") -> AudioAgreement:
+    """What holds until the answer to our first offer has come: nothing is sent to nobody.
+
+    The model is configured before that, so the offer leaves no choice; PCMU is what every phone can do (RFC 3551).
+    """
+    return AudioAgreement(codec, STATIC_PAYLOAD_TYPES[codec], ("0.0.0.0", 0), OFFERED_TELEPHONE_EVENT, False, True)

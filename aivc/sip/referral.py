@@ -15,15 +15,17 @@ from typing import Final
 import attrs
 
 from aivc.sip.address import OtherUri, is_escaped, parse_name_addr, parse_uri
-from aivc.sip.inspection import Fields, Refusal, content_type
-from aivc.sip.leg import ReferOutcome
+from aivc.sip.inspection import Refusal, content_type
+from aivc.sip.leg import Fields, ReferOutcome
 from aivc.sip.message import REASONS, VERSION, Request
+from aivc.sip.replacing import Replaces, refer_to_with
 from aivc.sip.scanner import ALPHANUMERIC, AddressError, Scanner, parse_number
 
 SIPFRAG_TYPE: Final = "message/sipfrag"  # RFC 3420
 EVENT: Final = "refer"  # the event package, RFC 3515 section 3
 ALLOW_EVENTS_HEADER: Final = ("Allow-Events", EVENT)
-SCHEMES: Final = ("sip", "sips", "tel")
+TEL: Final = "tel"
+SCHEMES: Final = ("sip", "sips", TEL)
 MAX_URI_OCTETS: Final = 1024  # what other people's parsers surely take
 NUMBER: Final = ALPHANUMERIC | frozenset("+-.()*#;=:%_!~'&$/[]")  # RFC 3966 section 3, without the comma and "?"
 MAX_STATUS_LINE_OCTETS: Final = 512  # of a sipfrag; what follows is not looked at
@@ -100,6 +102,12 @@ class Subscriptions:
         referral = self._live[cseq] = Referral(cseq)
         return referral
 
+    def renumber(self, referral: Referral, cseq: int) -> None:
+        """It goes out again with another CSeq."""
+        self._live.pop(referral.cseq, None)
+        referral.cseq = cseq
+        self._live[cseq] = referral
+
     def take_response(self, referral: Referral, status: int | None, phrase: str) -> None:
         """The end of the REFER's transaction; a refusal makes no subscription."""
         referral.take_response(status, phrase)
@@ -127,13 +135,21 @@ class Subscriptions:
         self._live.clear()
 
 
-def refer_fields(refer_to: str, referred_by: str) -> Fields:
+def refer_fields(refer_to: str, referred_by: str, replaces: Replaces | None = None) -> Fields:
     """Refer-To (RFC 3515 section 2.1) and Referred-By (RFC 3892 section 2.1).
+
+    Args:
+      replaces: the call that the peer is to take our place in (RFC 5589 section 7.3); a tel URI leads to none.
 
     Raises:
       ValueError: a text that is no plain URI; it may have come from a model.
     """
-    return ("Refer-To", name_addr_of(refer_to)), ("Referred-By", name_addr_of(referred_by))
+    target = name_addr_of(refer_to)
+    if replaces is not None:
+        if target[1:4].lower() == TEL:
+            raise ValueError(f"URI that no call can be replaced at: {refer_to[:80]!r}")
+        target = refer_to_with(target[1:-1], replaces)
+    return ("Refer-To", target), ("Referred-By", name_addr_of(referred_by))
 
 
 def name_addr_of(uri: str) -> str:

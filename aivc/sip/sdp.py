@@ -18,6 +18,7 @@ MAX_LINE_OCTETS: Final = 2048
 MAX_MEDIA: Final = 16  # each refused one costs a line in our answer
 MAX_FORMATS: Final = 128  # all RTP payload types there are
 
+KEYED: Final = ("crypto:", "key-mgmt:", "clear:", "base64:", "uri:")  # RFC 4568, RFC 4567, k= of RFC 8866
 DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 
@@ -25,10 +26,15 @@ class SdpError(ValueError):
     """The octets are no session description; the message says why, in our own words only."""
 
 
+def without_keys(value: str) -> str:
+    """For repr: a=crypto, a=key-mgmt and k= lines hold keys."""
+    return repr(f"{value.partition(':')[0]}:..." if value.startswith(KEYED) else value)
+
+
 @attrs.frozen
 class Line:
     kind: str  # one letter
-    value: str
+    value: str = attrs.field(repr=without_keys)
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value}\r\n"
@@ -96,6 +102,10 @@ class SessionDescription:
     def direction_for(self, media: Media) -> str:
         """a=sendrecv and its kin: the stream's own beats the session's, none means sendrecv."""
         return media.direction or self.direction or "sendrecv"
+
+    def attributes_for(self, media: Media, name: str) -> list[str]:
+        """The value of every `a=name:value` of that stream, then of the session's."""
+        return media.attributes(name) + attributes_of(self.lines, name)
 
     def __bytes__(self) -> bytes:
         return ("".join(map(str, self.lines)) + "".join(map(str, self.media))).encode("latin-1")
@@ -168,5 +178,5 @@ def direction_of(lines: tuple[Line, ...]) -> str | None:
 
 
 def attributes_of(lines: tuple[Line, ...], name: str) -> list[str]:
-    found = [line.value.partition(":") for line in lines if line.kind == "a"]
+    found = [line.value.rstrip(" ").partition(":") for line in lines if line.kind == "a"]
     return [value for key, _, value in found if key == name]

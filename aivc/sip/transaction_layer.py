@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
 from aivc import logs
 from aivc.config.settings import Address
-from aivc.sip.address import CSeq
+from aivc.sip.address import CSeq, Via, format_host_port
+from aivc.sip.amplification import fitting
+from aivc.sip.client_transaction import ClientTransaction, InviteTransaction, Report
+from aivc.sip.flow import Arrival, Flow, Transports
 from aivc.sip.message import Request, Response
 from aivc.sip.timers import Timers
 from aivc.sip.transaction import (
@@ -25,13 +28,17 @@ from aivc.sip.transaction import (
     server_key,
     server_transaction,
 )
-from aivc.sip.transport import Arrival, Listener
 
 log = logging.getLogger("aivc.sip")
+Client = TypeVar("Client", bound=ClientTransaction)
 
 MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second
 MAX_STORED_OCTETS: Final = 16 * 1024 * 1024  # of their requests: 2 kB each, as real ones have; answers are as long
 IN_DIALOG_RESERVE: Final = 1024  # beyond it for requests of live calls: a flood must not keep those from ending
+
+
+def nobody_is_proven(source: Address) -> bool:
+    return False
 
 
 @attrs.define(eq=False, repr=False)
@@ -46,7 +53,8 @@ class ServerTransaction:
     layer: TransactionLayer
     tag: str  # of To in every response that we send
     octets: int  # of the request, which is kept as long as this
-    response: bytes = b""
+    via: Via  # its top one, stamped
+    response: bytes = b""  # none, too, when it would amplify
 
     @property
     def deadline(self) -> float:
@@ -56,7 +64,7 @@ class ServerTransaction:
         """Send a response, or a 2xx once more; one that comes too late is absorbed."""
         event = sending(response.status)
         if self.machine.takes(event):
-            self.response = bytes(response)
+            self.response = self.layer.fit(response, self.arrival)
             self.handle(event)
 
     def handle(self, event: Input) -> list[Do]:
@@ -69,66 +77,11 @@ class ServerTransaction:
     def _perform(self, effects: list[Do]) -> list[Do]:
         for effect in effects:
             if effect is Do.SEND and self.response:
-                self.arrival.listener.send_nowait(self.response, self.request.via.response_address())
+                self.layer.transports.answering(self.arrival, self.via).send_nowait(self.response)
             elif effect is Do.REPORT_TIMEOUT:
                 logs.event(log, "sip.refusal_unacknowledged", call_id=self.request.call_id)
         self.layer.settle(self)
         return effects
-
-
-@attrs.define(eq=False, repr=False)
-class ClientTransaction:
-    """One request of ours. `done` is set by the final response or by timer F.
-
-    Attributes:
-      response: the final one; None until then, and after a timeout.
-      report: called with it in the same step, so that what the peer sends next finds it known.
-    """
-
-    request: Request
-    listener: Listener
-    to: Address
-    machine: Transaction
-    layer: TransactionLayer
-    response: Response | None = None
-    report: Callable[[Response | None], None] | None = None
-    done: trio.Event = attrs.field(factory=trio.Event)
-
-    @property
-    def deadline(self) -> float:
-        return self.machine.deadline
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.request.via.branch or "", self.request.method
-
-    def receive(self, response: Response) -> None:
-        event = Input.RECEIVE_1XX if response.status < 200 else Input.RECEIVE_FINAL
-        effects = self.handle(event)
-        if Do.PASS in effects and response.status >= 200:
-            self._finish(response)
-
-    def handle(self, event: Input) -> list[Do]:
-        return self._perform(self.machine.handle(event, trio.current_time()))
-
-    def expire(self, now: float) -> None:
-        self._perform(self.machine.expire(now))
-
-    def _perform(self, effects: list[Do]) -> list[Do]:
-        for effect in effects:
-            if effect is Do.SEND:
-                self.listener.send_nowait(bytes(self.request), self.to)
-            elif effect is Do.REPORT_TIMEOUT:
-                logs.event(log, "sip.unanswered", call_id=self.request.call_id, method=self.request.method)
-                self._finish(None)
-        self.layer.settle(self)
-        return effects
-
-    def _finish(self, response: Response | None) -> None:
-        self.response = response
-        self.done.set()
-        if self.report is not None:
-            self.report(response)
 
 
 @attrs.define(eq=False, repr=False)
@@ -137,15 +90,19 @@ class TransactionLayer:
 
     Args:
       new_token: 16 random hexadecimal digits for tags, branches and the like.
+      is_proven: whether a UDP source has shown that it gets what we send to it; others get no long answers.
     """
 
     timers: Timers
     new_token: Callable[[], str]
+    transports: Transports
+    is_proven: Callable[[Address], bool] = nobody_is_proven
     servers: dict[tuple[str, ...], ServerTransaction] = attrs.field(factory=dict, init=False)
     clients: dict[tuple[str, str], ClientTransaction] = attrs.field(factory=dict, init=False)
     merges: dict[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict, init=False)  # merge key -> server key
     stored_octets: int = attrs.field(default=0, init=False)  # of the requests in `servers`
     stray_responses: int = attrs.field(default=0, init=False)
+    amplifying: int = attrs.field(default=0, init=False)  # answers dropped for their length
 
     def absorb(self, request: Request) -> bool:
         """True when a live transaction took the request: a retransmission, or the ACK of a refusal."""
@@ -163,12 +120,13 @@ class TransactionLayer:
 
     def begin(self, request: Request, arrival: Arrival) -> ServerTransaction:
         """Make the transaction of a new request."""
-        machine = server_transaction(request.method)
+        machine = server_transaction(request.method, reliable=arrival.flow.transport != "UDP")
         key, merge, tag = server_key(request), merge_key(request), self.new_token()
-        octets = len(bytes(request))
-        transaction = ServerTransaction(request, arrival, key, merge, machine, self, tag, octets)
+        transaction = ServerTransaction(
+            request, arrival, key, merge, machine, self, tag, octets=arrival.octets, via=request.via
+        )
         self.servers[transaction.key] = transaction
-        self.stored_octets += octets
+        self.stored_octets += transaction.octets
         if transaction.merge_key is not None:
             self.merges.setdefault(transaction.merge_key, transaction.key)
         return transaction
@@ -182,11 +140,37 @@ class TransactionLayer:
         """The INVITE that a CANCEL is for (section 9.2)."""
         return self.servers.get(server_key(cancel, "INVITE"))
 
-    def send(self, request: Request, listener: Listener, to: Address) -> ClientTransaction:
-        """Send a non-INVITE request and resend it until it is answered."""
-        transaction = ClientTransaction(request, listener, to, client_transaction(), self)
+    def respond_statelessly(self, response: Response, arrival: Arrival) -> None:
+        """Answer a request without a transaction, when there is no room for one (section 8.2.7)."""
+        data = self.fit(response, arrival)
+        if data:
+            self.transports.answering(arrival, arrival.message.via).send_nowait(data)
+
+    def fit(self, response: Response, arrival: Arrival) -> bytes:
+        """What may be sent of an answer; empty when it would amplify, and counted then."""
+        if arrival.flow.transport != "UDP" or self.is_proven(arrival.source):
+            return bytes(response)
+        data = fitting(response, arrival.octets)
+        if data is None:
+            self.amplifying += 1
+            # Only for who looks for it: anybody can ask so, as often as they like.
+            level, source = logging.DEBUG, format_host_port(*arrival.source)
+            logs.event(log, "sip.answer_too_long", level=level, source=source, status=response.status)
+        return data or b""
+
+    def send(self, request: Request, flow: Flow, report: Report | None = None) -> ClientTransaction:
+        """Send a request, not an INVITE, and resend it until it is answered."""
+        machine = client_transaction(request.method, reliable=flow.transport != "UDP")
+        return self._started(ClientTransaction(request, flow, machine, self, report))
+
+    def invite(self, request: Request, flow: Flow, report: Report | None = None) -> InviteTransaction:
+        """Send an INVITE; the 2xx are for who reads the reports to acknowledge."""
+        machine = client_transaction(request.method, reliable=flow.transport != "UDP")
+        return self._started(InviteTransaction(request, flow, machine, self, report))
+
+    def _started(self, transaction: Client) -> Client:
         self.clients[transaction.key] = transaction
-        transaction.handle(Input.REQUEST)
+        transaction.start()
         return transaction
 
     def receive_response(self, response: Response) -> None:

@@ -8,13 +8,13 @@ from functools import partial
 import attrs
 import trio
 
-from aivc.sip.inspection import Fields, Refusal
-from aivc.sip.leg import ReferOutcome
+from aivc.sip.dialog_client import Asked
+from aivc.sip.inspection import Refusal
+from aivc.sip.leg import Fields, ReferOutcome
 from aivc.sip.message import Request, Response
 from aivc.sip.referral import NO_ANSWER, UNDER_WAY, Referral, Subscriptions
-from aivc.sip.transaction_layer import ClientTransaction
 
-Send = Callable[[str, Fields], ClientTransaction]  # method and header fields of a request in the dialog
+Send = Callable[[str, Fields], Asked]  # method and header fields of a request in the dialog
 
 
 @attrs.define(eq=False)
@@ -29,9 +29,10 @@ class Transfers:
         """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
         if self._subscriptions.under_way:
             return ReferOutcome(None, UNDER_WAY)
-        transaction = self.send("REFER", fields)
-        referral = self._subscriptions.begin(transaction.request.cseq.number)
-        transaction.report = partial(self._take_response, referral)
+        asked = self.send("REFER", fields)
+        referral = self._subscriptions.begin(asked.request.cseq.number)
+        asked.report = partial(self._take_response, referral)
+        asked.repeated = partial(self._renumber, referral)
         try:
             with trio.move_on_after(seconds):
                 while referral.outcome is None:
@@ -51,6 +52,10 @@ class Transfers:
         """The dialog is over: whoever waits is told so."""
         self._subscriptions.close(text)
         self._notify()
+
+    def _renumber(self, referral: Referral, request: Request) -> None:
+        """It is sent again with credentials: its NOTIFYs name the CSeq of the second one."""
+        self._subscriptions.renumber(referral, request.cseq.number)
 
     def _take_response(self, referral: Referral, response: Response | None) -> None:
         status, phrase = (None, "") if response is None else (response.status, response.reason)

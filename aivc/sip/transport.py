@@ -1,231 +1,279 @@
-"""UDP sockets <-> messages: RFC 3261 section 18 with rport (RFC 3581).
-
-Two tasks a socket: one reads, parses and stamps the top Via; one sends what the layers above have queued. Nothing above
-awaits a socket, so every decision there is one uninterrupted step.
-"""
+"""All sockets of a user agent: which is the way to whom (RFC 3261 section 18, RFC 3581, basics of RFC 5923)."""
 
 from __future__ import annotations
 
-import logging
+import ipaddress
 import socket as stdlib
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import Final, Protocol, TypeVar
 
 import attrs
 import trio
 
-from aivc import logs
 from aivc.config.rules import parse_listen
-from aivc.config.settings import Address
-from aivc.sip.address import Via, format_host_port, parse_via
-from aivc.sip.message import Headers, NotSipError, ParseError, Request, Response, answer_to, parse_untrusted
-from aivc.sip.scanner import AddressError, split_list
+from aivc.config.settings import Address, SipSettings
+from aivc.sip.address import Via
+from aivc.sip.connections import Connection, default_port, sent_by_port
+from aivc.sip.counters import Counters
+from aivc.sip.datagrams import DatagramFlow, DatagramSocket, Intake, bind, open_datagram_socket
+from aivc.sip.flow import Arrival, Flow, NoFlow, Transport
+from aivc.sip.pool import ConnectionPool, Door, open_door
+from aivc.sip.routes import WILDCARDS, Routes, family_of, is_ipv6, route_to
+from aivc.sip.scanner import is_ip_address
+from aivc.sip.tls import Certificates
 
-log = logging.getLogger("aivc.sip")
-
-DATAGRAM_OCTETS: Final = 65_535
 ARRIVALS: Final = 256  # messages read and not yet served: some 0.1 s of work; beyond it the kernel's queue is as good
-OUTBOX: Final = 1024  # datagrams queued for one socket; a lost one is resent like any other lost datagram
-MAX_AMPLIFICATION: Final = 2  # a stateless answer is never longer than so many times the request
-KNOWN_PEERS: Final = 256  # whose route we remember
-ERROR_PAUSE: Final = 0.1  # seconds: a socket that only fails must not spin
-FLUSH: Final = 0.5  # seconds for one datagram to leave, and for all that is queued when the user agent ends
+FLUSH: Final = 0.5  # seconds for all that is queued when the user agent ends
+LOOKUP_SECONDS: Final = 5.0  # for a name's addresses; resolvers ask a second server after that
+TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}
 
 
-@attrs.define
-class Counters:
-    """What the sockets have seen."""
+class Bound(Protocol):
+    """A socket and the address that it is bound to."""
 
-    received: int = 0  # messages passed on
-    sent: int = 0  # datagrams
-    keep_alives: int = 0  # RFC 5626 section 4.4.1 and its kin: ignored
-    garbage: int = 0  # no SIP: dropped
-    malformed: int = 0  # broken requests: answered 400, 505, 513
-    unanswerable: int = 0  # broken responses and ACKs, and requests whose answer would amplify: dropped
-    overflow: int = 0  # messages dropped because we are too slow
-    unsent: int = 0  # datagrams dropped because the socket is too slow, or refused by the system
+    @property
+    def address(self) -> Address: ...
+
+
+BoundSocket = TypeVar("BoundSocket", bound=Bound)
 
 
 @attrs.frozen(eq=False)
-class Arrival:
-    """One message from the network."""
+class DeadEnd:
+    """A flow to where no socket of ours leads: what is sent is dropped and counted."""
 
-    message: Request | Response
-    source: Address
-    listener: Listener  # on which to answer
-    local_host: str  # our address as the peer sees it, as far as we know
+    transport: Transport
+    peer: Address
+    local: Address
+    counters: Counters
+
+    @property
+    def is_open(self) -> bool:
+        return False
+
+    def send_nowait(self, data: bytes) -> None:
+        self.counters.unsent += 1
 
 
 @attrs.define(eq=False, repr=False)
-class Listener:
-    """One bound UDP socket.
+class SocketTransports:
+    """The real `Transports`, opened by `open_transports`.
+
+    Attributes:
+      listening: what is bound, in the order of `sip.listen`, with the real ports.
+    """
+
+    listening: tuple[tuple[Transport, Address], ...]
+    _datagrams: Sequence[DatagramSocket]
+    _doors: Sequence[Door]
+    _pool: ConnectionPool
+    _routes: Routes
+    _counters: Counters
+
+    def answering(self, arrival: Arrival, via: Via) -> Flow:
+        """See `Transports`. Which transport the Via names does not matter: the request has come over the flow's."""
+        flow = arrival.flow
+        if isinstance(flow, DatagramFlow):
+            return attrs.evolve(flow, peer=via.response_address())
+        if flow.is_open:
+            return flow
+        peer = (flow.peer[0], sent_by_port(via, flow.transport))
+        return self._pool.find(flow.transport, peer) or self._connect(flow.transport, peer, flow.local, via.host)
+
+    def onward(self, transport: Transport, peer: Address, near: Flow) -> Flow:
+        """See `Transports`. A flow that cannot be is a closed one."""
+        leads_there = near.peer == peer or (isinstance(near, Connection) and near.leads_to(peer))
+        if leads_there and near.transport == transport and near.is_open:
+            return near
+        if not is_ip_address(peer[0]):
+            return DeadEnd(transport, peer, near.local, self._counters)
+        peer = (str(ipaddress.ip_address(peer[0])), peer[1])
+        if transport == "UDP":
+            return self._datagrams_onward(peer, near)
+        found = self._pool.find(transport, peer)
+        if found is not None:
+            return found
+        door = nearest([door for door in self._doors if door.transport == transport], peer, near.local[0])
+        same_host = isinstance(near, Connection) and near.peer[0] == peer[0]
+        name = near.server_name if isinstance(near, Connection) and same_host else None
+        local = near.local if door is None else (self._said(door, peer, near), door.address[1])
+        return self._connect(transport, peer, local, name or peer[0])
+
+    async def towards(self, transport: Transport, host: str, port: int | None) -> Flow:
+        """See `Transports`. Names are looked up for addresses only: neither NAPTR nor SRV records (RFC 3263) are."""
+        peers = await addresses_of(host, default_port(transport) if port is None else port)
+        for peer in sorted(peers, key=self._pool.has_failed):
+            flow = await self._towards(transport, peer, host)
+            if flow is not None:
+                return flow
+        raise NoFlow(f"no route to {host}, or no {transport.lower()} socket of its family in sip.listen")
+
+    def reload_certificates(self) -> bool:
+        """Read the files of `sip.tls_*` again for new connections; False when the old ones stay, as the log says."""
+        return self._pool.certificates.reload()
+
+    async def flush(self) -> None:
+        """Wait until everything queued has been sent, FLUSH seconds at most, cancelled or not."""
+        with trio.move_on_after(FLUSH, shield=True):
+            for socket in self._datagrams:
+                await socket.outbox.wait_empty()
+            for connection in list(self._pool.connections):
+                await connection.outbox.wait_empty()
+
+    def _datagrams_onward(self, peer: Address, near: Flow) -> Flow:
+        socket = near.socket if isinstance(near, DatagramFlow) else None
+        if socket is None or is_ipv6(socket.address[0]) != is_ipv6(peer[0]):
+            socket = nearest(self._datagrams, peer, near.local[0])
+        if socket is None:
+            return DeadEnd("UDP", peer, near.local, self._counters)
+        return DatagramFlow(socket, peer, (self._said(socket, peer, near), socket.address[1]))
+
+    def _said(self, socket: Bound, peer: Address, near: Flow) -> str:
+        """Our host for a peer that we cannot probe the route to, because nothing may wait: as said to the near one."""
+        if is_ipv6(near.local[0]) == is_ipv6(peer[0]):
+            return near.local[0]
+        return self._routes.fixed_host(socket.address[0], peer[0]) or socket.address[0]
+
+    async def _towards(self, transport: Transport, peer: Address, name: str) -> Flow | None:
+        found = self._pool.find(transport, peer, name)
+        if found is not None:
+            return found
+        sockets: list[Bound] = [*self._datagrams] if transport == "UDP" else []
+        sockets += [door for door in self._doors if door.transport == transport]
+        several = len([socket for socket in sockets if is_ipv6(socket.address[0]) == is_ipv6(peer[0])]) > 1
+        socket = nearest(sockets, peer, await route_to(peer) if several else None)
+        bound = socket.address if socket is not None else ("::" if is_ipv6(peer[0]) else "0.0.0.0", 0)
+        host = await self._routes.local_host(bound[0], peer)
+        if host is None:
+            return None
+        if transport == "UDP":
+            return DatagramFlow(socket, peer, (host, bound[1])) if isinstance(socket, DatagramSocket) else None
+        if socket is not None:
+            return self._open(transport, peer, (host, bound[1]), name)
+        # We do not listen: requests to us can come over this connection only, and its own port names it.
+        port = await free_port(bound)
+        return self._open(transport, peer, (host, port), name, port)
+
+    def _open(self, transport: Transport, peer: Address, local: Address, name: str, port: int = 0) -> Flow:
+        # Asked again: another task may have been waiting for the same route.
+        connection = self._pool.find(transport, peer, name) or self._connect(transport, peer, local, name, port)
+        if not connection.is_open:
+            raise NoFlow("no room for a connection: sip.max_connections are open")
+        return connection
+
+    def _connect(self, transport: Transport, peer: Address, local: Address, name: str, port: int = 0) -> Connection:
+        """A new connection from where we listen for that transport, or else from a port of its own."""
+        door = nearest([door for door in self._doors if door.transport == transport], peer, local[0])
+        wildcard = "::" if is_ipv6(peer[0]) else "0.0.0.0"
+        source = (wildcard if door is None else door.address[0], port)
+        return self._pool.open_nowait(transport, peer, local, source, name)
+
+
+def nearest(sockets: Sequence[BoundSocket], peer: Address, host: str | None) -> BoundSocket | None:
+    """Of the sockets that can send to the peer, the one bound to that address of ours, else to all, else the first."""
+    able = [socket for socket in sockets if is_ipv6(socket.address[0]) == is_ipv6(peer[0])]
+    order = [host, *WILDCARDS]
+    ranks = [(order.index(socket.address[0]) if socket.address[0] in order else len(order)) for socket in able]
+    return able[ranks.index(min(ranks))] if able else None
+
+
+async def addresses_of(host: str, port: int) -> list[Address]:
+    """What a name stands for, in the system's order of preference (RFC 6724); an address is itself.
+
+    Raises NoFlow.
+    """
+    if is_ip_address(host):
+        return [(str(ipaddress.ip_address(host)), port)]
+    if not host:
+        raise NoFlow("no host")
+    try:
+        with trio.fail_after(LOOKUP_SECONDS):
+            found = await trio.socket.getaddrinfo(host, port, type=stdlib.SOCK_STREAM)
+    except trio.TooSlowError:
+        raise NoFlow(f"no answer in time to a look-up of {host}") from None
+    except (OSError, UnicodeError) as error:
+        raise NoFlow(f"{host} is not known: {error}") from error
+    return list(dict.fromkeys((str(address[0]), int(address[1])) for *_, address in found))
+
+
+async def free_port(address: Address) -> int:
+    """A port that nobody has. Raises NoFlow."""
+    try:
+        with trio.socket.socket(family_of(address[0]), stdlib.SOCK_STREAM) as socket:
+            await bind(socket, address)
+            return int(socket.getsockname()[1])
+    except OSError as error:
+        raise NoFlow(f"no socket: {error}") from error
+
+
+@asynccontextmanager
+async def open_transports(
+    settings: SipSettings,
+    counters: Counters,
+    admits: Callable[[str], bool],
+    arrivals: trio.MemorySendChannel[Arrival],
+) -> AsyncIterator[SocketTransports]:
+    """Listen until the block ends; then what is queued is sent, FLUSH seconds at most, and everything is closed.
+
+    Errors from the block arrive in an ExceptionGroup, as from any nursery.
 
     Args:
-      socket: bound; closed by whoever opened it.
-      external_host: what we say our address is; None = the local address that reaches the peer.
-    """
-
-    socket: trio.socket.SocketType
-    external_host: str | None = None
-    counters: Counters = attrs.field(factory=Counters)
-    _outbox: trio.MemorySendChannel[tuple[bytes, Address]] = attrs.field(init=False)
-    _queued: trio.MemoryReceiveChannel[tuple[bytes, Address]] = attrs.field(init=False)
-    _routes: dict[str, str] = attrs.field(factory=dict, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._outbox, self._queued = trio.open_memory_channel[tuple[bytes, Address]](OUTBOX)
-
-    @property
-    def address(self) -> Address:
-        host, port = self.socket.getsockname()[:2]
-        return str(host), int(port)
-
-    def send_nowait(self, data: bytes, to: Address) -> None:
-        """Queue one datagram; drop and count it when the queue is full or closed."""
-        try:
-            self._outbox.send_nowait((data, to))
-        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
-            self.counters.unsent += 1
-
-    async def transmit(self) -> None:
-        """Send what is queued until `close_outbox`. Cancelled between two datagrams only, so that none is lost."""
-        async for data, to in self._queued:
-            try:
-                with trio.move_on_after(FLUSH, shield=True) as waiting:
-                    await self.socket.sendto(data, to)
-                    self.counters.sent += 1
-                self.counters.unsent += waiting.cancelled_caught
-            except OSError as error:
-                self.counters.unsent += 1
-                logs.event(log, "sip.unsent", level=logging.WARNING, to=format_host_port(*to), error=str(error))
-
-    def close_outbox(self) -> None:
-        self._outbox.close()
-
-    async def receive(self, arrivals: trio.MemorySendChannel[Arrival]) -> None:
-        """Read datagrams and pass on the messages in them until cancelled."""
-        while True:
-            try:
-                data, source = await self.socket.recvfrom(DATAGRAM_OCTETS)
-            except OSError as error:
-                logs.event(log, "sip.receive_failed", level=logging.WARNING, error=str(error))
-                await trio.sleep(ERROR_PAUSE)
-                continue
-            peer = (str(source[0]), int(source[1]))
-            message = self.read_untrusted(data, peer)
-            if message is None:
-                continue
-            try:
-                arrivals.send_nowait(Arrival(message, peer, self, await self.local_host(peer)))
-                self.counters.received += 1
-            except trio.WouldBlock:
-                self.counters.overflow += 1
-
-    def read_untrusted(self, data: bytes, source: Address) -> Request | Response | None:
-        """One message with its top Via stamped; None when there is nothing to serve, already counted and answered."""
-        if not data.strip(b"\r\n\0"):
-            self.counters.keep_alives += 1
-            return None
-        try:
-            message = parse_untrusted(data)
-        except NotSipError:
-            self.counters.garbage += 1
-            return None
-        except ParseError as error:
-            self._refuse(error, len(data), source)
-            return None
-        if isinstance(message, Response):
-            return message
-        return attrs.evolve(message, headers=stamp(message.headers, message.via.stamped(source)))
-
-    async def local_host(self, peer: Address) -> str:
-        """The address to give to this peer in Contact and Via."""
-        own = self.external_host or self.address[0]
-        if own not in ("0.0.0.0", "::"):
-            return own
-        host = self._routes.get(peer[0])
-        if host is None:
-            if len(self._routes) == KNOWN_PEERS:
-                self._routes.clear()
-            host = await route_to(peer)
-            if host is None:
-                return own
-            self._routes[peer[0]] = host
-        return host
-
-    def _refuse(self, error: ParseError, length: int, source: Address) -> None:
-        """Answer a broken request without state, when that is possible and harmless."""
-        headers = error.headers
-        via = None if headers is None else salvage_via(headers)
-        if headers is None or via is None:
-            self.counters.unanswerable += 1
-            return
-        stamped = via.stamped(source)
-        try:
-            answer = bytes(answer_to(stamp(headers, stamped), error.status, error.reason))
-        except ValueError:
-            answer = b""
-        if not 0 < len(answer) <= MAX_AMPLIFICATION * length:
-            self.counters.unanswerable += 1
-            return
-        self.counters.malformed += 1
-        # Only for who looks for it: anybody can send broken messages, as many as they like.
-        where = format_host_port(*source)
-        logs.event(log, "sip.malformed", level=logging.DEBUG, source=where, status=error.status, cause=error.reason)
-        self.send_nowait(answer, stamped.response_address())
-
-
-async def open_listener(entry: str, external_host: str | None, counters: Counters) -> Listener:
-    """Bind the socket of one `sip.listen` entry. The caller closes `listener.socket`.
+      settings: `listen`, `external_ip`, `tls_*`, `max_connections`, `idle_seconds` and `message_seconds` are used.
+      admits: asked for each datagram and connection; False of an IP address drops what comes from there unread.
+      arrivals: where messages go; what does not fit is dropped and counted.
 
     Raises:
-      ValueError: not "udp:HOST:PORT" with an IP address.
-      OSError: the port is taken, or the address is not ours.
+      ValueError: a bad entry in `settings.listen`.
+      OSError: a port is taken, an address is not ours, or a certificate cannot be used.
     """
-    host, port = parse_listen(entry)
-    family = stdlib.AF_INET6 if ":" in host else stdlib.AF_INET
-    socket = trio.socket.socket(family, stdlib.SOCK_DGRAM)
-    try:
-        await socket.bind((host, port))
-    except OSError as error:
-        socket.close()
-        raise OSError(error.errno, f"cannot listen on {entry}: {error.strerror}") from error
-    return Listener(socket, external_host, counters)
-
-
-async def route_to(peer: Address) -> str | None:
-    """The local address from which the system would reach `peer`: a connected UDP socket knows, and sends nothing.
-
-    None when there is no route, or no descriptor left for the socket.
-    """
-    family = stdlib.AF_INET6 if ":" in peer[0] else stdlib.AF_INET
-    try:
-        with trio.socket.socket(family, stdlib.SOCK_DGRAM) as probe:
-            await probe.connect(peer)
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        logs.event(log, "sip.no_route", level=logging.WARNING, to=format_host_port(*peer), error=str(error))
-        return None
-
-
-def stamp(headers: Headers, via: Via) -> Headers:
-    """Replace the topmost Via value, leave out empty Via lines, and leave all others as they are."""
-    fields: list[tuple[str, str]] = []
-    done = False
-    for name, value in headers:
-        if name.lower() == "via" and not value.strip(" ,"):
-            continue
-        if not done and name.lower() == "via":
-            value, done = ", ".join([str(via), *split_list(value)[1:]]), True
-        fields.append((name, value))
-    return Headers(tuple(fields))
-
-
-def salvage_via(headers: Headers) -> Via | None:
-    """The top Via, or what stands before its first broken parameter: enough to find the way back."""
-    for top in headers.items("Via")[:1]:
-        for text in (top, top.partition(";")[0]):
+    intake, routes = Intake(arrivals, admits, counters), Routes(settings.external_ip)
+    certificates = Certificates(settings)
+    with ExitStack() as sockets:
+        datagrams: list[DatagramSocket] = []
+        doors: list[Door] = []
+        listening: list[tuple[Transport, Address]] = []
+        for entry in settings.listen:
+            opened = await open_socket(entry, counters)
+            sockets.enter_context(opened.socket)
+            if isinstance(opened, DatagramSocket):
+                datagrams.append(opened)
+            else:
+                doors.append(opened)
+            listening.append(("UDP" if isinstance(opened, DatagramSocket) else opened.transport, opened.address))
+        async with trio.open_nursery() as outer:
+            nursery: trio.Nursery = await outer.start(shelter)
+            pool = ConnectionPool(settings, intake, certificates, routes, nursery)
+            for socket in datagrams:
+                nursery.start_soon(socket.receive, intake, routes)
+                nursery.start_soon(socket.transmit)
+            for door in doors:
+                nursery.start_soon(pool.admit, door)
+            transports = SocketTransports(tuple(listening), datagrams, doors, pool, routes, counters)
             try:
-                return parse_via(text)
-            except AddressError:
-                continue
-    return None
+                yield transports
+            finally:
+                await transports.flush()
+                nursery.cancel_scope.cancel()
+
+
+async def open_socket(entry: str, counters: Counters) -> DatagramSocket | Door:
+    """The socket of one `sip.listen` entry. Raises ValueError and OSError."""
+    name, host, port = parse_listen(entry)
+    try:
+        if name == "udp":
+            return await open_datagram_socket((host, port), counters)
+        return await open_door(TRANSPORTS[name], (host, port))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {entry}: {error.strerror}") from error
+
+
+async def shelter(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery whose tasks go on when what is around them is cancelled: `open_transports` ends them, after a flush.
+
+    Otherwise a cancellation would cut a message in two, and the BYEs that it causes would find no socket.
+    """
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()

@@ -3,14 +3,21 @@
 See docs/testing.md. Everything named here is public.
 """
 
-from aivc.testing.caller import CallRefused, Phone, PhoneCall, open_phone
+from aivc.testing.answering import ReceivedCall
+from aivc.testing.caller import Phone, open_phone
+from aivc.testing.calling import PhoneCall
 from aivc.testing.connect import connect_to
+from aivc.testing.credentials import Credentials
+from aivc.testing.dialog import PhoneDialog
 from aivc.testing.faults import Faults
 from aivc.testing.handset import Handset, RtpHeard, RtpSent
 from aivc.testing.keys import DigitHeard
 from aivc.testing.model import FakeModel, serve_port
 from aivc.testing.network import VirtualNetwork
 from aivc.testing.phrases import phrase
+from aivc.testing.refreshing import SessionTimer
+from aivc.testing.refusal import CallRefused
+from aivc.testing.reports import ReportHeard
 from aivc.testing.script import CallTool, Context, CutOff, Fail, Part, Say, Script, decided, echo, scripted, stand_in
 from aivc.testing.session import Session
 from aivc.testing.transfers import Referral, Transfers
@@ -21,6 +28,7 @@ __all__ = [
     "CallRefused",
     "CallTool",
     "Context",
+    "Credentials",
     "CutOff",
     "DigitHeard",
     "Fail",
@@ -31,12 +39,16 @@ __all__ = [
     "Part",
     "Phone",
     "PhoneCall",
+    "PhoneDialog",
+    "ReceivedCall",
     "Referral",
+    "ReportHeard",
     "RtpHeard",
     "RtpSent",
     "Say",
     "Script",
     "Session",
+    "SessionTimer",
     "Transfers",
     "VirtualNetwork",
     "connect_to",

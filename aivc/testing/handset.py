@@ -1,5 +1,7 @@
 """The audio side of the test phone: speaks G.711 octets as paced RTP and keeps every packet that it hears.
 
+Reports (RTCP) are kept, too, and sent on demand; with a `Cipher` both are SRTP.
+
 It counts packets and keeps times itself and shares no code with the media path under test.
 """
 
@@ -8,13 +10,16 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
 import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
+from aivc.testing.ciphers import Cipher
 from aivc.testing.keys import COMFORT_NOISE, DigitHeard, EventPacket, Press, digits_told
+from aivc.testing.reports import ReportHeard, is_rtcp, report_of
 from aivc.testing.wording import PAYLOAD_TYPES
 
 SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}
@@ -57,6 +62,14 @@ class Handset:
       suppresses_silence: it sends nothing while there is nothing to say, but one packet of comfort noise at the
         beginning of a pause and a marker at its end (RFC 3551 section 4.1, RFC 3389).
       swaps_neighbours: every second packet overtakes the one before it.
+      rtcp_socket: bound UDP socket for reports; None: they come on `socket` if at all (RFC 5761).
+      is_secure: what comes is dropped while there is no cipher.
+      cipher: makes SRTP of what is sent, and RTP of what comes.
+
+    Attributes:
+      remote: where the audio goes; may be changed while it speaks.
+      rtcp_remote: where reports go; None: to the port after that.
+      undeciphered: packets that the cipher did not take.
     """
 
     socket: trio.socket.SocketType
@@ -71,6 +84,13 @@ class Handset:
     muted: bool = False
     suppresses_silence: bool = False
     swaps_neighbours: bool = False
+    rtcp_socket: trio.socket.SocketType | None = None
+    is_secure: bool = False
+    cipher: Cipher | None = None
+    remote: Address | None = None
+    rtcp_remote: Address | None = None
+    reports: list[ReportHeard] = attrs.field(factory=list)
+    undeciphered: int = 0
     _to_say: deque[bytes] = attrs.field(factory=deque)
     _to_press: deque[list[EventPacket]] = attrs.field(factory=deque)  # what leaves at each tick; none in a gap
     _noise: deque[bytes] = attrs.field(factory=deque)
@@ -173,25 +193,90 @@ class Handset:
         """Whether every octet is the codec's silence."""
         return not payload.strip(self.silence[:1])
 
+    async def send_report(self, *, lost_share: float = 0.0, lost: int = 0, jitter_ms: float = 0.0) -> None:
+        """Send one compound report: sender or receiver report, and CNAME (RFC 3550 section 6).
+
+        Args:
+          lost_share: of the other side's packets since the report before, 0..1.
+          lost: of them in all.
+          jitter_ms: of their arrival.
+        """
+        last = self.heard[-1] if self.heard else None
+        octets = sum(len(packet.payload) for packet in self.sent)
+        data = report_of(
+            self.ssrc,
+            None if last is None else (last.ssrc, last.sequence),
+            sent=(len(self.sent), octets, self.rtp_timestamp) if self.sent else None,
+            now=trio.current_time(),
+            loss=(lost_share, lost),
+            jitter=round(jitter_ms * OCTETS_PER_MS),
+        )
+        await self.send_rtcp(data)
+
+    async def send_rtcp(self, data: bytes) -> None:
+        """Send any octets to where reports go."""
+        assert self.remote is not None, "the handset does not know the other side yet"
+        to = self.rtcp_remote or (self.remote[0], self.remote[1] + 1)
+        data = data if self.cipher is None else self.cipher.protect_rtcp(data)
+        await (self.rtcp_socket or self.socket).sendto(data, to)
+
+    async def wait_report(self, count: int = 1) -> ReportHeard:
+        """The latest report, once so many have come."""
+        while len(self.reports) < count:
+            await self._changed.wait()
+        return self.reports[-1]
+
     async def listen(self) -> None:
-        """Task: keep every RTP packet that arrives."""
-        while True:
-            data, source = await self.socket.recvfrom(2048)
-            if len(data) < 12 or data[0] >> 6 != 2:
-                continue
-            _, kind, sequence, rtp_timestamp, ssrc = struct.unpack_from("!BBHII", data)
-            now = trio.current_time()
-            packet = RtpHeard(now, kind >= 128, kind & 127, sequence, rtp_timestamp, ssrc, data[12:], source[:2])
-            self.heard.append(packet)
-            self._notify()
+        """Task: keep every packet that arrives, until the sockets are closed."""
+        async with trio.open_nursery() as nursery:
+            for socket in (self.socket, self.rtcp_socket):
+                if socket is not None:
+                    nursery.start_soon(self._listen, socket)
+
+    async def _listen(self, socket: trio.socket.SocketType) -> None:
+        with suppress(trio.ClosedResourceError):
+            while True:
+                data, source = await socket.recvfrom(2048)
+                if len(data) < 8 or data[0] >> 6 != 2:
+                    continue
+                if is_rtcp(data):
+                    self._take_report(data, source[:2])
+                elif len(data) >= 12:
+                    self._take(data, source[:2])
+
+    def _deciphered(self, data: bytes, *, is_report: bool) -> bytes:
+        """The packet in the clear; b"" when it cannot be had."""
+        if self.cipher is None:
+            return b"" if self.is_secure else data
+        return self.cipher.unprotect_rtcp(data) if is_report else self.cipher.unprotect(data)
+
+    def _take(self, data: bytes, source: Address) -> None:
+        data = self._deciphered(data, is_report=False)
+        if not data:
+            self.undeciphered += 1
+            return
+        _, kind, sequence, rtp_timestamp, ssrc = struct.unpack_from("!BBHII", data)
+        now = trio.current_time()
+        packet = RtpHeard(now, kind >= 128, kind & 127, sequence, rtp_timestamp, ssrc, data[12:], source)
+        self.heard.append(packet)
+        self._notify()
+
+    def _take_report(self, data: bytes, source: Address) -> None:
+        data = self._deciphered(data, is_report=True)
+        if not data:
+            self.undeciphered += 1
+            return
+        self.reports.append(ReportHeard(trio.current_time(), data, source))
+        self._notify()
 
     async def speak(self, remote: Address) -> None:
-        """Task: send one packet every `ptime_ms`, on absolute deadlines."""
+        """Task: send one packet every `ptime_ms`, on absolute deadlines, to `remote` or where that attribute says."""
+        self.remote = remote
         due = trio.current_time()
         while True:
             await trio.sleep_until(due)
             due += self.ptime_ms / 1000
-            await self._tick(remote)
+            await self._tick(self.remote)
             self.rtp_timestamp = (self.rtp_timestamp + self.packet_octets) % 0x100000000  # muted or not, time goes on
             self._notify()
 
@@ -232,6 +317,8 @@ class Handset:
         return header + payload
 
     async def _emit(self, packet: bytes, remote: Address) -> None:
+        if self.cipher is not None:
+            packet = self.cipher.protect(packet)
         if self.swaps_neighbours and self._held_back is None:
             self._held_back = packet
             return

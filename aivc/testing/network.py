@@ -1,20 +1,22 @@
-"""A virtual UDP network, so that whole calls run under a fake clock with seeded delay, jitter, loss and reordering.
+"""A virtual network, so that whole calls run under a fake clock with seeded delay, jitter, loss and reordering.
 
-It stands on trio's public socket-factory hook: code under test calls `trio.socket.socket()` as always. No task runs
-for it: a packet waits in its receiver's heap until the receiver's clock reaches its due time, so nothing can leak.
+It stands on trio's public hooks: code under test calls `trio.socket.socket()` and `getaddrinfo()` as always. No task
+runs for it: a packet waits in its receiver's heap until the receiver's clock reaches its due time, so nothing can leak.
+UDP is here, TCP in `aivc.testing.streams`, names in `aivc.testing.names`.
 """
 
 from __future__ import annotations
 
+import builtins
 import errno
 import heapq
 import os
 import random
 import socket as stdlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import attrs
 import trio
@@ -22,13 +24,16 @@ from trio.abc import SocketFactory
 from trio.socket import SocketType
 
 from aivc.config.settings import Address
+from aivc.testing.addresses import as_address, as_name, checked_family, is_wildcard, wildcards_for
+from aivc.testing.names import Names
+from aivc.testing.streams import VirtualStream
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-WILDCARDS = ("0.0.0.0", "::", "")
 FIRST_EPHEMERAL_PORT = 49152  # RFC 6335 section 6
 RECEIVE_QUEUE_DATAGRAMS = 4096  # per socket; what does not fit is lost, as in a kernel
+STREAM_RESEND = 0.2  # seconds, the least that TCP waits before it sends a lost segment again (Linux: TCP_RTO_MIN)
 
 
 @attrs.frozen(order=True)
@@ -52,17 +57,22 @@ class Flow:
 
 @attrs.define(eq=False)
 class VirtualNetwork(SocketFactory):
-    """Carries UDP between all sockets opened in this trio run after `enable()`.
+    """Carries UDP and TCP between all sockets opened in this trio run after `enable()`.
+
+    Hosts are strings: any IPv4 or IPv6 address will do. `streams` has the open TCP sockets.
 
     Args:
       seed: makes delay, loss and reordering repeatable, whatever the order in which trio runs the tasks.
       delay: one-way latency, seconds.
       jitter: extra latency drawn evenly from 0..jitter, seconds.
-      loss: share of datagrams that vanish, 0..1.
-      reordering: share of datagrams held back by `reordering_delay`, so that later ones overtake them, 0..1.
+      loss: share of datagrams that vanish, 0..1; on TCP they are 0.2 s late.
+      reordering: share of datagrams held back by `reordering_delay`, so that later ones overtake them, 0..1; no TCP.
       reordering_delay: seconds.
       host: the address that a socket bound to 0.0.0.0 sends from.
-      on_packet: called with (source, to, data) for every datagram sent, lost or not.
+      ipv6_host: the one that a socket bound to :: sends from.
+      names: host names and their IP addresses, e.g. {"pbx.test": "192.0.2.5"}; may be changed at any time. A name
+        without addresses () has a resolver that does not answer, one that is not there does not exist.
+      on_packet: called with (source, to, data) for every datagram, lost or not, and every piece of a stream sent.
     """
 
     seed: int = 0
@@ -72,39 +82,107 @@ class VirtualNetwork(SocketFactory):
     reordering: float = 0.0
     reordering_delay: float = 0.030
     host: str = "127.0.0.1"
+    ipv6_host: str = "::1"
+    names: dict[str, str | tuple[str, ...]] = attrs.field(factory=dict)
     on_packet: Callable[[Address, Address, bytes], None] | None = None
-    bound: dict[Address, VirtualSocket] = attrs.field(init=False, factory=dict, repr=False)
+    bound: dict[Address, VirtualSocket] = attrs.field(init=False, factory=dict, repr=False)  # UDP
+    streams: list[VirtualStream] = attrs.field(init=False, factory=list, repr=False)  # TCP: bound, listening, connected
     flows: dict[tuple[Address, Address], Flow] = attrs.field(init=False, factory=dict, repr=False)
+    _segments: dict[tuple[Address, Address], random.Random] = attrs.field(init=False, factory=dict, repr=False)
+    _stalled: set[str] = attrs.field(init=False, factory=set)
+    _refusing: set[str] = attrs.field(init=False, factory=set)
     _serial: int = attrs.field(init=False, default=0)
     _next_port: int = attrs.field(init=False, default=FIRST_EPHEMERAL_PORT)
 
     def enable(self) -> Self:
-        """Give every later `trio.socket.socket()` of this trio run a socket of this network."""
+        """Give every later `trio.socket.socket()` of this trio run a socket of this network, and its names alone."""
         trio.socket.set_custom_socket_factory(self)
+        trio.socket.set_custom_hostname_resolver(Names(self.names))
         return self
 
-    def socket(self, family: int = stdlib.AF_INET, type: int = stdlib.SOCK_STREAM, proto: int = 0) -> VirtualSocket:
-        if type != stdlib.SOCK_DGRAM:
-            raise NotImplementedError("the virtual network carries UDP only")
-        return VirtualSocket(self)
+    def socket(
+        self, family: int = stdlib.AF_INET, type: int = stdlib.SOCK_STREAM, proto: int = 0
+    ) -> VirtualSocket | VirtualStream:
+        if family not in (stdlib.AF_INET, stdlib.AF_INET6):
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        if type == stdlib.SOCK_DGRAM:
+            return VirtualSocket(self, family)
+        if type == stdlib.SOCK_STREAM:
+            return VirtualStream(self, family)
+        raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
+
+    def cut(self, host: str) -> int:
+        """Reset every TCP connection of a host, at both ends and at once; how many there were."""
+        found = (stream.connection for stream in self.streams if stream.is_at(host))
+        cut = list(dict.fromkeys(connection for connection in found if connection is not None))
+        for connection in cut:
+            connection.cut()
+        return len(cut)
+
+    def stall(self, host: str) -> None:
+        """Let a host read nothing from TCP connections any more: they open, and take what fits into the buffers."""
+        self._stalled.add(host)
+
+    def refuse(self, host: str) -> None:
+        """Let a host refuse every new TCP connection."""
+        self._refusing.add(host)
+
+    def resume(self, host: str) -> None:
+        """End `stall` and `refuse`; what has been sent meanwhile is read now."""
+        self._stalled.discard(host)
+        self._refusing.discard(host)
+        for stream in self.streams:
+            stream.wake()
+
+    def is_stalled(self, host: str) -> bool:
+        return host in self._stalled
+
+    def listener_at(self, to: Address) -> VirtualStream | None:
+        """Who accepts connections to this address."""
+        if to[0] in self._refusing:
+            return None
+        listening = {stream.address: stream for stream in self.streams if stream.is_listening}
+        found = (listening.get((host, to[1])) for host in (to[0], *wildcards_for(to[0])))
+        return next(filter(None, found), None)
+
+    def bind_stream(self, stream: VirtualStream, address: Address) -> Address:
+        """Reserve `address` for TCP (port 0: any free one). Raises OSError(EADDRINUSE)."""
+        taken = {other.address for other in self.streams if other.address is not None and not other.was_accepted}
+        address = self._free(address, taken)
+        self.streams.append(stream)
+        return address
+
+    def latency(self, source: Address, to: Address) -> float:
+        """How long the next piece of a stream is on its way, in seconds."""
+        dice = self._segments.get((source, to))
+        if dice is None:
+            dice = self._segments[source, to] = random.Random(f"{self.seed} tcp {source} {to}")
+        late = dice.uniform(0, self.jitter)
+        return self.delay + late + (STREAM_RESEND if dice.random() < self.loss else 0.0)
+
+    def note(self, source: Address, to: Address, data: bytes) -> None:
+        """Tell `on_packet` of something sent."""
+        if self.on_packet is not None:
+            self.on_packet(source, to, data)
+
+    def host_for(self, host: str) -> str:
+        """The host that a socket bound to `host` sends from."""
+        if not is_wildcard(host):
+            return host
+        return self.ipv6_host if ":" in host else self.host
 
     def bind(self, sock: VirtualSocket, address: Address) -> Address:
         """Reserve `address` (port 0: any free one). Raises OSError(EADDRINUSE)."""
-        host, port = address
-        if port == 0:
-            port, self._next_port = self._next_port, self._next_port + 1
-        if (host, port) in self.bound:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        self.bound[host, port] = sock
-        return host, port
+        address = self._free(address, self.bound)
+        self.bound[address] = sock
+        return address
 
     def unbind(self, address: Address) -> None:
         self.bound.pop(address, None)
 
     def carry(self, source: Address, to: Address, data: bytes) -> None:
         """Send one datagram; where nobody listens it vanishes."""
-        if self.on_packet is not None:
-            self.on_packet(source, to, data)
+        self.note(source, to, data)
         flow = self._flow(source, to)
         flow.sent += 1
         late = flow.random.uniform(0, self.jitter)
@@ -113,11 +191,19 @@ class VirtualNetwork(SocketFactory):
         if flow.random.random() < self.loss:
             flow.lost += 1
             return
-        wildcards = (self.bound.get((host, to[1])) for host in WILDCARDS)
+        wildcards = (self.bound.get((host, to[1])) for host in wildcards_for(to[0]))
         receiver = self.bound.get(to) or next(filter(None, wildcards), None)
         if receiver is not None:
             self._serial += 1
             receiver.arrive(InFlight(trio.current_time() + self.delay + late, self._serial, data, source))
+
+    def _free(self, address: Address, taken: Container[Address]) -> Address:
+        host, port = address
+        while port == 0 or (address[1] == 0 and (host, port) in taken):
+            port, self._next_port = self._next_port, self._next_port + 1
+        if (host, port) in taken:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return host, port
 
     def _flow(self, source: Address, to: Address) -> Flow:
         flow = self.flows.get((source, to))
@@ -129,28 +215,47 @@ class VirtualNetwork(SocketFactory):
 class VirtualSocket(SocketType):
     """One UDP socket of a `VirtualNetwork`: bind, sendto, recvfrom, and connect to learn one's own address."""
 
-    def __init__(self, network: VirtualNetwork) -> None:
+    def __init__(self, network: VirtualNetwork, family: int = stdlib.AF_INET) -> None:
         super().__init__()
         self._network = network
+        self._family = stdlib.AddressFamily(family)
         self._address: Address | None = None
+        self._name: Address | None = None  # what a connected socket calls itself
         self._arrivals: list[InFlight] = []
         self._waiting = trio.CancelScope()  # of the one task that waits for a datagram
         self._closed = False
 
     async def bind(self, address: tuple[object, ...] | str | Buffer) -> None:
         self._check_open()
-        self._address = self._network.bind(self, as_address(address))
+        self._address = self._network.bind(self, checked_family(as_address(address), self._family))
         await trio.lowlevel.checkpoint()
 
     async def connect(self, address: tuple[object, ...] | str | Buffer) -> None:
         self._check_open()
-        if self._address is None:
-            self._address = self._network.bind(self, (self._network.host, 0))
+        checked_family(as_address(address), self._family)
+        host, port = self._bind_anywhere()
+        self._name = (self._network.host_for(host), port)
         await trio.lowlevel.checkpoint()
 
-    def getsockname(self) -> Address:
+    def getsockname(self) -> tuple[Any, ...]:
+        """(host, port), or (host, port, 0, 0) of an IPv6 socket."""
         self._check_open()
-        return self._address or ("0.0.0.0", 0)
+        return as_name(self._name or self._address, self._family)
+
+    @property
+    def family(self) -> stdlib.AddressFamily:
+        return self._family
+
+    @property
+    def type(self) -> stdlib.SocketKind:
+        return stdlib.SOCK_DGRAM
+
+    @property
+    def proto(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<virtual UDP socket {self._address} {'closed' if self._closed else 'open'}>"
 
     def fileno(self) -> int:
         """-1: there is no descriptor that a poll could wait for."""
@@ -166,21 +271,25 @@ class VirtualSocket(SocketType):
         assert isinstance(data, (bytes, bytearray, memoryview))
         await trio.lowlevel.checkpoint()
         self._check_open()
-        if self._address is None:
-            self._address = self._network.bind(self, (self._network.host, 0))
-        host, port = self._address
-        source = (self._network.host if host in WILDCARDS else host, port)
-        self._network.carry(source, as_address(address), bytes(data))
+        to = checked_family(as_address(address), self._family)
+        host, port = self._bind_anywhere()
+        self._network.carry((self._network.host_for(host), port), to, bytes(data))
         return len(data)
 
-    async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
+    def _bind_anywhere(self) -> Address:
+        if self._address is None:
+            wildcard = "::" if self._family == stdlib.AF_INET6 else "0.0.0.0"
+            self._address = self._network.bind(self, (self._network.host_for(wildcard), 0))
+        return self._address
+
+    async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, tuple[Any, ...]]:
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             self._check_open()
             if self._arrivals and self._arrivals[0].due <= trio.current_time():
                 packet = heapq.heappop(self._arrivals)
                 await trio.lowlevel.cancel_shielded_checkpoint()
-                return packet.data[:bufsize], packet.source
+                return packet.data[:bufsize], as_name(packet.source, self._family)
             with trio.CancelScope(deadline=self._arrivals[0].due if self._arrivals else inf) as self._waiting:
                 await trio.sleep_forever()
 
@@ -207,13 +316,6 @@ class VirtualSocket(SocketType):
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        self, exc_type: builtins.type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-
-
-def as_address(address: object) -> Address:
-    """The (host, port) of a socket address given in any of the forms that sockets take."""
-    if not isinstance(address, tuple) or len(address) < 2:
-        raise OSError(errno.EINVAL, f"{address!r} is not (host, port)")
-    return str(address[0]), int(str(address[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ class ServiceProcess:
 
     program: Program
     address: Address  # where it listens; port as the system chose it
+    killed: bool = False  # so that it cannot stop in order
 
     @property
     def port(self) -> int:
@@ -39,6 +41,11 @@ class ServiceProcess:
 
     def uri(self, user: str = "1000") -> str:
         return f"sip:{user}@{self.address[0]}:{self.port}"
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.killed = True
+        self.program.process.kill()
 
     def log(self, event: str | None = None, **fields: object) -> list[LogLine]:
         """The whole lines so far, as JSON; those of one event, and with these fields."""
@@ -93,9 +100,10 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
     environ = environment(**settings | variables)
     async with open_program(command("serve"), folder=ROOT, environ=environ) as program:
         ready = await wait_log(program, "service.ready")
-        host, _, port = ready["listening"][0].rpartition(":")
-        yield ServiceProcess(program, (host, int(port)))
+        host, _, port = ready["listening"][0].removeprefix("udp:").rpartition(":")
+        service = ServiceProcess(program, (host, int(port)))
+        yield service
         if program.process.poll() is None:
             program.process.terminate()
         with trio.fail_after(STOP_SECONDS):
-            assert await program.wait_exit() == 0
+            assert await program.wait_exit() == (-signal.SIGKILL if service.killed else 0)

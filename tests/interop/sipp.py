@@ -15,7 +15,7 @@ from interop.sipp_scenario import answered, expect, expect_request, in_dialog, p
 from interop.speech import caller_audio
 
 TALK_SECONDS = 3.5
-GIVE_UP_SECONDS = 20
+GIVE_UP_SECONDS = 50
 
 
 def missing() -> str | None:

@@ -1,0 +1,102 @@
+"""What all dialogs of one user agent share, and which dialogs there are."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.config.settings import SipSettings
+from aivc.sip.dialog import DialogId
+from aivc.sip.dialog_client import Credentials
+from aivc.sip.flow import Flow
+from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
+from aivc.sip.leg import Fields
+from aivc.sip.message import Request, Response, answer_to
+from aivc.sip.negotiation import Origin, SrtpPolicy
+from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.sources import Sources
+from aivc.sip.transaction_layer import ServerTransaction, TransactionLayer
+
+log = logging.getLogger("aivc.sip")
+Live = TypeVar("Live")  # a dialog
+
+KEY_OCTETS: Final = 30  # of SDES: master key and salt (RFC 4568 section 6.1)
+REMEMBERED: Final = 256  # dialogs that are over: who wants to replace one of them gets 603 (RFC 3891 section 3)
+MAX_RETRY_SECONDS: Final = 10  # RFC 3261 section 14.2: a random Retry-After from 0 to 10
+
+
+@attrs.define(eq=False, repr=False)
+class Switchboard(Generic[Live]):
+    """Shared by all dialogs of one user agent.
+
+    Args:
+      credentials: our passwords for servers that challenge our requests.
+      tasks: where calls that a peer's REFER has us make are made; they outlive the step that begins them.
+
+    Attributes:
+      dialogs: those that live.
+      refused: requests refused so far.
+    """
+
+    settings: SipSettings
+    srtp: SrtpPolicy
+    layer: TransactionLayer
+    sources: Sources
+    credentials: Credentials
+    tasks: trio.Nursery
+    capabilities: Capabilities = attrs.field(init=False)
+    dialogs: dict[DialogId, Live] = attrs.field(factory=dict, init=False)
+    refused: int = attrs.field(default=0, init=False)
+    _over: dict[DialogId, None] = attrs.field(factory=dict, init=False)  # lately, oldest first
+
+    def __attrs_post_init__(self) -> None:
+        self.capabilities = Capabilities.of(self.settings)
+
+    def media_for(self, flow: Flow) -> OfferAnswer:
+        """The offer/answer of a new session with whoever is at the end of `flow`."""
+        origin = Origin(self.random() >> 2)  # fits a signed 64-bit integer everywhere
+        return OfferAnswer(flow.local, origin, self.srtp, self.new_key)
+
+    def new_key(self) -> bytes:
+        """For SDES."""
+        text = "".join(self.layer.new_token() for _ in range(KEY_OCTETS * 2 // 16 + 1))
+        return bytes.fromhex(text[: KEY_OCTETS * 2])
+
+    def random(self) -> int:
+        """64 bits."""
+        return int(self.layer.new_token(), 16)
+
+    def forget(self, identity: DialogId, dialog: Live) -> None:
+        """That dialog is over."""
+        if self.dialogs.get(identity) is dialog:
+            del self.dialogs[identity]
+            self._over[identity] = None
+            if len(self._over) > REMEMBERED:
+                del self._over[next(iter(self._over))]
+
+    def is_over(self, identity: DialogId) -> bool:
+        """Whether that dialog was one of ours and is over."""
+        return identity in self._over
+
+    def respond(self, transaction: ServerTransaction, status: int, extra: Fields = (), body: bytes = b"") -> Response:
+        response = answer_to(transaction.request.headers, status, tag=transaction.tag, extra=extra, body=body)
+        transaction.respond(response)
+        return response
+
+    def refuse(self, transaction: ServerTransaction, refusal: Refusal, **fields: Any) -> None:
+        """Answer with a failure and log its true cause."""
+        self.refused += 1
+        self.log_refusal(transaction.request, refusal, **fields)
+        transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
+
+    def log_refusal(self, request: Request, refusal: Refusal, **fields: Any) -> None:
+        fields |= {"method": request.method, "status": refusal.status, "cause": refusal.cause}
+        logs.event(log, "sip.refused", call_id=request.call_id, **fields)
+
+    def later(self, cause: str) -> Refusal:
+        """500 with a random Retry-After (RFC 3261 section 14.2)."""
+        return Refusal(500, cause, (retry_after_header(self.random() % (MAX_RETRY_SECONDS + 1)),))

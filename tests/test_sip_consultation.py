@@ -1,0 +1,173 @@
+"""Attended transfer: a call of ours to the target, and a REFER that has the caller take our place in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from sip_phone import Phone, another_phone, sdp, user_agent
+from test_sip_following import OTHER, URI, answer_call
+from trio.testing import MockClock
+
+from aivc.config.settings import Address, SipSettings
+from aivc.sip.leg import Consultation, ConsultationFailed, DigitPressed, HungUp, Leg, MediaChanged, ReferOutcome
+from aivc.sip.message import Request
+from aivc.sip.replacing import parse_replaces, unescape_header
+from aivc.sip.useragent import UserAgent
+
+BY = "sip:100@192.0.2.1"
+LOCAL: Address = ("192.0.2.1", 40_002)
+
+
+@asynccontextmanager
+async def consulted(
+    settings: SipSettings | None = None,
+) -> AsyncIterator[tuple[UserAgent, Phone, Phone, Leg, Consultation, Request]]:
+    """A call, and one of ours to somebody else that was answered."""
+    async with user_agent(settings) as (agent, phone), another_phone(OTHER) as other:
+        leg = await phone.connect(agent)
+        found: list[Consultation] = []
+        async with trio.open_nursery() as nursery:
+
+            async def consult() -> None:
+                found.append(await leg.consult(URI, LOCAL, 20))
+
+            nursery.start_soon(consult)
+            invite = await answer_call(other)
+        other.call_id, other.tag, other.to_tag = invite.call_id, "bob", invite.sender.tag
+        yield agent, phone, other, leg, found[0], invite
+
+
+async def test_the_target_is_called_with_the_codec_of_the_call(autojump_clock: MockClock) -> None:
+    async with consulted() as (_, phone, _other, leg, consultation, invite):
+        assert invite.target == URI
+        assert b"m=audio 40002 RTP/AVP 0 101\r\n" in invite.body
+        assert invite.headers.items("Supported") == ["100rel", "replaces", "timer"]
+        assert invite.header("Session-Expires") == "1800"
+        assert (consultation.agreement.remote, leg.agreement.remote) == ((OTHER, 7000), ("192.0.2.10", 49170))
+        assert (await phone.ask(phone.write("OPTIONS", cseq=2))).status == 200
+
+
+async def test_the_second_call_is_a_call_like_any_other(autojump_clock: MockClock) -> None:
+    async with consulted() as (agent, _phone, other, _leg, consultation, _invite):
+        other.contact = f"<sip:bob@{OTHER}>"
+        held = sdp("m=audio 7000 RTP/AVP 0\r\na=sendonly\r\n", 2)
+        assert (await other.ask(other.write("INVITE", held, cseq=11))).status == 200
+        await other.send(other.write("ACK", cseq=11))
+        key = other.write("INFO", b"5", cseq=12, content_type="application/dtmf")
+        assert (await other.ask(key)).status == 200
+        assert (await other.ask(other.write("BYE", cseq=13))).status == 200
+        changed, digit, end = [event async for event in consultation.events]
+        assert isinstance(changed, MediaChanged)
+        assert (changed.agreement.may_send, digit, end) == (False, DigitPressed("5", 100), HungUp())
+        assert agent.statistics().legs == 1
+
+
+async def test_we_hang_it_up(autojump_clock: MockClock) -> None:
+    async with consulted() as (_, _phone, other, _leg, consultation, invite), trio.open_nursery() as nursery:
+        nursery.start_soon(consultation.hang_up, "given up", (("X-Why", "no"),))
+        bye = await other.request()
+        assert (bye.method, bye.call_id, bye.header("X-Why")) == ("BYE", invite.call_id, "no")
+        assert bye.header("From") == invite.header("From")
+        await other.reply(bye)
+
+
+@pytest.mark.parametrize(("status", "text"), [(486, "Whatever"), (603, "Whatever"), (302, "not followed")])
+async def test_a_target_that_refuses_is_a_failure_and_the_call_goes_on(
+    status: int, text: str, autojump_clock: MockClock
+) -> None:
+    async with user_agent() as (agent, phone), another_phone(OTHER) as other, trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+
+        async def refuse() -> None:
+            await other.reply(await other.request(), status, tag="bob")
+
+        nursery.start_soon(refuse)
+        with pytest.raises(ConsultationFailed, match=text) as failure:
+            await leg.consult(URI, LOCAL, 20)
+        assert failure.value.status == status
+        assert (await phone.ask(phone.write("OPTIONS", cseq=2))).status == 200
+
+
+async def test_a_target_that_finds_our_timer_too_short_is_called_without(autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone), another_phone(OTHER) as other, trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+        nursery.start_soon(leg.consult, URI, LOCAL, 20)
+        first = await other.request()
+        await other.reply(first, 422, "Min-SE: 3600", tag="bob")
+        assert (await other.request()).method == "ACK"
+        second = await answer_call(other)
+        assert second.headers.get("Session-Expires") is None
+        assert second.call_id != first.call_id
+
+
+async def test_nobody_there_is_a_failure_in_time(autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone):
+        leg = await phone.connect(agent)
+        start = trio.current_time()
+        with pytest.raises(ConsultationFailed) as failure:
+            await leg.consult(URI, LOCAL, 7)
+        assert failure.value.status is None
+        assert trio.current_time() - start == pytest.approx(7)
+
+
+@pytest.mark.parametrize("uri", ["", "bob", "http://x", "sip:a@b\r\nX: y", "sip:a@b?Route=x"])
+async def test_a_uri_that_cannot_be_called_is_an_error(uri: str, autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone):
+        leg = await phone.connect(agent)
+        with pytest.raises(ValueError, match="URI"):
+            await leg.consult(uri, LOCAL, 20)
+
+
+async def test_the_refer_names_the_call_to_replace_as_its_target_knows_it(autojump_clock: MockClock) -> None:
+    async with consulted() as (_, phone, other, leg, consultation, _invite), trio.open_nursery() as nursery:
+        outcomes: list[ReferOutcome] = []
+
+        async def transfer() -> None:
+            outcomes.append(await leg.refer(URI, BY, 20, fields=(("X-Note", "hot"),), replaces=consultation))
+
+        nursery.start_soon(transfer)
+        request = await phone.request()
+        uri, _, headers = request.header("Refer-To").strip("<>").partition("?")
+        assert uri == URI
+        assert headers.startswith("Replaces=")
+        replaces = parse_replaces(unescape_header(headers.removeprefix("Replaces=")))
+        assert (replaces.call_id, replaces.to_tag, replaces.from_tag) == (other.call_id, "bob", other.to_tag)
+        assert "replaces" in request.headers.items("Supported")
+        assert request.header("X-Note") == "hot"
+        await phone.reply(request, 202)
+        frag = phone.write(
+            "NOTIFY",
+            b"SIP/2.0 200 OK\r\n",
+            "Event: refer",
+            "Subscription-State: terminated",
+            cseq=2,
+            content_type="message/sipfrag",
+        )
+        assert (await phone.ask(frag)).status == 200
+        await trio.sleep(0.01)
+        assert outcomes == [ReferOutcome(200, "OK", accepted=True)]
+
+
+async def test_a_telephone_number_has_no_call_to_replace(autojump_clock: MockClock) -> None:
+    async with consulted() as (_, _phone, _other, leg, consultation, _invite):
+        with pytest.raises(ValueError, match="no call can be replaced"):
+            await leg.refer("tel:+4930", BY, 20, replaces=consultation)
+
+
+async def test_fields_that_would_smuggle_are_an_error_in_a_refer_and_left_out_of_a_bye(
+    autojump_clock: MockClock,
+) -> None:
+    async with user_agent() as (agent, phone), trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+        for name, value in (("X-A", "b\r\nX-Evil: 1"), ("To", "x"), ("a b", "c"), ("X-A", "x" * 2000)):
+            with pytest.raises(ValueError, match=r"header field|belongs to the protocol"):
+                await leg.refer(URI, BY, 20, fields=((name, value),))
+        nursery.start_soon(leg.hang_up, "over", (("X-A", "b\r\nX-Evil: 1"), ("X-B", "gr\u00fc\u00dfe"), ("Route", "x")))
+        bye = await phone.request()
+        assert bye.method == "BYE"
+        assert not [name for name, _ in bye.headers if name in ("X-A", "X-Evil", "Route")]
+        assert bye.headers.joined()["x-b"] == "gr\u00fc\u00dfe"
+        await phone.reply(bye)
