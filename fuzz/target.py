@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import attrs
 
 LARGEST_DATAGRAM: Final = 65_535
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def only(
+    error: type[Exception], parse: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result | None:
+    """What a parser returns; None when it raises its one error, and no other."""
+    try:
+        return parse(*args, **kwargs)
+    except error:
+        return None
 
 
 @attrs.frozen

@@ -134,11 +134,12 @@ class Phone:
 
 
 @asynccontextmanager
-async def another_phone(host: str) -> AsyncIterator[Phone]:
+async def another_phone(host: str, port: int = 5060) -> AsyncIterator[Phone]:
     """A second phone in the network of `user_agent`, for whom the user agent calls."""
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
-        await sock.bind((host, 5060))
-        yield Phone(sock, call_id=f"call@{host}", tag=f"tag-{host}", contact=f"<sip:{host}>", host=host)
+        await sock.bind((host, port))
+        contact = f"<sip:{host}:{port}>"
+        yield Phone(sock, call_id=f"call@{host}", tag=f"tag-{host}", contact=contact, host=host)
 
 
 @asynccontextmanager

@@ -33,8 +33,10 @@ PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
     | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
     | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources")}
+    | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
+    | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
-    | {f"sip/{name}.py" for name in ("provisional", "session_timer", "replacing", "referred")}
+    | {f"sip/{name}.py" for name in ("provisional", "session_timer", "replacing", "referred", "multipart", "fields")}
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
     | {f"media/{name}.py" for name in ("dtmf", "filling", "rtcp", "reports", "counters")}
     | {f"realtime/{name}.py" for name in ("events", "dialects", "decoding", "session", "target", "framing", "errors")}

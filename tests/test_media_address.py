@@ -7,7 +7,7 @@ import trio
 from paper_leg import paper_leg
 
 from aivc import Ending, Settings
-from aivc.nursery.call import media_address
+from aivc.nursery.media import media_address
 from aivc.nursery.ending import CallOver
 from aivc.sip.leg import AudioAgreement
 

@@ -11,11 +11,16 @@ from trio.testing import MockClock
 from aivc.config.settings import DtmfSettings, OpenAISettings
 from aivc.media.dtmf import END
 from aivc.media.rtp import parse_untrusted
-from aivc.nursery.control import Control
+from aivc.nursery.control import Attempt, Control
 from aivc.realtime.toolcontext import DigitsFailed, ToolContext, ToolOver
+from aivc.sip.leg import ReferOutcome
 
 EVENTS = 101  # payload type
 KEY = 0.24  # seconds, of a tone and its gap
+
+
+async def nobody(refer_to: str, attempt: Attempt) -> ReferOutcome:
+    raise AssertionError(f"{refer_to} is not consulted")
 
 
 def control(openai: OpenAISettings | None = None) -> Control:
@@ -23,7 +28,8 @@ def control(openai: OpenAISettings | None = None) -> Control:
     settings, given = openai or OpenAISettings(), parts()
     performer = given.performer
     performer.stream.telephone_event, performer.stream.pacer.due = EVENTS, trio.current_time()
-    return Control(paper_leg(), settings, DtmfSettings(), performer.stream, performer, performer.leaving, b"")
+    hands = (DtmfSettings(), performer.stream, performer, performer.leaving, b"", nobody)
+    return Control(paper_leg(), settings, *hands)
 
 
 async def play_frames(some: Control, keys: list[str]) -> None:

@@ -139,7 +139,7 @@ async def output_of(folder: Path, *arguments: str, **variables: str) -> tuple[in
 
 async def test_a_configuration_that_cannot_be_used_is_status_2_with_all_its_errors(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text('[sip]\nlisten = ["tcp:127.0.0.1:0"]\n[rtp]\nport = 7\n')
+    file.write_text('[sip]\nlisten = ["sctp:127.0.0.1:0"]\n[rtp]\nport = 7\n')
     status, printed = await output_of(tmp_path, "serve", "--config", str(file), OPENAI_TEMPERATURE="hot")
     assert status == 2
     assert [re.split("[ :]", line)[0] for line in printed.splitlines()] == [

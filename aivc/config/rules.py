@@ -23,7 +23,7 @@ SIP_OWN_FIELDS = frozenset(
     {"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"}
     | {"max-forwards", "content-length", "l", "content-type", "c", "content-encoding", "e", "require", "supported", "k"}
     | {"allow", "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "proxy-require"}
-    | {"refer-to", "r", "replaces", "session-expires", "x", "min-se", "rseq", "rack", "event", "o"}
+    | {"refer-to", "r", "referred-by", "b", "replaces", "session-expires", "x", "min-se", "rseq", "rack", "event", "o"}
     | {"subscription-state"}
 )
 SCHEMES = ("ws", "wss", "http", "https")  # http(s) is what many compatible servers print as their base URL

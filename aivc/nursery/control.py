@@ -97,7 +97,7 @@ class Control:
         """How many keys can be pressed before the tool's deadline, which a tool in a thread does not show us."""
         seconds = trio.current_effective_deadline() - trio.current_time()
         left = (seconds if math.isfinite(seconds) else self.openai.tool_seconds) - SPARE - self.stream.digit_seconds
-        return max(0, int(left / key_seconds(self.dtmf.tone_ms, self.dtmf.gap_ms)))
+        return max(0, int(left / key_seconds(self.dtmf.tone_ms, self.dtmf.gap_ms, self.stream.ptime_ms)))
 
     async def transfer(self, target: str | None = None, attended: bool | None = None, fields: Fields = ()) -> str:
         """Returns only by TransferFailed: a transfer that succeeds ends the call."""

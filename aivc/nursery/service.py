@@ -42,7 +42,6 @@ RouteLeg = Callable[[Leg], Route | Rejection]
 ServeLeg = Callable[[Leg, Route], Awaitable[CallRecord]]
 
 RELOADS: Final = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))  # not on Windows
-CALLER: Final = "the caller no match_from"
 LAST_WORDS: Final = 2.0  # seconds for the calls' goodbyes beyond their own deadlines, before they are cancelled
 
 
@@ -111,17 +110,14 @@ class Service:
         """Who answers a new call, or why nobody does; a call that is to be answered takes its token."""
         if (refusal := self.refusal()) is not None:
             return Refused(refusal, self._cure())
-        match route(leg):
-            case Rejection(status=404) as nobody:
-                return Refused(nobody, f"{leg.dialled!r:.80} fits no match of [openai] and [agents.*], or {CALLER}")
-            case Rejection() as refusal:
-                return Refused(refusal)
-            case Route() as found if not self.arrivals.take(trio.current_time()):
-                rate, wait = self.settings.service.calls_per_second, self.settings.service.retry_after_seconds
-                cause = f"service.calls_per_second = {rate:g} is exceeded"
-                return Refused(Rejection(503, cause, wait), "raise it if this machine can take more")
-            case found:
-                return found
+        found = route(leg)
+        if isinstance(found, Rejection):
+            return Refused(found, unmatched(leg) if found.status == 404 else None)
+        if self.arrivals.take(trio.current_time()):
+            return found
+        rate, wait = self.settings.service.calls_per_second, self.settings.service.retry_after_seconds
+        cause = f"service.calls_per_second = {rate:g} is exceeded"
+        return Refused(Rejection(503, cause, wait), "raise it if this machine can take more")
 
     def _cure(self) -> str | None:
         """What to change when no call can be taken."""
@@ -164,7 +160,7 @@ async def open_service(
         calls.
 
     Raises OSError when a listening port is taken, ToolFileError when a tool file cannot be used, ConfigError when
-    something else cannot work: the folder for records, the package for `engine.api_url`.
+    something else cannot work: the folder for records, the packages for `engine.api_url` and `rtp.srtp`.
     """
     routes, prompts = equip(settings, tools)
     prepare_folder(settings.records, wall_clock())
@@ -274,6 +270,10 @@ async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serv
                     nursery.start_soon(refuse_one, leg, refusal)
 
 
+def unmatched(leg: Leg) -> str:
+    return f"{leg.dialled!r:.80} fits no match of [openai] and [agents.*], or the caller no match_from"
+
+
 def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
     """One line for each call that is not taken: whose it was, why, and what to change."""
     status, cause, source = refusal.status, refusal.cause, leg.source[0]
@@ -282,8 +282,8 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
 
 
 def front_end(settings: SipSettings) -> SipSettings:
-    """A user agent that is not enabled listens nowhere."""
-    return settings if settings.enabled else attrs.evolve(settings, listen=())
+    """A user agent that is not enabled listens nowhere, and tells nobody that it does."""
+    return settings if settings.enabled else attrs.evolve(settings, listen=(), register=())
 
 
 def realtime_connector() -> Connect:

@@ -26,7 +26,6 @@ from aivc.sip.inspection import (
     SERVER_HEADER,
     Refusal,
     not_acceptable,
-    reason_header,
     retry_after_header,
     session_body,
 )
@@ -162,9 +161,8 @@ class CallDialog:
     def _send_bye(self, text: str, status: int = 200, fields: Fields = ()) -> Asked:
         self._stop_awaiting()
         self._log("sip.bye_sent", reason=text)
-        configured = tuple(self.board.settings.bye_headers.items())
-        own = overridden((reason_header(text, status), *sendable_fields(configured)), sendable_fields(fields))
-        return self.client.send("BYE", own)
+        own = self.board.bye_fields(text, status)
+        return self.client.send("BYE", overridden(own, sendable_fields(fields)))
 
     # What the user agent tells us
 

@@ -11,7 +11,6 @@ from aivc.sip.call_dialog import Board, CallDialog, Holder
 from aivc.sip.dialog import asked_transport, reachable_address
 from aivc.sip.dialog_client import DialogClient
 from aivc.sip.flow import Flow, NoFlow, Transport
-from aivc.sip.inspection import reason_header
 from aivc.sip.leg import ConsultationFailed, Fields
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
@@ -20,6 +19,7 @@ from aivc.sip.referral import name_addr_of
 from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_timer import LEAST_SECONDS
+from aivc.sip.switchboard import Identity
 
 ANONYMOUS = "sip:anonymous@anonymous.invalid"  # RFC 3323 section 4.1.1.3
 
@@ -67,9 +67,11 @@ async def call_out(board: Board, wanted: Wanted, seconds: float) -> Reached:
     flow = way_to(wanted.uri, wanted.near)
     media = board.media_for(flow)
     media.local = wanted.local
+    identity = board.identity_at(flow.peer[0]) or Identity(own_uri(wanted.near))
     invitation = Invitation(
         target=wanted.uri,
-        caller=own_uri(wanted.near),
+        caller=identity.uri,
+        route=identity.route,
         offer=media.offer(wanted.codec),
         flow=flow,
         fields=(*board.capabilities.fields, *wanted.fields),
@@ -81,7 +83,7 @@ async def call_out(board: Board, wanted: Wanted, seconds: float) -> Reached:
         outcome = Refused(str(error))
     if isinstance(outcome, Accepted):
         return Reached(board, answered, media, outcome)
-    answered.client.send("BYE", (reason_header(outcome.cause, 488),))
+    answered.client.send("BYE", board.bye_fields(outcome.cause, 488))
     raise ConsultationFailed(488, f"unusable answer: {outcome.cause}")
 
 

@@ -12,6 +12,7 @@ from aivc.sip.address import SipUri, format_host_port, quote
 from aivc.sip.info import DTMF_TYPES
 from aivc.sip.leg import Fields
 from aivc.sip.message import REASONS, Headers, Request, Response, answer_to
+from aivc.sip.multipart import MULTIPART, find_part
 from aivc.sip.negotiation import Refused
 
 SDP_TYPE: Final = "application/sdp"
@@ -123,7 +124,7 @@ def inspect_content(request: Request) -> Refusal | None:
     if any(encoding != "identity" for encoding in encodings):
         return Refusal(415, "content encoding", (("Accept-Encoding", "identity"),))
     types = DTMF_TYPES if request.method == "INFO" else (SDP_TYPE,)
-    if content_type(request) in types or is_optional(request):
+    if content_type(request) in types or is_optional(request) or (SDP_TYPE in types and session_body(request)):
         return None
     if request.headers.get("Info-Package") is not None:  # RFC 6086 section 4.2.2: we have named none that we take
         return Refusal(469, "info package", (("Recv-Info", ""),))
@@ -146,7 +147,9 @@ def is_optional(request: Request) -> bool:
 
 
 def session_body(request: Request) -> bytes:
-    """The session description in a request that has passed inspection; b"" when there is none."""
+    """The session description in a request; b"" when there is none."""
+    if content_type(request).startswith(MULTIPART):
+        return find_part(request.header("Content-Type"), request.body, SDP_TYPE) or b""
     disposition = (request.headers.get("Content-Disposition") or "session").partition(";")[0].strip(" \t").lower()
     return request.body if content_type(request) == SDP_TYPE and disposition == "session" else b""
 

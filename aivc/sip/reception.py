@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import Final
 
 import attrs
@@ -37,6 +38,7 @@ log = logging.getLogger("aivc.sip")
 MAX_LEGS: Final = 10_240  # unanswered and running calls, above all that service.max_calls may allow
 WAITING_LEGS: Final = 64  # legs that the service has not taken yet; it takes them at once or is stuck
 RETRY_AFTER_SECONDS: Final = 10  # in our own 503s
+LOG_SECONDS: Final = 1.0  # a flood is logged so often; the rest of it only for who looks for it
 
 
 @attrs.define(eq=False, repr=False)
@@ -59,6 +61,7 @@ class Reception:
     slowed: int = attrs.field(default=0, init=False)
     stray_acks: int = attrs.field(default=0, init=False)
     failures: int = attrs.field(default=0, init=False)
+    _told: dict[str, float] = attrs.field(factory=dict, init=False)  # cause of a refusal -> when it was logged last
 
     async def serve(self, arrivals: trio.MemoryReceiveChannel[Arrival]) -> None:
         """Take messages one by one until cancelled."""
@@ -113,7 +116,11 @@ class Reception:
 
     def _answer_statelessly(self, request: Request, arrival: Arrival, refusal: Refusal) -> None:
         self.board.refused += 1
-        self.board.log_refusal(request, refusal, source=format_host_port(*arrival.source))
+        now, told = trio.current_time(), self._told.get(refusal.cause, -inf)
+        level = logging.DEBUG if now - told < LOG_SECONDS else logging.INFO
+        if level == logging.INFO:
+            self._told[refusal.cause] = now
+        self.board.log_refusal(request, refusal, level=level, source=format_host_port(*arrival.source))
         response = refusal.answer(request.headers, self.board.layer.new_token())
         self.board.layer.respond_statelessly(response, arrival)
 

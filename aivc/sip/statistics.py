@@ -32,7 +32,7 @@ class UserAgentStatistics:
     idle: int
     broken: int
 
-    refused: int  # requests refused here (not by the service)
+    refused: int  # requests answered with a failure
     challenged: int  # of them: asked for a password
     dropped: int  # requests met with silence: scanners, and floods
     slowed: int  # requests answered 503 because of `sip.requests_per_second` or a full table

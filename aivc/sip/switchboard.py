@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -12,8 +13,9 @@ from aivc import logs
 from aivc.config.settings import SipSettings
 from aivc.sip.dialog import DialogId
 from aivc.sip.dialog_client import Credentials
+from aivc.sip.fields import overridden, sendable_fields
 from aivc.sip.flow import Flow
-from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
+from aivc.sip.inspection import Capabilities, Refusal, reason_header, retry_after_header
 from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.negotiation import Origin, SrtpPolicy
@@ -29,12 +31,21 @@ REMEMBERED: Final = 256  # dialogs that are over: who wants to replace one of th
 MAX_RETRY_SECONDS: Final = 10  # RFC 3261 section 14.2: a random Retry-After from 0 to 10
 
 
+@attrs.frozen
+class Identity:
+    """Who we are where we have registered."""
+
+    uri: str
+    route: tuple[str, ...] = ()  # RFC 3608
+
+
 @attrs.define(eq=False, repr=False)
 class Switchboard(Generic[Live]):
     """Shared by all dialogs of one user agent.
 
     Args:
       credentials: our passwords for servers that challenge our requests.
+      identity_at: who we are at the server with that IP address, and the Route of our calls there; None: nobody.
       tasks: where calls that a peer's REFER has us make are made; they outlive the step that begins them.
 
     Attributes:
@@ -48,6 +59,7 @@ class Switchboard(Generic[Live]):
     sources: Sources
     credentials: Credentials
     tasks: trio.Nursery
+    identity_at: Callable[[str], Identity | None]
     capabilities: Capabilities = attrs.field(init=False)
     dialogs: dict[DialogId, Live] = attrs.field(factory=dict, init=False)
     refused: int = attrs.field(default=0, init=False)
@@ -82,6 +94,10 @@ class Switchboard(Generic[Live]):
         """Whether that dialog was one of ours and is over."""
         return identity in self._over
 
+    def bye_fields(self, text: str, status: int = 200) -> Fields:
+        """What every BYE of ours says."""
+        return overridden((reason_header(text, status),), sendable_fields(tuple(self.settings.bye_headers.items())))
+
     def respond(self, transaction: ServerTransaction, status: int, extra: Fields = (), body: bytes = b"") -> Response:
         response = answer_to(transaction.request.headers, status, tag=transaction.tag, extra=extra, body=body)
         transaction.respond(response)
@@ -93,9 +109,9 @@ class Switchboard(Generic[Live]):
         self.log_refusal(transaction.request, refusal, **fields)
         transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
 
-    def log_refusal(self, request: Request, refusal: Refusal, **fields: Any) -> None:
+    def log_refusal(self, request: Request, refusal: Refusal, *, level: int = logging.INFO, **fields: Any) -> None:
         fields |= {"method": request.method, "status": refusal.status, "cause": refusal.cause}
-        logs.event(log, "sip.refused", call_id=request.call_id, **fields)
+        logs.event(log, "sip.refused", level=level, call_id=request.call_id, **fields)
 
     def later(self, cause: str) -> Refusal:
         """500 with a random Retry-After (RFC 3261 section 14.2)."""

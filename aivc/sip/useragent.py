@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import attrs
@@ -23,7 +24,7 @@ from aivc.sip.registrant import Registrant
 from aivc.sip.registration import RegistrationStatus
 from aivc.sip.sources import Sources
 from aivc.sip.statistics import UserAgentStatistics
-from aivc.sip.switchboard import Switchboard
+from aivc.sip.switchboard import Identity, Switchboard
 from aivc.sip.timers import Timers
 from aivc.sip.transaction_layer import TransactionLayer
 from aivc.sip.transport import ARRIVALS, SocketTransports, open_transports, shelter
@@ -130,12 +131,13 @@ async def open_user_agent(
         tasks: trio.Nursery = await outer.start(shelter)
         layer = TransactionLayer(timers, lambda: f"{randomness.getrandbits(64):016x}", transports, sources.is_proven)
         accounts = Accounts(settings, randomness)
-        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks)
-        reception = Reception(board, Authentication(settings, randomness), waiting)
         registrants = [
             Registrant(register, settings, accounts, layer, transports, randomness, sources)
             for register in settings.register
         ]
+        identities = partial(identity_at, registrants)
+        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities)
+        reception = Reception(board, Authentication(settings, randomness), waiting)
         agent = UserAgent(legs, transports, reception, counters, registrants)
         for task in (timers.run, *(registrant.run for registrant in registrants)):
             tasks.start_soon(task)
@@ -147,3 +149,13 @@ async def open_user_agent(
                 await agent.withdraw()
             tasks.cancel_scope.cancel()
             agent.close()
+
+
+def identity_at(registrants: Sequence[Registrant], ip: str) -> Identity | None:
+    """Who we are at the server that has this address, as far as we are registered there."""
+    for registrant in registrants:
+        flow = registrant.flow
+        if flow is not None and flow.peer[0] == ip and registrant.status.state == "registered":
+            uri = f"sip:{registrant.register.user}@{registrant.registration.domain}"
+            return Identity(uri, registrant.service_route)
+    return None

@@ -51,7 +51,7 @@ async def open_kamailio(folder: Path, *instances: int) -> AsyncIterator[int]:
     defines = (f"LISTEN=udp:{HOST}:{port}", f'INSTANCES="{names}"', f'CONTROL="unixs:{folder}/ctl"')
     options = [part for define in defines for part in ("-A", define)]
     config = ROOT / "deploy" / "kamailio" / "kamailio.cfg"
-    command = ["kamailio", "-DD", "-E", "-f", config, "-Y", folder, "-m", "32", "-M", "8", *options]
+    command: list[str | Path] = ["kamailio", "-DD", "-E", "-f", config, "-Y", folder, "-m", "32", "-M", "8", *options]
     async with open_program(command, folder=folder) as program:
         await program.wait_output("Listening on")
         yield port
@@ -74,7 +74,7 @@ async def open_opensips(folder: Path, *instances: int) -> AsyncIterator[int]:
         assert ours in config
         config = config.replace(ours, theirs)
     (folder / "opensips.cfg").write_text(config)
-    command = [str(OPENSIPS), "-F", "-m", "64", "-M", "8", "-f", folder / "opensips.cfg"]
+    command: list[str | Path] = [str(OPENSIPS), "-F", "-m", "64", "-M", "8", "-f", folder / "opensips.cfg"]
     async with open_program(command, folder=folder) as program:
         await program.wait_output("Listening on")
         yield port

@@ -13,7 +13,7 @@ from aivc import Ending, tool
 from aivc.testing import CallTool, Faults, PhoneCall, Say, Script, decided, scripted, speech
 from aivc.testing.handset import RtpHeard
 from aivc.testing.script import Context, Part
-from aivc.testing.wording import offer_of
+from aivc.testing.wording import Audio, describe
 from scenarios.conftest import Dialect
 from scenarios.world import PHONE, World, changed, open_world
 
@@ -191,8 +191,8 @@ async def test_a_caller_who_holds_from_the_beginning_hears_the_greeting_afterwar
 ) -> None:
     settings = changed(openai={"answer_seconds": 2.0})
     async with open_world(agent(), settings=settings, dialect=dialect) as world:
-        offer = offer_of((PHONE, 4000), "PCMU", 101, 20, version=1, direction="inactive")
-        async with world.dial(sdp=offer) as call:
+        audio = Audio(own=(PHONE, 4000), codec="PCMU", telephone_event=101, ptime_ms=20, direction="inactive")
+        async with world.dial(sdp=describe(audio)) as call:
             await trio.sleep(6.0)
             assert call.handset.heard == []
             await call.resume()

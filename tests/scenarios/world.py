@@ -38,6 +38,8 @@ from aivc.testing import FakeModel, Faults, Phone, PhoneCall, Script, Session, V
 
 SERVICE: Final = "192.0.2.1"  # addresses of RFC 5737
 PHONE: Final = "192.0.2.9"
+SERVICE6: Final = "2001:db8::1"  # addresses of RFC 3849
+PHONE6: Final = "2001:db8::9"
 NUMBER: Final = f"sip:1000@{SERVICE}:5060"
 RTP_PORT: Final = 40_000  # the only one, so that a seed of the network decides every packet's fate
 DELAY: Final = 0.005  # seconds, of the network, one way
@@ -115,8 +117,9 @@ class World:
         return record
 
     def media_sockets(self) -> list[Address]:
-        """The service's open RTP sockets."""
-        return [address for address in self.network.bound if address[0] == SERVICE and address[1] != 5060]
+        """The service's open sockets of RTP and RTCP."""
+        signalling = self.service.listening
+        return [each for each in self.network.bound if each[0] in (SERVICE, SERVICE6) and each not in signalling]
 
 
 @asynccontextmanager
@@ -226,5 +229,8 @@ def check_closed(lines: list[RealtimeSocket]) -> None:
 def check_remains(world: World, tasks: int) -> None:
     """Nothing is left when the world is closed."""
     assert world.service.calls == 0
+    statistics = world.service.agent.statistics()
+    assert (statistics.legs, statistics.failures) == (0, 0)
     assert world.network.bound == {}
+    assert world.network.streams == []
     assert trio.lowlevel.current_statistics().tasks_living == tasks

@@ -1,0 +1,21 @@
+"""All targets by name, and the corpus that is kept of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from fuzz import bodies, dialog, media, messages, realtime
+from fuzz.target import Target
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+TARGETS: Final[Mapping[str, Target]] = {
+    target.name: target for module in (messages, bodies, media, realtime, dialog) for target in module.TARGETS
+}
+
+
+def inputs(name: str) -> Iterator[tuple[str, bytes]]:
+    """The kept inputs of a target with their names."""
+    for path in sorted((CORPUS / name).iterdir()):
+        yield path.name, path.read_bytes()
