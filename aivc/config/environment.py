@@ -16,6 +16,8 @@ OTHER_VARIABLES = (  # read by the test suite
     "AIVC_LITELLM_PYTHON",
     "AIVC_SPEECH_TO_SPEECH_PYTHON",
     "AIVC_AIMOCK",
+    "AIVC_OPENSIPS",
+    "AIVC_OPENSIPS_MODULES",
 )
 
 
