@@ -12,6 +12,7 @@ from aivc.sip import info, sdes, sdp
 from aivc.sip.info import KEYS, InfoError
 from aivc.sip.leg import AudioAgreement
 from aivc.sip.message import Headers
+from aivc.sip.multipart import find_part
 from aivc.sip.negotiation import Accepted, Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.referral import (
@@ -133,6 +134,14 @@ def notify(data: bytes) -> None:
     subscriptions.close("over")
 
 
+def parts(data: bytes) -> None:
+    """A body of several parts, of any boundary: what is found in it is part of it."""
+    choices = Choices(data)
+    content_type, body = header(choices.piece()), choices.rest()
+    found = find_part(content_type, body, "application/sdp")
+    assert found is None or found in body
+
+
 def header(octets: bytes) -> str:
     """As the value of a header can be: one line."""
     return octets.translate(None, b"\r\n\0").decode("latin-1").strip(" \t")
@@ -143,4 +152,5 @@ TARGETS: Final = (
     Target("crypto", crypto, 512),
     Target("info", key_info, 512),
     Target("notify", notify, 2048),
+    Target("parts", parts, 2048),
 )

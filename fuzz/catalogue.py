@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,3 +20,8 @@ def inputs(name: str) -> Iterator[tuple[str, bytes]]:
     """The kept inputs of a target with their names."""
     for path in sorted((CORPUS / name).iterdir()):
         yield path.name, path.read_bytes()
+
+
+def words(name: str) -> list[bytes]:
+    """What the kept inputs of a target are made of: names, numbers, and what stands between them."""
+    return sorted({word for _, data in inputs(name) for word in re.split(rb"(\W)", data) if word})

@@ -20,11 +20,12 @@ from aivc.sip.datagrams import Intake
 from aivc.sip.dialog import Dialog
 from aivc.sip.digest import answer_challenge, parse_challenge, parse_credentials
 from aivc.sip.fields import checked_fields
-from aivc.sip.flow import Arrival
+from aivc.sip.flow import Arrival, Transport
 from aivc.sip.framing import MAX_HEAD_OCTETS, Broken, Frame, StreamFramer
 from aivc.sip.incoming import asserted_identity
 from aivc.sip.inspection import Capabilities, Refusal, inspect, reason_header, warning_header
 from aivc.sip.message import (
+    MAX_LINE_OCTETS,
     MAX_MESSAGE_OCTETS,
     Headers,
     ParseError,
@@ -38,7 +39,7 @@ from aivc.sip.provisional import read_rack
 from aivc.sip.referral import name_addr_of, read_notify, refer_fields
 from aivc.sip.referred import read_refer
 from aivc.sip.refreshing import judge, read_wish_or_none
-from aivc.sip.registration import read_contacts, read_retry_after, read_routes
+from aivc.sip.registration import Registration, read_contacts, read_retry_after, read_routes
 from aivc.sip.replacing import read_replaces, replaces_of
 from aivc.sip.scanner import AddressError, split_list
 from aivc.sip.sources import Sources
@@ -66,7 +67,22 @@ HEADERS: Final = Headers(
 )
 INVITE: Final = Request(method="INVITE", target="sip:100@192.0.2.1", headers=HEADERS)
 NOWHERE: Final = trio.open_memory_channel[Arrival](0)[0]
+LONGEST_WAIT: Final = 2.0**32  # seconds, what a registrar may grant
+LONGER: Final = 1024  # octets by which any answer may be longer than its request
 ROOM: Final = 512  # octets by which a stamped message may be longer than the one that came
+
+
+@attrs.frozen
+class Way:
+    """To the registrar, for a machine that sends nothing itself."""
+
+    transport: Transport = "UDP"
+    peer: Address = PEER
+    local: Address = ("10.0.0.1", 5060)
+    is_open: bool = True
+
+    def send_nowait(self, data: bytes) -> None:
+        raise NotImplementedError
 
 
 def message(data: bytes) -> None:
@@ -120,9 +136,11 @@ def as_it_arrives(request: Request, octets: int) -> Request:
 def check_answer(response: Response, octets: int) -> None:
     """It is sound, and never much longer than the request when it goes to who may be anybody."""
     check_head(bytes(response))
+    assert len(bytes(response)) <= octets + LONGER, "an answer that grows with the request"
     short = fitting(response, octets)
     assert short is None or len(short) <= MAX_AMPLIFICATION * octets
-    assert short is None or parse_untrusted(short).call_id == response.call_id
+    if short is not None and max(map(len, short.split(b"\r\n"))) <= MAX_LINE_OCTETS:  # stamped, a Via may be longer
+        assert parse_untrusted(short).call_id == response.call_id
 
 
 def take(response: Response) -> None:
@@ -132,7 +150,18 @@ def take(response: Response) -> None:
     for read in (read_contacts, read_routes):
         read(response.headers)
     assert read_retry_after(response) >= 0
+    register(response)
     authorize(response)
+
+
+def register(response: Response) -> None:
+    """Whatever a registrar says, the next attempt is in some time, and our next REGISTER is sound."""
+    registration = Registration(SETTINGS.register[0], "call-1", "1", "urn:x", False, "INVITE", random.Random(1))
+    flow = Way()
+    registration.request(flow, "1")
+    for now in (1.0, 2.0, 3.0):
+        assert 0.0 <= registration.take(response, flow, now) <= LONGEST_WAIT
+        check_head(bytes(registration.request(flow, "2")))
 
 
 def authorize(response: Response) -> None:

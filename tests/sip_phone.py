@@ -144,12 +144,15 @@ async def another_phone(host: str, port: int = 5060) -> AsyncIterator[Phone]:
 
 @asynccontextmanager
 async def user_agent(
-    settings: SipSettings | None = None, network: VirtualNetwork | None = None, listen: str = "udp:192.0.2.1:5060"
+    settings: SipSettings | None = None,
+    network: VirtualNetwork | None = None,
+    listen: str = "udp:192.0.2.1:5060",
+    seconds: float = 200.0,
 ) -> AsyncIterator[tuple[UserAgent, Phone]]:
-    """A user agent and a phone on one virtual network; 200 virtual seconds at most."""
+    """A user agent and a phone on one virtual network; so many virtual seconds at most."""
     (network or VirtualNetwork()).enable()
     chosen = attrs.evolve(settings or SipSettings(), listen=(listen,))
-    with trio.fail_after(200), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+    with trio.fail_after(seconds), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(PHONE)
         async with open_user_agent(chosen, randomness=random.Random(7)) as agent:
             yield agent, Phone(sock)

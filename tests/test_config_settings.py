@@ -86,6 +86,7 @@ OTHER: dict[str, object] = {
     "sip.unwanted": "403",
     "sip.users": [{"name": "trunk", "password": "TRUNK_PASSWORD"}],
     "sip.realm": "example.com",
+    "sip.digest": "MD5",
     "sip.register": [{"user": "200", "server": "pbx.example.com:5080", "transport": "tcp"}],
     "sip.session_expires_seconds": 600,
     "sip.min_se_seconds": 120,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aivc.sip import info
 from fuzz.__main__ import main
-from fuzz.catalogue import CORPUS, TARGETS, inputs
+from fuzz.catalogue import CORPUS, TARGETS, inputs, words
 from fuzz.choices import Choices
+from fuzz.dialog import Bug
 from fuzz.lines import check_body, check_head
 from fuzz.steps import TooManyCalls, check_within_bounds, grown
 from fuzz.target import Target
@@ -32,15 +34,14 @@ def test_the_kept_corpus_finds_nothing(name: str, file: str) -> None:
 @every_target
 def test_damaged_inputs_of_the_corpus_find_nothing(name: str) -> None:
     kept = [data for _, data in inputs(name)]
-    words = sorted({word for data in kept for word in re.split(rb"(\W)", data)})
 
-    @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def damage(data: st.DataObject) -> None:
         octets = bytearray(data.draw(st.sampled_from(kept)))
         for _ in range(data.draw(st.integers(1, 4))):
             at = data.draw(st.integers(0, len(octets)))
-            piece = data.draw(st.sampled_from(words) | st.binary(max_size=4))
+            piece = data.draw(st.sampled_from(words(name)) | st.binary(max_size=4))
             octets[at : at + data.draw(st.integers(0, 8))] = piece
         check_within_bounds(TARGETS[name], bytes(octets))
 
@@ -57,10 +58,9 @@ def test_any_octets_find_nothing(name: str, data: bytes) -> None:
 @every_target
 def test_longer_inputs_cost_no_more_for_each_octet(name: str) -> None:
     target = TARGETS[name]
-    for _, data in inputs(name):
-        for number, piece in enumerate(PIECES):
-            at = len(data) * (number + 1) // (len(PIECES) + 1)
-            check_within_bounds(target, grown(data, at, piece, min(LONG, target.max_octets)))
+    for number, (_, data) in enumerate(inputs(name)):
+        at = len(data) * (number % 5) // 5
+        check_within_bounds(target, grown(data, at, PIECES[number % len(PIECES)], min(LONG, target.max_octets)))
 
 
 def test_work_that_is_not_linear_is_seen() -> None:
@@ -86,6 +86,16 @@ def test_a_description_with_a_smuggled_line_is_seen(body: bytes) -> None:
         check_body(body)
 
 
+def test_a_bug_that_the_user_agent_survives_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(body: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(info, "parse_untrusted", broken)
+    with pytest.raises(Bug) as bug:
+        TARGETS["dialog"].check(dict(inputs("dialog"))["call"])
+    assert isinstance(bug.value.__cause__, ZeroDivisionError)
+
+
 def test_an_input_is_read_from_its_beginning_and_then_zero() -> None:
     choices = Choices(b"\x07\x02abrest")
     assert (choices.number(4), choices.piece(), choices.rest(), choices.is_over) == (3, b"ab", b"rest", True)
@@ -97,6 +107,13 @@ def test_every_target_has_a_corpus_and_all_of_it_is_small() -> None:
     assert folders == set(TARGETS)
     assert all(any(inputs(name)) for name in TARGETS)
     assert sum(len(data) for name in TARGETS for _, data in inputs(name)) < MOST_OCTETS
+
+
+def test_without_atheris_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "atheris", None)
+    result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == 1
+    assert "aivc[fuzz]" in result.output
 
 
 def test_an_input_can_be_given_to_a_target_again(tmp_path: Path) -> None:

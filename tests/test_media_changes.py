@@ -17,7 +17,7 @@ from aivc.media.rtp import parse_untrusted
 from aivc.media.srtp import open_srtp
 from aivc.media.stream import RtpStream
 from aivc.nursery.media import change_media, has_ipv6_media, make_stream, media_address
-from aivc.sip.leg import AudioAgreement, SrtpKeys
+from aivc.sip.leg import AudioAgreement, MediaChanged, SrtpKeys
 from aivc.testing.network import VirtualNetwork
 
 PHONE, OTHER = ("192.0.2.9", 4000), ("192.0.2.9", 5000)
@@ -60,7 +60,7 @@ async def test_random_beginnings_leave_room_before_the_first_wrap(autojump_clock
 async def test_packets_of_another_length_and_reports_to_another_port(autojump_clock: MockClock) -> None:
     stream = stream_of(FIRST)
     sent(stream)
-    change_media(stream, attrs.evolve(FIRST, ptime_ms=60, rtcp_mux=True, telephone_event=96))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, ptime_ms=60, rtcp_mux=True, telephone_event=96)))
     assert len(parse_untrusted(sent(stream)).payload) == 480
     outgoing = stream.control_outgoing(trio.current_time())
     assert outgoing is not None
@@ -72,9 +72,9 @@ async def test_the_probe_budget_begins_anew_with_another_address_only(autojump_c
     stream = stream_of(FIRST, RtpSettings(probe_seconds=10.0))
     await trio.sleep(11)
     assert stream.outgoing(trio.current_time()) is None
-    change_media(stream, FIRST)
+    change_media(stream, MediaChanged(FIRST))
     assert stream.outgoing(trio.current_time()) is None
-    change_media(stream, attrs.evolve(FIRST, remote=OTHER))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, remote=OTHER)))
     assert sent(stream)
     assert stream.remote == OTHER
 
@@ -83,14 +83,14 @@ async def test_new_keys_are_used_and_those_that_stay_go_on(autojump_clock: MockC
     stream = stream_of(attrs.evolve(FIRST, srtp=KEYS))
     phone = open_srtp(KEYS.suite, KEYS.remote, KEYS.local)
     assert parse_untrusted(phone.unprotect(sent(stream))).payload == SILENCE
-    change_media(stream, attrs.evolve(FIRST, srtp=KEYS))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, srtp=KEYS)))
     assert phone.unprotect(sent(stream))
-    change_media(stream, attrs.evolve(FIRST, srtp=NEW_KEYS))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, srtp=NEW_KEYS)))
     moved = open_srtp(NEW_KEYS.suite, NEW_KEYS.remote, NEW_KEYS.local)
     assert moved.unprotect(sent(stream))
-    change_media(stream, FIRST)
+    change_media(stream, MediaChanged(FIRST))
     assert parse_untrusted(sent(stream)).payload == SILENCE
-    change_media(stream, attrs.evolve(FIRST, srtp=KEYS))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, srtp=KEYS)))
     assert SILENCE[:16] not in sent(stream)
 
 
@@ -101,14 +101,14 @@ async def test_a_caller_who_holds_us_by_no_address_is_sent_nothing_and_is_still_
     stream = stream_of(FIRST)
     stream.received(datagram(1, VOICE), PHONE, trio.current_time())
     sent(stream)
-    change_media(stream, attrs.evolve(FIRST, remote=nowhere, may_send=False))
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, remote=nowhere, may_send=False)))
     await trio.sleep(30)
     now = trio.current_time()
     assert stream.outgoing(now) is None
     assert stream.control_outgoing(now) is None
     stream.control_received(bytes.fromhex("80c9000100000009"), (PHONE[0], PHONE[1] + 1), now)
     assert stream.last_alive == now
-    change_media(stream, FIRST)
+    change_media(stream, MediaChanged(FIRST))
     assert sent(stream)
     assert stream.control_outgoing(now)
 

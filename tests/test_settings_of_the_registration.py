@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import attrs
 import pytest
@@ -62,6 +63,25 @@ def test_the_realm_is_what_callers_are_asked_for() -> None:
     assert challenge.realm == "pbx.example.com"
     assert call(server, attrs.evolve(challenge, realm="aivc")) is not None
     assert call(server, challenge) is None
+
+
+@shows("sip.digest")
+@pytest.mark.parametrize(
+    ("digest", "asked"),
+    [("both", ["SHA-256", "MD5"]), ("SHA-256", ["SHA-256"]), ("MD5", ["MD5"])],
+)
+def test_callers_are_asked_for_the_digests_that_are_set_and_no_other_is_taken(
+    digest: Literal["both", "SHA-256", "MD5"], asked: list[str]
+) -> None:
+    server = Authentication(attrs.evolve(SETTINGS, digest=digest), random.Random(1))
+    refusal = call(server)
+    assert refusal is not None
+    challenges = [parse_challenge(value) for _, value in refusal.headers]
+    assert [challenge and challenge.algorithm for challenge in challenges] == asked
+    every = Authentication(SETTINGS, random.Random(1))  # the same key and the same nonces
+    for challenge in (parse_challenge(value) for _, value in (call(every) or refusal).headers):
+        assert challenge is not None
+        assert (call(server, challenge) is None) is (challenge.algorithm in asked)
 
 
 @shows("sip.nonce_seconds")

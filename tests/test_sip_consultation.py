@@ -151,12 +151,6 @@ async def test_the_refer_names_the_call_to_replace_as_its_target_knows_it(autoju
         assert outcomes == [ReferOutcome(200, "OK", accepted=True)]
 
 
-async def test_a_telephone_number_has_no_call_to_replace(autojump_clock: MockClock) -> None:
-    async with consulted() as (_, _phone, _other, leg, consultation, _invite):
-        with pytest.raises(ValueError, match="no call can be replaced"):
-            await leg.refer("tel:+4930", BY, 20, replaces=consultation)
-
-
 async def test_fields_that_would_smuggle_are_an_error_in_a_refer_and_left_out_of_a_bye(
     autojump_clock: MockClock,
 ) -> None:

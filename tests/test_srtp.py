@@ -8,6 +8,7 @@ import attrs
 import pytest
 from paper_stream import PHONE, SILENCE, VOICE, Paper, datagram, paper_stream
 
+from aivc.media.reports import Reception
 from aivc.media.rtcp import ReceiverReport, SenderReport, build, parse_untrusted
 from aivc.media.rtp import parse_untrusted as parse_rtp
 from aivc.media.srtp import Replayed, Srtp, SrtpMissing, Suite, Unauthentic, open_srtp, require_srtp
@@ -74,7 +75,7 @@ def test_a_key_that_has_not_changed_goes_on_where_it_was() -> None:
     ours, phone = pair()
     ciphered = phone.protect(datagram(1))
     ours.unprotect(ciphered)
-    moved = ours.rekeyed(SUITES[0], NEXT, THEIRS)
+    moved = ours.rekeyed(SUITES[0], NEXT, THEIRS, Reception())
     with pytest.raises(Replayed):
         moved.unprotect(ciphered)
     assert open_srtp(SUITES[0], THEIRS, NEXT).unprotect(moved.protect(datagram(2))) == datagram(2)
@@ -147,7 +148,7 @@ def test_rtcp_is_enciphered_on_either_port() -> None:
 def test_new_keys_of_a_re_invite_are_used_at_once() -> None:
     paper, _ = secure_stream()
     assert paper.stream.srtp is not None
-    paper.stream.srtp = paper.stream.srtp.rekeyed(SUITES[0], NEXT, NEXT)
+    paper.stream.srtp = paper.stream.srtp.rekeyed(SUITES[0], NEXT, NEXT, paper.stream.reception)
     phone = open_srtp(SUITES[0], NEXT, NEXT)
     paper.come(phone.protect(datagram(5)), 0.0)
     assert paper.heard() == VOICE

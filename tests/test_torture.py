@@ -14,12 +14,13 @@ from torture_messages import OWN
 from torture_world import Heard, open_server
 from trio.testing import MockClock
 
+
 def name_of(case: Case) -> str:
     return f"{case.section}-{case.name}"
 
 
 each_case = pytest.mark.parametrize("case", CASES, ids=name_of)
-each_of_ours = pytest.mark.parametrize("case", (*CASES, *MORE), ids=name_of)
+each_of_ours = pytest.mark.parametrize("case", [*CASES, *MORE], ids=name_of)
 
 
 def folder_of(case: Case) -> str:
@@ -64,9 +65,13 @@ async def test_each_message_of_ours_gets_its_answer_on_a_connection(case: Case, 
 
 def test_the_answers_are_those_that_the_rfcs_allow(test_data: Path) -> None:
     for folder, cases in (("rfc4475", RFC_4475), ("rfc5118", RFC_5118)):
-        allowed = {entry["file"]: entry["uas"] for entry in json.loads((test_data / folder / "manifest.json").read_text())}
+        allowed = {
+            entry["file"]: entry["uas"] for entry in json.loads((test_data / folder / "manifest.json").read_text())
+        }
         assert {f"{case.name}.dat" for case in cases} - {"extra-test.dat"} == allowed.keys()
-        assert [case.name for case in cases if case.section and set(case.udp or (0,)) - set(allowed[f"{case.name}.dat"])] == []
+        assert [
+            case.name for case in cases if case.section and set(case.udp or (0,)) - set(allowed[f"{case.name}.dat"])
+        ] == []
         assert all((test_data / folder / f"{case.name}.dat").is_file() for case in cases)
 
 

@@ -72,7 +72,8 @@ OWN: Final[dict[str, bytes]] = {
     "intmeth": request(
         ODD, "x-!odd%*_+`'~: \ufeff\u7e54\u6a5f", uri=f"sip:{ODD_USER}:*&pin=7,~@mill.example",
         cut=via(
-            "SIP/2.0/TCP bobbin.example;branch=z9hG4bK!%*_+`'~.", To=f'"TAB:\\\t NUL:\\\0" <sip:{ODD_USER}@mill.example>',
+            "SIP/2.0/TCP bobbin.example;branch=z9hG4bK!%*_+`'~.",
+            To=f'"TAB:\\\t NUL:\\\0" <sip:{ODD_USER}@mill.example>',
             From="one~` two'+_ 3*%!.- <sip:weaver@mill.example>;a''~+*_!.-%=\"\u7e54\";tag=w~'+`*%!.",
             **{"Call-ID": "a%Z-!.*_+'@b`~)(><:\\/\"][?}{"},
         ),
@@ -88,7 +89,10 @@ OWN: Final[dict[str, bytes]] = {
         f"X-{'Long' * 40}: {'cloth' * 200}", *(f"{'vV'[n % 2]} : SIP/2.0/TCP bobbin{n}.example" for n in range(33)),
         cut={"To": f'"{"very " * 50}old" <sip:shuttle@mill.example;x={"y" * 250}>', "Call-ID": "heddle" * 40},
     ),
-    "dblreq": register() + b"\r\n\r\n" + invite(cut={"Call-ID": "second", "Content-Length": str(len(OFFER) - 3)}),
+    "dblreq": register() + b"\r\n\r\n" + invite(
+        cut={"Via": "SIP/2.0/UDP 192.0.2.66;branch=z9hG4bK-two", "Call-ID": "second"},
+        sdp=f"{OFFER}m =video 9 RTP/AVP 31\r\n",
+    ) + b"more\r\n",
     "semiuri": request("OPTIONS", uri="sip:shuttle;floor=2%40north@mill.example"),
     "transports": request(
         "OPTIONS", "Via: SIP/2.0/SCTP b.example;branch=z9hG4bK-2", "Via: SIP/2.0/TLS c.example;branch=z9hG4bK-3",
@@ -149,7 +153,8 @@ OWN: Final[dict[str, bytes]] = {
     "port-ambiguous": register(uri="sip:[2001:db8::1:5060]", cut=VIA6),
     "port-unambiguous": register(uri="sip:[2001:db8::1]:5060", cut=VIA6),
     "via-received-param-with-delim": request(
-        "BYE", cut=via("SIP/2.0/UDP [2001:db8::66];received=[2001:db8::67];branch=z9hG4bK-a", To="<sip:s@m.example>;tag=x")
+        "BYE",
+        cut=via("SIP/2.0/UDP [2001:db8::66];received=[2001:db8::67];branch=z9hG4bK-a", To="<sip:s@m.example>;tag=x"),
     ),
     "via-received-param-no-delim": request(
         "OPTIONS", cut=via("SIP/2.0/UDP [2001:db8::66];received=2001:db8::67;branch=z9hG4bK-a")
@@ -159,7 +164,8 @@ OWN: Final[dict[str, bytes]] = {
     ) + b"more\r\n",
     "mult-ip-in-header": request(
         "BYE", "Via: SIP/2.0/UDP 192.0.2.67;branch=z9hG4bK-b",
-        "Via: SIP/2.0/TCP [2001:db8::67];branch=z9hG4bK-c;received=192.0.2.68", cut={**VIA6, "To": "<sip:s@m.example>;tag=x"},
+        "Via: SIP/2.0/TCP [2001:db8::67];branch=z9hG4bK-c;received=192.0.2.68",
+        cut={**VIA6, "To": "<sip:s@m.example>;tag=x"},
     ),
     "mult-ip-in-sdp": invite(
         "Contact: <sip:weaver@[2001:db8::66]>", cut=VIA6,

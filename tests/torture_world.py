@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import trio
 from sip_phone import Phone, sdp
-from transport_world import dial, listen_at, udp_phone
+from transport_world import dial, udp_phone
 
 from aivc.config.settings import Address, SipSettings
 from aivc.sip.framing import StreamFramer
@@ -28,7 +28,7 @@ SETTINGS: Final = SipSettings(
     listen=tuple(f"{name}:{host}:5060" for host in ("192.0.2.1", "[2001:db8::1]") for name in ("udp", "tcp")),
     message_seconds=5.0,
 )
-AT_ONCE: Final = 1.0  # seconds within which every answer is due, and more than a message needs to be told from a slow one
+AT_ONCE: Final = 1.0  # seconds within which every answer is due
 LIFETIME: Final = 110.0  # seconds: an answer without its ACK (32), its BYE (32), and the server's memory of both
 ECHOED: Final = ("From", "Call-ID", "CSeq")
 

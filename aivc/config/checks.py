@@ -62,15 +62,18 @@ def strange_templates(settings: Settings) -> Iterator[str]:
     for section, openai in named:
         for name, text in texts_of(openai):
             for place in strange_places(text, settings.sip.pass_headers):
-                what = f"{name}: {{{{{place}}}}} stays as it is: {strangeness(place)}"
+                what = f"{name}: {place} stays as it is: {strangeness(place)}"
                 if what not in said:  # an agent has most of its settings from [openai]
                     said.add(what)
                     yield f"{section}.{what}"
 
 
 def strangeness(place: str) -> str:
-    if place.lower().startswith(HEADER):
-        return f"sip.pass_headers has no {place[len(HEADER) :]}"
+    name = place.strip("{} ")
+    if not place.startswith("{{"):
+        return f"a place has two braces, {{{{{name}}}}}"
+    if name.lower().startswith(HEADER):
+        return f"sip.pass_headers has no {name[len(HEADER) :]}"
     return "known are caller, dialled and header.NAME"
 
 

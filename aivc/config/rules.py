@@ -6,12 +6,17 @@ import ipaddress
 import json
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 BUILTIN_TOOLS = ("terminate_call", "transfer_call", "send_digits")
 TOKEN_KINDS = ("input_audio", "input_text", "input_cached", "output_audio", "output_text")
 LONGEST_NAME = 64  # OpenAI's limit for the name of a function
+# Header fields of ours beside those of the protocol: all of a message must fit into one datagram.
+MOST_FIELDS = 16
+MOST_FIELD_OCTETS = 4096  # names and values together
+LONGEST_FIELD_NAME = 64  # no registered SIP header field has half of it
+LONGEST_FIELD_OCTETS = 1000  # of a value
 NAME = frozenset(string.ascii_letters + string.digits + "_-")
 TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")  # RFC 9110 section 5.6.2
 FRAMING_FIELDS = ("connection", "content-length", "host", "transfer-encoding")
@@ -40,6 +45,8 @@ def ip_address(text: str) -> None:
         ipaddress.ip_address(text)
     except ValueError:
         raise ValueError(f"{shortened(text)} is not an IP address") from None
+    if "%" in text:
+        raise ValueError(f"{shortened(text)} has a zone, which means nothing to anybody else")
 
 
 def advertised_ip(text: str) -> None:
@@ -133,7 +140,7 @@ def sip_user(text: str) -> None:
 
 def sip_header_name(text: str) -> None:
     """The name of a SIP header field that says nothing about the dialog or the message itself."""
-    if not text or not set(text) <= TOKEN:
+    if not 0 < len(text) <= LONGEST_FIELD_NAME or not set(text) <= TOKEN:
         raise ValueError(f"{shortened(text)} is not the name of a header field")
     if text.lower() in SIP_OWN_FIELDS:
         raise ValueError(f"{text} belongs to the protocol and cannot be used here")
@@ -143,6 +150,27 @@ def sip_header_value(text: str) -> None:
     """Text for a SIP header field, on one line."""
     if text != text.strip() or not text.isprintable():
         raise ValueError(f"{shortened(text)} has a line end, a space at an end or a control character")
+    if octets(text) > LONGEST_FIELD_OCTETS:
+        raise ValueError(f"{shortened(text)} is longer than {LONGEST_FIELD_OCTETS} octets")
+
+
+def sip_header_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Names and values that a request of ours bears beside those of the protocol."""
+    if len(fields) > MOST_FIELDS:
+        raise ValueError(f"more than {MOST_FIELDS} header fields")
+    for name, value in fields:
+        try:
+            sip_header_name(name)
+            sip_header_value(value)
+        except ValueError as error:
+            raise ValueError(f"header field {shortened(name)}: {error}") from None
+    if sum(octets(name) + octets(value) for name, value in fields) > MOST_FIELD_OCTETS:
+        raise ValueError(f"the header fields have more than {MOST_FIELD_OCTETS} octets together")
+
+
+def octets(text: str) -> int:
+    """Length in UTF-8."""
+    return len(text.encode("utf-8", "replace"))
 
 
 def parse_host_port(text: str) -> tuple[str, int]:

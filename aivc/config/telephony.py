@@ -186,6 +186,14 @@ class SipSettings:
     realm: str = attrs.field(
         default="aivc", metadata=about("The realm that callers are asked to authenticate for", rule=sip_header_value)
     )
+    # libre of 2020 (baresip 1.0) and SIPp 3.6 give up as soon as they see SHA-256
+    digest: Literal["both", "SHA-256", "MD5"] = attrs.field(
+        default="both",
+        metadata=about(
+            "How callers are asked to prove that they know their password: by SHA-256 or else by MD5, or by one of them"
+            ' alone; "MD5" for telephones that give up when they are offered anything else'
+        ),
+    )
     nonce_seconds: float = attrs.field(
         default=300.0, metadata=about("How long an answer to one challenge is good", unit="s", low=5, high=86400)
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import combinations
 from typing import Final
 
 from aivc.config.agent_checks import Finding
-from aivc.config.rules import parse_listen
+from aivc.config.rules import parse_listen, sip_header_fields
 from aivc.config.settings import Settings, SipSettings
 
-WILDCARDS: Final = ("0.0.0.0", "::")
+REPORTED_WITHIN: Final = 15.0  # seconds: telephones send RTCP every 5 s or so, and a report may be lost
 EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 
 
@@ -25,6 +25,11 @@ def telephony_contradictions(settings: Settings) -> Iterator[Finding]:
     if sip.enabled:
         yield from listening_faults(sip)
         yield from registration_faults(sip)
+    for name, fields in (("sip.refer_headers", sip.refer_headers), ("sip.bye_headers", sip.bye_headers)):
+        try:
+            sip_header_fields(tuple(fields.items()))
+        except ValueError as error:
+            yield Finding((name,), str(error))
     if 0 < sip.session_expires_seconds < sip.min_se_seconds:
         text = f"{sip.session_expires_seconds} is less than sip.min_se_seconds, {sip.min_se_seconds}"
         yield Finding(("sip.session_expires_seconds", "sip.min_se_seconds"), text)
@@ -50,7 +55,8 @@ def listening_faults(sip: SipSettings) -> Iterator[Finding]:
 def collide(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
     """Whether the system gives only one of the two; `tcp:` and `tls:` share the ports."""
     same_kind = (one[0] == "udp") is (other[0] == "udp") and (":" in one[1]) is (":" in other[1])
-    same_host = one[1] == other[1] or one[1] in WILDCARDS or other[1] in WILDCARDS
+    here, there = ip_address(one[1]), ip_address(other[1])
+    same_host = here == there or here.is_unspecified or there.is_unspecified
     return same_kind and same_host and one[2] == other[2] != 0
 
 
@@ -88,6 +94,11 @@ def telephony_doubts(settings: Settings, sources: Mapping[str, str]) -> Iterator
         yield (
             "rtp.hold_timeout_seconds: with rtp.rtcp = false nothing tells that a caller on hold is there, unless they"
             " send music"
+        )
+    elif 0 < rtp.hold_timeout_seconds < REPORTED_WITHIN:
+        yield (
+            f"rtp.hold_timeout_seconds: {rtp.hold_timeout_seconds:g}: telephones report every 5 s or so, and reports are"
+            " lost: callers on hold may be taken to be gone"
         )
     for names, works, why in EFFECTIVE_IF:
         if not works(settings):
@@ -136,7 +147,7 @@ EFFECTIVE_IF: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str
         "without tls: in sip.listen",
     ),
     (
-        ("sip.realm", "sip.nonce_seconds"),
+        ("sip.realm", "sip.digest", "sip.nonce_seconds"),
         lambda settings: bool(settings.sip.users),
         "without sip.users: nobody is asked for a password",
     ),

@@ -14,7 +14,8 @@ import attrs
 
 from aivc.config.settings import OpenAISettings
 
-PLACE: Final = re.compile(r"\{\{ ?([A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}) ?\}\}")  # no repetition inside another: linear
+PLACE: Final = re.compile(r"\{\{([^{}\n]{1,160})\}\}")  # no repetition inside another: linear
+HALF_A_PLACE: Final = re.compile(r"(?<!\{)\{ *(?:caller|dialled|header\.[^{}\n]{1,128})\}(?!\})", re.IGNORECASE)
 HEADER: Final = "header."
 KNOWN: Final = ("caller", "dialled")
 TEMPLATES: Final = ("instructions", "welcome_message")  # the settings of `[openai]` that may have places
@@ -37,9 +38,9 @@ def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name not in SECRET_FIELDS}
 
 
-def cleaned(text: str) -> str:
-    """One line without control characters, at most 256 characters of it."""
-    return "".join(char for char in text[: 4 * LONGEST_VALUE] if char.isprintable()).strip()[:LONGEST_VALUE]
+def cleaned(text: str, longest: int = LONGEST_VALUE) -> str:
+    """One line without control characters, at most so many characters of it."""
+    return "".join(char for char in text[: 4 * longest] if char.isprintable()).strip()[:longest]
 
 
 def in_call(
@@ -65,10 +66,11 @@ def texts_of(openai: OpenAISettings) -> Iterator[tuple[str, str]]:
 
 def filled(text: str, values: Mapping[str, str]) -> str:
     """The text with each place that has a value replaced by it; values are not looked into."""
-    return PLACE.sub(lambda found: values.get(found[1].lower(), found[0]), text)
+    return PLACE.sub(lambda found: values.get(found[1].strip().lower(), found[0]), text)
 
 
 def strange_places(text: str, names: Iterable[str]) -> list[str]:
-    """The places that no call can fill: their names, each once, in order."""
+    """The places that no call can fill, as they are written, each once."""
     known = {*KNOWN, *(f"{HEADER}{name.lower()}" for name in names)}
-    return [*dict.fromkeys(found[1] for found in PLACE.finditer(text) if found[1].lower() not in known)]
+    unknown = (found[0] for found in PLACE.finditer(text) if found[1].strip().lower() not in known)
+    return [*dict.fromkeys((*unknown, *HALF_A_PLACE.findall(text)))]

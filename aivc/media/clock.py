@@ -29,7 +29,9 @@ from aivc.media.stream import RtpStream
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
 TICK: Final = FRAME_SECONDS / SLOTS  # seconds
 DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tick ago too: a burst, or a flood
-HEEDED: Final = 8  # of those, from the caller: 1600 packets a second; a telephone sends 17 to 100
+# Of the caller's the first 64 are heeded however fast they come: a second of audio that a network, or a stall of ours,
+# has held back. In the long run 1600 a second are; a telephone sends 17 to 100.
+HEEDED: Final = 8  # a tick
 LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
 
 
@@ -76,6 +78,7 @@ class Line:
     failed: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
     ready_at: int = -2  # the last beat that found a datagram
+    spare: int = DRAINED  # datagrams of the caller's that would be heeded now
 
     def fail(self, error: Exception) -> None:
         self.error = error
@@ -192,8 +195,10 @@ def send_due(line: Line, now: float) -> None:
 
 def receive_ready(line: Line, beat: int, now: float) -> None:
     """Take one datagram; more when the last beat left some, so that a stranger's flood cannot bury the caller."""
-    burst = line.ready_at == beat - 1
-    line.ready_at = beat
+    passed = beat - line.ready_at
+    burst, line.ready_at = passed == 1, beat
+    if line.spare < DRAINED:
+        line.spare = min(DRAINED, line.spare + HEEDED * passed)
     try:
         if burst:
             receive_burst(line, now)
@@ -210,14 +215,14 @@ def receive_ready(line: Line, beat: int, now: float) -> None:
 
 def receive_burst(line: Line, now: float) -> None:
     """Take up to 64 datagrams, and read what a telephone might have sent of them."""
-    stream, heeded = line.stream, 0
+    stream = line.stream
     for _ in range(DRAINED):
         datagram, source = line.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
         if source[:2] == stream.latch.pinned:
-            heeded += 1
-            if heeded > HEEDED:
+            if not line.spare:
                 stream.counters.flooded += 1
                 continue
+            line.spare -= 1
         stream.received(datagram, source[:2], now)
 
 

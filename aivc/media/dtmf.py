@@ -16,6 +16,7 @@ import attrs
 
 from aivc.media.g711 import FRAME_MS, FRAME_OCTETS, OCTETS_PER_MS
 from aivc.media.pacer import Pacer
+from aivc.media.playout import unawaited
 
 KEYS: Final = "0123456789*#ABCD"  # by event code, RFC 4733 section 3.2
 EVENT: Final = Struct("!BBH")  # event | E R volume | duration in timestamp units, RFC 4733 section 2.3
@@ -144,10 +145,6 @@ def key_seconds(tone_ms: int, gap_ms: int, ptime_ms: int = FRAME_MS) -> float:
     """How long one digit and its gap take, in packets of `ptime_ms`."""
     press = Press(0, tone_ms * OCTETS_PER_MS, gap_ms * OCTETS_PER_MS)
     return press.packets_left(ptime_ms * OCTETS_PER_MS) * ptime_ms / 1000
-
-
-def unawaited() -> None:
-    """For who does not wait for the end."""
 
 
 def has_begun(entry: Press | Callable[[], None]) -> bool:

@@ -56,7 +56,7 @@ class Latch:
 
     Args:
       remote: the media address of the caller's SDP.
-      signalling_ip: where the INVITE came from.
+      signalling_ip: where the INVITE came from; later, where the signalling of the present peer does.
       nat: the `rtp.nat` setting.
       relatch_seconds: silence after which the locked source may be replaced.
     """
@@ -85,13 +85,16 @@ class Latch:
     def locked(self) -> bool:
         return self.pinned is not None
 
-    def move(self, remote: Address, now: float) -> bool:
+    def move(self, remote: Address, now: float, signalling_ip: str | None = None) -> bool:
         """A re-INVITE named this address: if it is another, start again from there; whether it is.
 
         Nowhere is none: who holds us by it (RFC 3264 section 8.4) goes on to be known by where the audio came from.
+        `signalling_ip` is that of a new peer, if there is one: behind another NAT the same address is another.
         """
+        is_another = signalling_ip not in (None, self.signalling_ip)
+        self.signalling_ip = signalling_ip or self.signalling_ip
         self.nowhere = is_nowhere(remote)
-        if self.nowhere or canonical(remote) == self.described:
+        if self.nowhere or (canonical(remote) == self.described and not is_another):
             return False
         self._left, self._left_until = self.remote, now + LEAVING_SECONDS
         self._describe(remote)

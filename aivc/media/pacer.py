@@ -40,6 +40,8 @@ class Pacer:
     frame_octets: int = attrs.field(init=False, default=FRAME_OCTETS)  # and timestamp units
     frame_seconds: float = attrs.field(init=False, default=FRAME_SECONDS)
     _after_gap: bool = True
+    _sent_before: int = 0  # under earlier SSRCs
+    _octets_before: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.repace(self.ptime_ms)
@@ -49,6 +51,16 @@ class Pacer:
         if ptime_ms not in PTIMES_MS:
             raise ValueError(f"packets of {ptime_ms} ms: 10 to 60 ms in steps of 10 can be sent")
         self.ptime_ms, self.frame_octets, self.frame_seconds = ptime_ms, ptime_ms * OCTETS_PER_MS, ptime_ms / 1000
+
+    def begin_anew(self, ssrc: int, sequence: int) -> None:
+        """Go on as another stream, at the same pace."""
+        self.ssrc, self.sequence, self._after_gap = ssrc, sequence, True
+        self._sent_before, self._octets_before = self.sent, self.sent_octets
+
+    @property
+    def sender_counts(self) -> tuple[int, int]:
+        """Packets and octets of payload sent with this SSRC, RFC 3550 section 6.4.1."""
+        return self.sent - self._sent_before, self.sent_octets - self._octets_before
 
     def packet(self, payload: bytes, now: float) -> bytes:
         """The datagram that leaves now; moves on to the next due time.

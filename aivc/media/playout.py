@@ -54,8 +54,8 @@ class Chunk:
     start: int = 0
 
 
-def unheeded(item: ItemPlayout) -> None:
-    """For who does not measure."""
+def unheeded(_: object) -> None:
+    """For who does not care what is told."""
 
 
 def unawaited() -> None:

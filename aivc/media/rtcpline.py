@@ -2,7 +2,8 @@
 
 The caution of RTP's latch holds here, too. RTCP is read from the IP address that RTP is locked to, or while it is not,
 from where the caller may be. Ours goes to the port that RTCP comes from (RFC 4961), before that to the one of the SDP
-(RFC 3605) or the one above RTP's; to RTP's own when both share one (RFC 5761).
+(RFC 3605) or the one above RTP's; to RTP's own when both share one (RFC 5761). Behind a NAT the port above is anybody's:
+there ours waits for theirs.
 """
 
 from __future__ import annotations
@@ -79,19 +80,20 @@ class RtcpLine:
 
     def destination(self, latch: Latch, is_trusted: bool) -> Address | None:
         """Where a compound of ours goes now; None: nowhere."""
-        ip, port = latch.remote
-        above = (ip, port) if self.mux else (ip, port + 1)
-        if self.mux or not (to := self._told(latch, is_trusted)):
-            to = above
-        return to if takes_media(to) and not latch.nowhere else None
+        to = latch.remote if self.mux else self._told(latch, is_trusted)
+        return to if to is not None and takes_media(to) and not latch.nowhere else None
 
     def _told(self, latch: Latch, is_trusted: bool) -> Address | None:
-        """Where the caller's RTCP comes from, or what its SDP says: another host only if it may be trusted."""
+        """Where the caller's RTCP comes from, or what its SDP says: another host only if it may be trusted.
+
+        None when RTP comes from another port than the SDP says: it is a NAT's, and the next one may be another host's.
+        """
         if self._heard_from is not None and latch.pinned is not None and self._heard_from[0] == latch.pinned[0]:
             return self._heard_from
         if self.described is not None and (self.described[0] == latch.remote[0] or is_trusted):
             return self.described
-        return None
+        ip, port = latch.remote
+        return (ip, port + 1) if latch.pinned in (None, latch.described) else None
 
     def _is_callers(self, latch: Latch, source: Address) -> bool:
         if self.mux and latch.pinned is not None:
@@ -103,7 +105,7 @@ class RtcpLine:
     def compound(self, pacer: Pacer, reception: Reception, received: int, now: float, goodbye: bool) -> bytes:
         """The datagram to send; `received` counts the RTP packets of the call."""
         sent, self._sent_before = pacer.sent > self._sent_before, pacer.sent
-        sender = (pacer.timestamp_at(now), pacer.sent, pacer.sent_octets) if sent else None
+        sender = (pacer.timestamp_at(now), *pacer.sender_counts) if sent else None
         return build(self.reports.compound(reception, received, sender, now, goodbye))
 
     def quality(self, reception: Reception, received: int) -> Quality:

@@ -1,13 +1,22 @@
 """SRTP and SRTCP (RFC 3711) with the keys that SDES settled (RFC 4568), by libsrtp.
 
 libsrtp comes with the package pylibsrtp, the extra `srtp`; without it everything else works.
+
+When the peer changes its key, nobody can tell its rollover counter: RFC 3711 section 3.3.1 keeps it, RFC 4568 section
+7.1.4 begins at zero with another address, and much equipment does so always. So both are tried, and the key before,
+until a packet fits a new one. A packet of ours under a new key has a new SSRC, whose counter is zero for everybody: that
+is up to who calls `Srtp.rekeyed`. Not done: master key identifiers (MKI), key lifetimes, key derivation rates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
+
+from aivc.media.reports import Reception
+from aivc.media.rtp import HEADER, VERSION_2
 
 if TYPE_CHECKING:
     from pylibsrtp import Policy, Session
@@ -15,6 +24,8 @@ if TYPE_CHECKING:
 Suite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # RFC 4568 section 6.2
 KEY_OCTETS: Final = 30  # master key of 16 and master salt of 14, RFC 4568 section 6.1
 WINDOW: Final = 1024  # packets that may be late without being taken for replays
+STRIDE: Final = 0x4000  # sequence numbers at once by which libsrtp is led to a rollover counter; it follows below 0x8000
+MOST_ROLLOVERS: Final = 64  # that it is led past: a day of 20 ms packets; a hostile peer can have any number
 
 
 class SrtpMissing(Exception):
@@ -38,8 +49,8 @@ def require_srtp() -> None:
 
 
 @attrs.define(eq=False)
-class Half:
-    """One direction: its key, and libsrtp's state of the streams under it."""
+class Outbound:
+    """Our direction: its key, and libsrtp's state of the streams under it."""
 
     suite: Suite
     key: bytes = attrs.field(repr=False)
@@ -47,11 +58,60 @@ class Half:
 
 
 @attrs.define(eq=False)
+class Inbound:
+    """The peer's direction: its key, and the states that may fit it; one, once a packet has fitted it.
+
+    Attributes:
+      earlier: of the key before, until a packet has fitted the new one.
+    """
+
+    suite: Suite
+    key: bytes = attrs.field(repr=False)
+    sessions: tuple[Session, ...] = attrs.field(repr=False)
+    earlier: Session | None = attrs.field(default=None, repr=False)
+
+    @property
+    def proven(self) -> Session:
+        """That which fitted last."""
+        return self.sessions[0] if self.earlier is None else self.earlier
+
+    def unprotect(self, datagram: bytes) -> bytes:
+        """The RTP packet in it. Raises Unauthentic or Replayed."""
+        if self.earlier is None:
+            return opened(self.sessions[0].unprotect, datagram)
+        refused: Unauthentic | None = None
+        for session in (*self.sessions, self.earlier):
+            try:
+                packet = opened(session.unprotect, datagram)
+            except Replayed as replayed:
+                refused = replayed
+            except Unauthentic as unauthentic:
+                refused = refused or unauthentic
+            else:
+                if session is not self.earlier:
+                    self.sessions, self.earlier = (session,), None
+                return packet
+        assert refused is not None
+        raise refused
+
+    def unprotect_rtcp(self, datagram: bytes) -> bytes:
+        """The RTCP compound in it, which tells nothing of the rollover counter. Raises Unauthentic or Replayed."""
+        try:
+            return opened(self.sessions[0].unprotect_rtcp, datagram)
+        except Replayed:
+            raise
+        except Unauthentic:
+            if self.earlier is None:
+                raise
+            return opened(self.earlier.unprotect_rtcp, datagram)
+
+
+@attrs.define(eq=False)
 class Srtp:
     """What enciphers one call's RTP and RTCP, and deciphers the peer's. Use `open_srtp`."""
 
-    _ours: Half
-    _theirs: Half
+    _ours: Outbound
+    _theirs: Inbound
 
     def protect(self, packet: bytes) -> bytes:
         """SRTP of an RTP packet."""
@@ -63,31 +123,50 @@ class Srtp:
 
     def unprotect(self, datagram: bytes) -> bytes:
         """The RTP packet in it. Raises Unauthentic or Replayed."""
-        try:
-            return self._theirs.session.unprotect(datagram)
-        except Exception as error:  # libsrtp's own, or ValueError for what is longer than a packet may be
-            raise refusal(error) from None
+        return self._theirs.unprotect(datagram)
 
     def unprotect_rtcp(self, datagram: bytes) -> bytes:
         """The RTCP compound in it. Raises Unauthentic or Replayed."""
-        try:
-            return self._theirs.session.unprotect_rtcp(datagram)
-        except Exception as error:  # as above
-            raise refusal(error) from None
+        return self._theirs.unprotect_rtcp(datagram)
 
-    def rekeyed(self, suite: Suite, local: bytes, remote: bytes) -> Srtp:
-        """What follows it after another agreement; a direction whose key has not changed goes on where it is."""
+    def protects_with(self, suite: Suite, local: bytes) -> bool:
+        """Whether that is our key."""
+        return (self._ours.suite, self._ours.key) == (suite, local)
+
+    def rekeyed(self, suite: Suite, local: bytes, remote: bytes, heard: Reception) -> Srtp:
+        """What follows it after another agreement; a direction whose key has not changed goes on where it is.
+
+        Args:
+          heard: the packets of the peer so far, which tell its rollover counter.
+        """
         ours, theirs = self._ours, self._theirs
-        same_ours = (ours.suite, ours.key) == (suite, local)
-        same_theirs = (theirs.suite, theirs.key) == (suite, remote)
-        return Srtp(
-            ours if same_ours else open_half(suite, local, inbound=False),
-            theirs if same_theirs else open_half(suite, remote, inbound=True),
-        )
+        if not self.protects_with(suite, local):
+            ours = Outbound(suite, local, open_session(suite, local, inbound=False))
+        if (theirs.suite, theirs.key) != (suite, remote):
+            sessions = (open_session(suite, remote, inbound=True), *rolled_over(suite, remote, heard))
+            theirs = Inbound(suite, remote, sessions, theirs.proven)
+        return Srtp(ours, theirs)
 
 
-def refusal(error: Exception) -> Unauthentic:
-    return Replayed(str(error)) if str(error).startswith("replay") else Unauthentic(str(error))
+def opened(unprotect: Callable[[bytes], bytes], datagram: bytes) -> bytes:
+    try:
+        return unprotect(datagram)
+    except Exception as error:  # libsrtp's own, or ValueError for what is longer than a packet may be
+        text = str(error)
+        raise (Replayed(text) if text.startswith("replay") else Unauthentic(text)) from None
+
+
+def rolled_over(suite: Suite, key: bytes, heard: Reception) -> tuple[Session, ...]:
+    """A state under this key that goes on where the peer's packets are; none when they have not wrapped yet.
+
+    pylibsrtp cannot set the rollover counter: packets of our own, that nobody else sees, lead it there.
+    """
+    if not 0 < heard.cycles >> 16 <= MOST_ROLLOVERS:
+        return ()
+    there, here = open_session(suite, key, inbound=False), open_session(suite, key, inbound=True)
+    for index in range(0, heard.cycles + heard.highest + 1, STRIDE):
+        here.unprotect(there.protect(HEADER.pack(VERSION_2, 0, index & 0xFFFF, 0, heard.ssrc)))
+    return (here,)
 
 
 def open_srtp(suite: Suite, local: bytes, remote: bytes) -> Srtp:
@@ -98,10 +177,11 @@ def open_srtp(suite: Suite, local: bytes, remote: bytes) -> Srtp:
     require_srtp()
     if len(local) != KEY_OCTETS or len(remote) != KEY_OCTETS:
         raise ValueError(f"keys of {len(local)} and {len(remote)} octets: each must have {KEY_OCTETS}")
-    return Srtp(open_half(suite, local, inbound=False), open_half(suite, remote, inbound=True))
+    ours, theirs = open_session(suite, local, inbound=False), open_session(suite, remote, inbound=True)
+    return Srtp(Outbound(suite, local, ours), Inbound(suite, remote, (theirs,)))
 
 
-def open_half(suite: Suite, key: bytes, *, inbound: bool) -> Half:
+def open_session(suite: Suite, key: bytes, *, inbound: bool) -> Session:
     from pylibsrtp import Policy, Session
 
     profiles = {
@@ -111,4 +191,4 @@ def open_half(suite: Suite, key: bytes, *, inbound: bool) -> Half:
     of_any = Policy.SSRC_ANY_INBOUND if inbound else Policy.SSRC_ANY_OUTBOUND
     policy: Policy = Policy(key, of_any, srtp_profile=profiles[suite])
     policy.window_size = WINDOW
-    return Half(suite, key, Session(policy))
+    return Session(policy)

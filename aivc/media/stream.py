@@ -18,7 +18,7 @@ from aivc.media.filling import HeardTime
 from aivc.media.g711 import FRAME_OCTETS, SILENCE, is_voiced, silence_frame
 from aivc.media.latching import Latch
 from aivc.media.pacer import STALL, Pacer
-from aivc.media.playout import Playout, unawaited
+from aivc.media.playout import Playout, unawaited, unheeded
 from aivc.media.reorder import ReorderBuffer
 from aivc.media.reports import ANOTHER_CLOCK, CLOCK_HZ, Quality, Reception
 from aivc.media.rtcpline import RtcpLine
@@ -35,10 +35,6 @@ class NoTelephoneEvent(Exception):
     """The peer has not offered telephone-event (RFC 4733): no digit can be sent to it."""
 
 
-def unheeded(digit: str) -> None:
-    """For who does not care which keys are pressed."""
-
-
 @attrs.define(eq=False)
 class RtpStream:
     """The media of one call, both ways.
@@ -51,6 +47,7 @@ class RtpStream:
       heard: takes the caller's G.711 octets, one item a packet; never waited for.
       settings: `rtp`.
       telephone_event: payload type of RFC 4733 events, None when the peer has none; a re-INVITE may change it.
+      own_telephone_event: what the peer sends them with, if that is another.
       pressed: told of each key that the caller presses, when its first packet comes.
       rtcp: its RTCP; None: there is none.
       srtp: its keys; None: RTP in the clear.
@@ -69,6 +66,7 @@ class RtpStream:
     may_send: bool = True  # False while the caller holds us
     _expects_audio: bool = True
     telephone_event: int | None = attrs.field(default=None, kw_only=True)
+    own_telephone_event: int | None = attrs.field(default=None, kw_only=True)
     pressed: Callable[[str], None] = attrs.field(default=unheeded, kw_only=True)
     rtcp: RtcpLine | None = attrs.field(default=None, kw_only=True)
     _srtp: Srtp | None = attrs.field(default=None, kw_only=True)
@@ -349,7 +347,7 @@ class RtpStream:
         self._pass_on(payload)
 
     def _hear_other(self, packet: Packet, now: float) -> None:
-        if packet.payload_type == self.telephone_event:
+        if packet.payload_type in (self.telephone_event, self.own_telephone_event):
             self._time.quiet(now)
             digit = self._events.feed(packet.ssrc, packet.rtp_timestamp, packet.payload, packet.marker, now)
             if digit is not None:

@@ -62,8 +62,8 @@ class Target:
         """Task: what they do with their call."""
         async for event in self.consultation.events:
             match event:
-                case MediaChanged(agreement=agreement):
-                    change_media(self.stream, agreement)
+                case MediaChanged():
+                    change_media(self.stream, event)
                 case HungUp() | SessionExpired():
                     self.leave()
                 case _:  # keys, and what only a call to us can have
@@ -174,8 +174,9 @@ def second_stream(
     """The RTP to the target, about to begin; nobody listens to what they say."""
     unheard, _ = trio.open_memory_channel[bytes](0)
     playout = Playout(SILENCE[agreement.codec], emptied=announcement.drained)
-    leg, rtp = ground.leg, ground.settings.rtp
-    ip, trusted = leg.source[0], leg.is_trusted  # they are reached by the way that the caller came
+    caller, rtp = ground.progress.stream, ground.settings.rtp
+    assert caller is not None  # the model has talked to them
+    ip, trusted = caller.latch.signalling_ip, caller.is_trusted  # the target is reached by the way to the caller
     return make_stream(agreement, rtp, sockets, playout, unheard, signalling_ip=ip, is_trusted=trusted)
 
 

@@ -94,6 +94,7 @@ class Leaving:
             await wish.wait()
             with trio.move_on_after(seconds):
                 await self._wait_said(wish, speaker)
+            await self.wait_referred()  # a transfer that is under way needs neither us nor the model
             if wish is self._asked and self.ending is not None:
                 raise CallOver(self.ending)
 

@@ -17,20 +17,20 @@ from aivc.media.clock import MediaClock
 from aivc.media.g711 import SILENCE
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
-from aivc.media.playout import ItemPlayout, Playout
+from aivc.media.playout import ItemPlayout, Playout, unheeded
 from aivc.media.ports import MediaSockets, PortPool, is_ipv6, local_ip_towards
 from aivc.media.reporting import keep_reporting
 from aivc.media.reports import Reports
 from aivc.media.rtcpline import RtcpLine
 from aivc.media.srtp import open_srtp
-from aivc.media.stream import RtpStream, unheeded
+from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Ground
 from aivc.nursery.keys import Keypad
 from aivc.nursery.performer import Announcer
 from aivc.nursery.record import ModelAudible
 from aivc.nursery.turns import Turns
-from aivc.sip.leg import AudioAgreement, Leg
+from aivc.sip.leg import AudioAgreement, Leg, MediaChanged, SrtpKeys
 
 WILDCARDS: Final = {"0.0.0.0", "::"}
 CNAME_BITS: Final = 96  # RFC 7022 section 4.2
@@ -101,7 +101,7 @@ def make_stream(
     return RtpStream(
         rtp_socket,
         agreement.codec,
-        agreement.payload_type,
+        heard_payload_type(agreement),
         Latch(agreement.remote, signalling_ip, rtp.nat, rtp.relatch_seconds),
         playout,
         Pacer(
@@ -113,6 +113,7 @@ def make_stream(
         agreement.may_send,
         agreement.may_send and agreement.may_receive,
         telephone_event=agreement.telephone_event,
+        own_telephone_event=agreement.own_telephone_event,
         pressed=pressed,
         rtcp=RtcpLine(reports, rtcp_socket, agreement.rtcp_mux, agreement.remote_rtcp) if rtp.rtcp else None,
         srtp=None if keys is None else open_srtp(keys.suite, keys.local, keys.remote),
@@ -155,27 +156,52 @@ def note_audible(turns: Turns, announcer: Announcer, item: ItemPlayout) -> None:
     announcer.tell(ModelAudible(item.item_id, item.began_at or 0.0))
 
 
-def change_media(stream: RtpStream | None, agreement: AudioAgreement) -> None:
-    """Follow a re-INVITE: another address, payload type, length of packets or keys, hold, or resume.
+def change_media(stream: RtpStream | None, changed: MediaChanged) -> None:
+    """Follow a re-INVITE: another address, payload type, length of packets or keys, hold, or resume; or another peer.
 
     The codec of a call never changes.
     """
     if stream is None:
         return
-    now, keys = trio.current_time(), agreement.srtp
-    if stream.latch.move(agreement.remote, now):
+    now, agreement, source = trio.current_time(), changed.agreement, changed.source
+    earned = stream.latch.locked or not stream.pacer.sent  # else re-INVITEs without end would aim at a victim for ever
+    if source is not None:
+        stream.is_trusted = changed.is_trusted
+    if stream.latch.move(agreement.remote, now, None if source is None else source[0]) and earned:
         stream.started_at = now
     if stream.rtcp is not None:
         stream.rtcp.describe(agreement.remote_rtcp, agreement.rtcp_mux)
     stream.last_received = now
     stream.expects_audio = agreement.may_send and agreement.may_receive
-    stream.payload_type = stream.pacer.payload_type = agreement.payload_type
+    stream.payload_type, stream.pacer.payload_type = heard_payload_type(agreement), agreement.payload_type
     stream.ptime_ms = agreement.ptime_ms
     stream.may_send = agreement.may_send
     stream.telephone_event = agreement.telephone_event
+    stream.own_telephone_event = agreement.own_telephone_event
+    change_keys(stream, agreement.srtp)
+
+
+def change_keys(stream: RtpStream, keys: SrtpKeys | None) -> None:
+    """Under another key of ours a new SSRC begins, and in the lower half of the sequence numbers, as at the start.
+
+    RFC 3711 section 3.3.1 has a rollover counter outlast its key, and RFC 4568 section 7.1.4 and much equipment have it
+    begin at zero: of a new SSRC it is zero for everybody.
+    """
+    before = stream.srtp
     if keys is None:
         stream.srtp = None
-    elif stream.srtp is None:
+        return
+    if before is None:
         stream.srtp = open_srtp(keys.suite, keys.local, keys.remote)
     else:
-        stream.srtp = stream.srtp.rekeyed(keys.suite, keys.local, keys.remote)
+        stream.srtp = before.rekeyed(keys.suite, keys.local, keys.remote, stream.reception)
+    if before is None or not before.protects_with(keys.suite, keys.local):
+        dice = random.SystemRandom()
+        stream.pacer.begin_anew(dice.getrandbits(32), dice.getrandbits(15))
+        if stream.rtcp is not None:
+            stream.rtcp.reports.ssrc = stream.pacer.ssrc
+
+
+def heard_payload_type(agreement: AudioAgreement) -> int:
+    own = agreement.own_payload_type
+    return agreement.payload_type if own is None else own

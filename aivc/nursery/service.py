@@ -166,7 +166,7 @@ async def open_service(
     prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
-        open_user_agent(front_end(settings.sip), srtp=settings.rtp.srtp) as agent,
+        open_user_agent(front_end(settings.sip), srtp=settings.rtp.srtp, rtcp=settings.rtp.rtcp) as agent,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
         open_client(settings.engine) as client,

@@ -40,7 +40,7 @@ async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], progress: Progr
             case SessionExpired(cause=cause):
                 raise CallOver(Ending.SESSION_EXPIRED, cause)
             case MediaChanged(agreement=agreement):
-                change_media(progress.stream, agreement)
+                change_media(progress.stream, event)
                 if progress.performer is not None:
                     progress.performer.caller_holds(not (agreement.may_send and agreement.may_receive))
     raise CallOver(Ending.INTERNAL_ERROR, "the front end closed the leg's events")

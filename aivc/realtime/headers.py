@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
-from aivc.config.rules import sip_header_name, sip_header_value
+from aivc.config.rules import sip_header_fields
 from aivc.realtime.toolerrors import ToolError
 
 HeaderFields = tuple[tuple[str, str], ...]  # names and values, in order
-
-MOST_FIELDS: Final = 16
-LONGEST_FIELD: Final = 1000  # characters of a value: a request by UDP should stay below 1300 octets in all
 
 
 class HeaderRefused(ToolError):
@@ -22,21 +18,14 @@ def header_fields(headers: Mapping[str, str] | None) -> HeaderFields:
     """Return header fields for a request of ours.
 
     Raises:
-        HeaderRefused: a name or value that could be taken for something else, or that is the protocol's own.
+        HeaderRefused: a name or value that could be taken for something else, or that is the protocol's own; too many.
     """
     given: Sequence[tuple[object, object]] = tuple((headers or {}).items())  # a tool may say anything
-    if len(given) > MOST_FIELDS:
-        raise HeaderRefused(f"more than {MOST_FIELDS} header fields")
-    fields: list[tuple[str, str]] = []
-    for name, value in given:
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise HeaderRefused("header fields are texts with the names of others")
-        try:
-            sip_header_name(name)
-            sip_header_value(value)
-        except ValueError as error:
-            raise HeaderRefused(f"header field {name!r:.60}: {error}") from None
-        if len(value) > LONGEST_FIELD:
-            raise HeaderRefused(f"header field {name:.60}: longer than {LONGEST_FIELD} characters")
-        fields.append((name, value))
-    return tuple(fields)
+    fields = tuple((name, value) for name, value in given if isinstance(name, str) and isinstance(value, str))
+    if len(fields) < len(given):
+        raise HeaderRefused("header fields are texts with the names of others")
+    try:
+        sip_header_fields(fields)
+    except ValueError as error:
+        raise HeaderRefused(str(error)) from None
+    return fields

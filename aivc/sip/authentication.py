@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from math import inf
 from typing import Final
 
@@ -31,7 +32,12 @@ from aivc.sip.inspection import Refusal
 from aivc.sip.message import Request
 from aivc.sip.scanner import AddressError
 
-OFFERED: Final[tuple[Algorithm, ...]] = ("SHA-256", "MD5")  # RFC 8760 section 2.4: the one that we like best first
+# What callers are asked for by `sip.digest`; RFC 8760 section 2.4: the one that we like best first.
+OFFERED: Final[Mapping[str, tuple[Algorithm, ...]]] = {
+    "both": ("SHA-256", "MD5"),
+    "SHA-256": ("SHA-256",),
+    "MD5": ("MD5",),
+}
 MAX_FIELDS: Final = 8  # Authorization fields read of one request; real ones have one for each realm
 TIME_OCTETS: Final = 6  # milliseconds
 SALT_OCTETS: Final = 6  # two callers behind one NAT must not count in one nonce
@@ -90,6 +96,7 @@ class Authentication:
     _passwords: dict[str, str] = attrs.field(init=False, repr=False)
     _decoy: str = attrs.field(init=False, repr=False)  # the password of users that there are not
     _realm: str = attrs.field(init=False)  # as it stands between quotes
+    _offered: tuple[Algorithm, ...] = attrs.field(init=False)
     _usages: dict[str, Usage] = attrs.field(factory=dict, init=False)  # nonce -> its use, in the order of first use
     _forgotten: float = attrs.field(default=-inf, init=False)  # nonces up to then may have been used
     _wrong: dict[str, Wrong] = attrs.field(factory=dict, init=False)  # source -> its wrong passwords
@@ -99,6 +106,7 @@ class Authentication:
         self._decoy = self._octets(16).hex()
         self._passwords = {user.name: user.password.reveal() for user in self.settings.users}
         self._realm = quote(self.settings.realm)[1:-1]
+        self._offered = OFFERED[self.settings.digest]
 
     def challenge(self, request: Request, source_ip: str, now: float) -> Refusal | None:
         """Why a new request is not served; None when it is: its credentials are right, or none are needed.
@@ -133,7 +141,7 @@ class Authentication:
     def _judge(self, given: Credentials, request: Request, source: str, now: float) -> Refusal | None:
         algorithm = known_algorithm(given.algorithm)
         issued = None if algorithm is None else self._issued(given.nonce, source, algorithm)
-        if algorithm not in OFFERED or issued is None:
+        if algorithm not in self._offered or issued is None:
             return self._ask(source, now, "nonce of somebody else, or for another algorithm or source")
         if given.qop != "auth" or given.nc is None or not given.cnonce:  # RFC 8760 section 2.6
             return self._ask(source, now, "digest without qop")
@@ -159,7 +167,7 @@ class Authentication:
                 qop=("auth",),
                 stale=stale,
             )
-            for algorithm in OFFERED
+            for algorithm in self._offered
         ]
         return Refusal(401, cause, tuple(("WWW-Authenticate", str(each)) for each in challenges))
 

@@ -25,6 +25,7 @@ log = logging.getLogger("aivc.sip")
 
 OUTBOX: Final = 256  # messages queued for one connection; calls of a whole trunk may share it
 SEND_SECONDS: Final = 10.0  # for one message to be taken by the peer's system; timer B gives up at 32 s
+ANSWER_SECONDS: Final = 0.1  # for what came before a fault to be answered
 GOODBYE: Final = 0.5  # seconds to send the rest, and to be read, when we close a connection
 FULL_PAUSE: Final = 0.05  # seconds before the user agent is asked again whether it has room
 FULL_TRIES: Final = 20  # so often: TCP resends nothing that we have read
@@ -128,6 +129,7 @@ class Connection:
             for frame in framer.feed(bytes(data)):
                 was_inside = False
                 if isinstance(frame, Broken):
+                    await trio.sleep(ANSWER_SECONDS)
                     self._refuse(frame)
                     self.outbox.seal()
                     await linger(stream, self.outbox)

@@ -56,8 +56,7 @@ def offer(
       place: of our stream in it.
       keys: of ours, in the order of preference; none: RTP in the clear.
     """
-    if agreement.telephone_event is None:
-        agreement = attrs.evolve(agreement, telephone_event=free_payload_type(agreement.payload_type))
+    agreement = in_own_numbers(agreement)
     if previous is None or place >= len(previous.media):
         return describe(origin, local, "0 0", (stream(profile(None, keys), agreement, "sendrecv", local, keys),))
     ours = stream(profile(previous.media[place], keys), agreement, "sendrecv", local, keys)
@@ -95,6 +94,14 @@ def stream(protocol: str, agreement: AudioAgreement, direction: str, local: Addr
     lines += [key.line() for key in keys]
     lines.append(Line("a", direction))
     return Media("audio", local[1], protocol, tuple(numbers), tuple(lines))
+
+
+def in_own_numbers(agreement: AudioAgreement) -> AudioAgreement:
+    """With the payload types that the peer sends with: what they mean must not change (RFC 3264 section 8.3.2)."""
+    audio = agreement.payload_type if agreement.own_payload_type is None else agreement.own_payload_type
+    event = agreement.telephone_event if agreement.own_telephone_event is None else agreement.own_telephone_event
+    event = free_payload_type(audio) if event is None else event
+    return attrs.evolve(agreement, payload_type=audio, telephone_event=event)
 
 
 def free_payload_type(taken: int) -> int:

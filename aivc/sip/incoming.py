@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -53,6 +53,8 @@ from aivc.sip.transaction_layer import ServerTransaction
 
 log = logging.getLogger("aivc.sip")
 
+ASSERTED: Final = "P-Asserted-Identity"
+
 
 @attrs.define(eq=False, repr=False)
 class IncomingLeg:
@@ -96,7 +98,11 @@ class IncomingLeg:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return self.transaction.request.headers.joined()
+        """Without an identity that nobody whom we trust asserts: it must not be used (RFC 3325 section 8)."""
+        found = self.transaction.request.headers.joined()
+        if not self.is_trusted:
+            found.pop(ASSERTED.lower(), None)
+        return found
 
     @property
     def source(self) -> Address:
@@ -157,6 +163,8 @@ class IncomingLeg:
             if not isinstance(replaces, Party):
                 raise ValueError("replaces is no consultation of this user agent")
             replaced = replaces_of(replaces.dialog.id)
+            if refer_to[:4].lower() == "tel:":  # which cannot hold Replaces: who answered is where they are now
+                refer_to = str(attrs.evolve(replaces.dialog.client.dialog.remote_target, headers=""))
         own = refer_fields(refer_to, referred_by, replaced)
         configured = sendable_fields(tuple(self.board.settings.refer_headers.items()))
         supported = self.board.capabilities.fields[1:]
@@ -259,7 +267,7 @@ def receive_call(board: Board, transaction: ServerTransaction, *, is_trusted: bo
 def asserted_identity(request: Request) -> str | None:
     """The URI of P-Asserted-Identity (RFC 3325 section 9.1), of two the sip one; None: there is none."""
     found: list[NameAddr] = []
-    for text in request.headers.items("P-Asserted-Identity")[:2]:
+    for text in request.headers.items(ASSERTED)[:2]:
         try:
             found.append(parse_name_addr(text))
         except AddressError:

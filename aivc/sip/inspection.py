@@ -20,6 +20,7 @@ KNOWN: Final = frozenset(  # methods with a name of their own that we may not se
     ("MESSAGE", "PRACK", "PUBLISH", "REGISTER", "SUBSCRIBE", "UPDATE")
 )
 IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY", "PRACK", "UPDATE"})
+LONGEST_UNSUPPORTED: Final = 512  # octets: who requires more names than there are is not told them all
 ACCEPTABLE: Final = frozenset({SDP_TYPE, "application/*", "*/*"})
 
 ACCEPT_HEADER: Final = ("Accept", SDP_TYPE)
@@ -112,7 +113,10 @@ def inspect_extensions(request: Request, capabilities: Capabilities) -> Refusal 
     unsupported = [option for option in required if option.lower() not in capabilities.supported]
     if not unsupported:
         return None
-    return Refusal(420, "required extension", (("Unsupported", ", ".join(unsupported)),))
+    named = ", ".join(unsupported)
+    if len(named) > LONGEST_UNSUPPORTED:
+        named = named[:LONGEST_UNSUPPORTED].rpartition(",")[0]
+    return Refusal(420, "required extension", (("Unsupported", named),) if named else ())
 
 
 def inspect_content(request: Request) -> Refusal | None:

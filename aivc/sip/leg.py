@@ -28,15 +28,18 @@ class AudioAgreement:
     """What offer/answer settled for one audio stream (RFC 3264)."""
 
     codec: Codec
-    payload_type: int  # RTP payload type of the codec, the same both ways
+    payload_type: int  # RTP payload type of the codec: what the peer wants to get
     remote: Address  # where the peer wants our RTP; port 0 or 0.0.0.0 = nowhere
-    telephone_event: int | None = None  # payload type of RFC 4733 events, None when not offered
+    telephone_event: int | None = None  # payload type of RFC 4733 events, likewise; None when not offered
     may_send: bool = True  # False: the peer holds us (sendonly, inactive, 0.0.0.0)
     may_receive: bool = True
     ptime_ms: int = 20  # of the packets that the peer wants: 10 to 60, a multiple of 10
     remote_rtcp: Address | None = None  # from a=rtcp (RFC 3605); None = the RTP port + 1
     rtcp_mux: bool = False  # RTCP on the RTP port, both ways (RFC 5761)
     srtp: SrtpKeys | None = None  # None: RTP in the clear
+    # What the peer sends with, where the answer to our offer has other numbers (RFC 3264 section 6.1); None: the same
+    own_payload_type: int | None = None
+    own_telephone_event: int | None = None
 
 
 @attrs.frozen
@@ -67,9 +70,17 @@ class AckMissing:
 
 @attrs.frozen
 class MediaChanged:
-    """A re-INVITE, UPDATE or Replaces moved, held or resumed the audio; it is already answered."""
+    """A re-INVITE, UPDATE, Replaces or followed REFER moved, held or resumed the audio; it is already answered.
+
+    Attributes:
+      source: where the signalling of another peer comes from, who has taken the place of the one before; None: it is
+        the same peer.
+      is_trusted: that other peer is one that the settings name as trusted.
+    """
 
     agreement: AudioAgreement
+    source: Address | None = None
+    is_trusted: bool = False
 
 
 @attrs.frozen

@@ -93,7 +93,9 @@ class Terms:
     codec: Codec | None = None  # the only one that will do; None: there is a choice
     in_force: AudioAgreement | None = None  # what was agreed before
     place: int | None = None  # of our stream among the media, when something was described before
+    ipv6: bool | None = None  # the family of our own RTP socket; None: it is not chosen yet
     offered: Media | None = None  # our stream in the offer that the description answers; None: it is an offer itself
+    rtcp: bool = True  # the setting `rtp.rtcp`
 
 
 @attrs.frozen
@@ -156,12 +158,15 @@ def read_audio(description: SessionDescription, index: int, terms: Terms) -> Acc
     if fault is not None:
         return fault
     ip = ipaddress.ip_address(connection.address)
+    if not ip.is_unspecified and terms.ipv6 not in (None, ip.version == 6):
+        return Refused(f"this call's audio is IPv{4 if ip.version == 6 else 6}", WARN_ADDRESS)
     remote = (str(ip), media.port)
     if not ip.is_unspecified and is_barred(remote, terms):
         return Refused("RTP address that must not be streamed to")
     keys = choose_keys(media, terms)
     if isinstance(keys, Refused):
         return keys
+    own = own_formats(formats, terms)
     direction, rtcp_mux = description.direction_for(media), can_mux(media, formats, terms)
     agreement = AudioAgreement(
         codec=formats.codec,
@@ -175,6 +180,8 @@ def read_audio(description: SessionDescription, index: int, terms: Terms) -> Acc
         remote_rtcp=None if rtcp_mux else rtcp_address(media, remote, terms),
         rtcp_mux=rtcp_mux,
         srtp=None if keys is None else keys[1],
+        own_payload_type=None if own.payload_type == formats.payload_type else own.payload_type,
+        own_telephone_event=None if own.telephone_event == formats.telephone_event else own.telephone_event,
     )
     return Accepted(description, index, agreement, None if keys is None else keys[0])
 
@@ -203,6 +210,14 @@ def choose_formats(media: Media, only: Codec | None) -> Formats | None:
         elif event is None and name == "TELEPHONE-EVENT":
             event = payload_type
     return None if audio is None else Formats(*audio, event)
+
+
+def own_formats(theirs: Formats, terms: Terms) -> Formats:
+    """The numbers that the peer sends with: those of our offer, if we made it (RFC 3264 section 6.1)."""
+    ours = None if terms.offered is None else choose_formats(terms.offered, theirs.codec)
+    if ours is None:
+        return theirs
+    return ours if theirs.telephone_event is not None else attrs.evolve(ours, telephone_event=None)
 
 
 def encoding_of(text: str) -> tuple[str, str, str]:
@@ -293,7 +308,7 @@ def parse_rtcp(value: str, host: str) -> Address | None:
 def can_mux(media: Media, formats: Formats, terms: Terms) -> bool:
     """Whether RTCP comes and goes on the RTP port: offerer and answerer want it (RFC 5761 section 5.1.1)."""
     asked = media.attributes("rtcp-mux") and (terms.offered is None or terms.offered.attributes("rtcp-mux"))
-    return bool(asked) and not {formats.payload_type, formats.telephone_event}.intersection(RTCP_LOOKALIKES)
+    return bool(asked) and terms.rtcp and not {formats.payload_type, formats.telephone_event}.intersection(RTCP_LOOKALIKES)
 
 
 def address_type(host: str) -> str:

@@ -26,6 +26,7 @@ class OfferAnswer:
       origin: of our descriptions.
       srtp: the setting `rtp.srtp`.
       new_key: 30 octets of the best randomness at each call; needed unless `srtp` is "off".
+      rtcp: the setting `rtp.rtcp`; without it no port is shared with RTCP.
 
     Attributes:
       agreement: what is in force; before anything was agreed, what our first offer says.
@@ -36,6 +37,7 @@ class OfferAnswer:
     _origin: Origin
     _srtp: SrtpPolicy = "off"
     _new_key: Callable[[], bytes] = no_key
+    _rtcp: bool = attrs.field(default=True, kw_only=True)
     agreement: AudioAgreement = attrs.field(factory=negotiation.tentative_agreement, init=False)
     local: Address = attrs.field(default=("0.0.0.0", 0), init=False)
     _agreed: bool = attrs.field(default=False, init=False)
@@ -67,7 +69,9 @@ class OfferAnswer:
             codec=self.agreement.codec if self._agreed or self._is_bound or offered is not None else None,
             in_force=self.agreement if self._agreed else None,
             place=None if self._described is None else self._place,
+            ipv6=":" in self.local[0] if self.local[1] else None,
             offered=offered,
+            rtcp=self._rtcp,
         )
         return negotiation.accept(sdp.parse_untrusted(body), terms)
 

@@ -71,7 +71,9 @@ class Party:
         before, self.dialog = self.dialog, dialog
         codec, call_id = dialog.media.agreement.codec, dialog.client.dialog.call_id
         logs.event(log, "sip.replaced", call_id=self.call_id, why=why, new_call_id=call_id, codec=codec)
-        self._queue.tell(MediaChanged(dialog.media.agreement))
+        source = dialog.client.near.peer
+        is_trusted = self.board.sources.is_trusted(source[0])
+        self._queue.tell(MediaChanged(dialog.media.agreement, source, is_trusted))
         return before
 
     # What a dialog tells: aivc.sip.call_dialog.Holder

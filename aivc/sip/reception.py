@@ -75,6 +75,13 @@ class Reception:
                 self.failures += 1
                 call_id = arrival.message.call_id
                 logs.event(log, "sip.bug", level=logging.ERROR, call_id=call_id, exc_info=error)
+                self._fail(arrival.message)
+
+    def _fail(self, message: Request | Response) -> None:
+        """A request that met a bug is answered all the same: a transaction without a final response never ends."""
+        transaction = self.board.layer.serving(message) if isinstance(message, Request) else None
+        if transaction is not None and transaction.request is message:  # and no earlier copy of it
+            self.board.respond(transaction, 500)
 
     # Before a transaction
 
@@ -215,6 +222,10 @@ class Reception:
         return refusal
 
     def _refuse(self, transaction: ServerTransaction, refusal: Refusal) -> None:
+        if refusal.status == 401:  # once and without state, for whoever it is (section 26.3.2.4)
+            self.board.layer.forget(transaction)
+            self._answer_statelessly(transaction.request, transaction.arrival, refusal)
+            return
         self.board.refuse(transaction, refusal, source=format_host_port(*transaction.arrival.source))
 
 

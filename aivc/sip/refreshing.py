@@ -119,7 +119,9 @@ class Refresher:
                 pass
 
     def stop(self) -> None:
-        """The dialog is over."""
+        """The dialog is over. A re-INVITE that only rings would be waited for without an end."""
+        if self._open is not None and self.is_inviting:
+            self._open.cancel()
         self._timer.restart(None, 0.0)
         self._open = self._alarm.refresher = None
 

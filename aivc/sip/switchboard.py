@@ -47,6 +47,7 @@ class Switchboard(Generic[Live]):
       credentials: our passwords for servers that challenge our requests.
       identity_at: who we are at the server with that IP address, and the Route of our calls there; None: nobody.
       tasks: where calls that a peer's REFER has us make are made; they outlive the step that begins them.
+      srtp, rtcp: the settings of `[rtp]`.
 
     Attributes:
       dialogs: those that live.
@@ -60,6 +61,7 @@ class Switchboard(Generic[Live]):
     credentials: Credentials
     tasks: trio.Nursery
     identity_at: Callable[[str], Identity | None]
+    rtcp: bool = True
     capabilities: Capabilities = attrs.field(init=False)
     dialogs: dict[DialogId, Live] = attrs.field(factory=dict, init=False)
     refused: int = attrs.field(default=0, init=False)
@@ -71,7 +73,7 @@ class Switchboard(Generic[Live]):
     def media_for(self, flow: Flow) -> OfferAnswer:
         """The offer/answer of a new session with whoever is at the end of `flow`."""
         origin = Origin(self.random() >> 2)  # fits a signed 64-bit integer everywhere
-        return OfferAnswer(flow.local, origin, self.srtp, self.new_key)
+        return OfferAnswer(flow.local, origin, self.srtp, self.new_key, rtcp=self.rtcp)
 
     def new_key(self) -> bytes:
         """For SDES."""

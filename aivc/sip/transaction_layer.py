@@ -136,6 +136,10 @@ class TransactionLayer:
         merge = transaction.merge_key
         return merge is not None and self.merges[merge] != transaction.key
 
+    def serving(self, request: Request) -> ServerTransaction | None:
+        """The live transaction of a request."""
+        return self.servers.get(server_key(request))
+
     def invited_by(self, cancel: Request) -> ServerTransaction | None:
         """The INVITE that a CANCEL is for (section 9.2)."""
         return self.servers.get(server_key(cancel, "INVITE"))
@@ -188,7 +192,12 @@ class TransactionLayer:
             self.timers.watch(transaction)
         elif isinstance(transaction, ClientTransaction):
             self.clients.pop(transaction.key, None)
-        elif self.servers.pop(transaction.key, None) is not None:
+        else:
+            self.forget(transaction)
+
+    def forget(self, transaction: ServerTransaction) -> None:
+        """It is over, or never was to be: its request is answered without state."""
+        if self.servers.pop(transaction.key, None) is not None:
             self.stored_octets -= transaction.octets
             merge = transaction.merge_key
             if merge is not None and self.merges.get(merge) == transaction.key:

@@ -108,7 +108,11 @@ class UserAgent:
 
 @asynccontextmanager
 async def open_user_agent(
-    settings: SipSettings, *, srtp: SrtpPolicy = "off", randomness: random.Random = SYSTEM_RANDOMNESS
+    settings: SipSettings,
+    *,
+    srtp: SrtpPolicy = "off",
+    rtcp: bool = True,
+    randomness: random.Random = SYSTEM_RANDOMNESS,
 ) -> AsyncIterator[UserAgent]:
     """Listen for calls until the block ends; then every socket is closed at once, and nothing lingers.
 
@@ -116,7 +120,7 @@ async def open_user_agent(
 
     Args:
       settings: all of `[sip]`.
-      srtp: the setting `rtp.srtp`.
+      srtp, rtcp: the settings `rtp.srtp` and `rtp.rtcp`; what is not done is not agreed to.
       randomness: for tags, branches, nonces and keys; tests give a seeded one.
 
     Raises:
@@ -136,7 +140,7 @@ async def open_user_agent(
             for register in settings.register
         ]
         identities = partial(identity_at, registrants)
-        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities)
+        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities, rtcp)
         reception = Reception(board, Authentication(settings, randomness), waiting)
         agent = UserAgent(legs, transports, reception, counters, registrants)
         for task in (timers.run, *(registrant.run for registrant in registrants)):

@@ -30,6 +30,7 @@ from aivc.testing.wording import ALLOW, Rtcp, answer_to, in_uri, status_line
 
 __all__ = ["CallRefused", "Phone", "PhoneCall", "PhoneDialog", "ReceivedCall", "open_phone"]
 
+SSRC: Final = 0x0A1C0000
 CALLS: Final = 100  # received ones that no test has looked at; more get 486
 
 
@@ -204,7 +205,8 @@ class Phone:
             if rtcp == "port":
                 reports = sockets.enter_context(trio.socket.socket(family_of(host), trio.socket.SOCK_DGRAM))
                 await reports.bind((host, 0))
-            handset = Handset(media, codec, ptime_ms, rtcp_socket=reports)
+            ssrc = SSRC + media.getsockname()[1]  # no two handsets are one source
+            handset = Handset(media, codec, ptime_ms, ssrc=ssrc, rtcp_socket=reports)
             listening = trio.CancelScope()
             self.nursery.start_soon(run_in, listening, handset.listen)
             try:

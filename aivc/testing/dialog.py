@@ -11,7 +11,7 @@ from aivc.testing.asking import Asking
 from aivc.testing.refreshing import read_timer
 from aivc.testing.side import FINAL, GIVE_UP, T1, T2
 from aivc.testing.transfers import Referral, follow
-from aivc.testing.wording import ALLOW, SDP, Fields, answer_to, status_line
+from aivc.testing.wording import SDP, Fields, answer_to, status_line
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -71,7 +71,7 @@ class PhoneDialog(Asking):
         elif request.method == "REFER" and self.transfers is not None:
             self.referrals.append(Referral(trio.current_time(), request))
             self.phone.nursery.start_soon(follow, self, self.referrals[-1], self.transfers, source)
-        elif request.method in ("INVITE", "UPDATE"):
+        elif request.method == "INVITE" or (request.method == "UPDATE" and "UPDATE" in self.allow):
             await self.take_offer(request, source)
         else:
             await self.take_other(request, source)
@@ -84,7 +84,7 @@ class PhoneDialog(Asking):
         if request.method in ("BYE", "OPTIONS", "NOTIFY"):
             await self.reply(request, "200 OK", source)
         else:
-            await self.reply(request, "405 Method Not Allowed", source, (("Allow", ALLOW),))
+            await self.reply(request, "405 Method Not Allowed", source, (("Allow", self.allow),))
 
     async def take_offer(self, request: Request, source: Address) -> None:
         """An INVITE or UPDATE of the other side in the call."""

@@ -210,8 +210,16 @@ class Handset:
             now=trio.current_time(),
             loss=(lost_share, lost),
             jitter=round(jitter_ms * OCTETS_PER_MS),
+            echo=self._echo(),
         )
         await self.send_rtcp(data)
+
+    def _echo(self) -> tuple[int, int]:
+        """LSR and DLSR (RFC 3550 section 6.4.1); 0 and 0 before any sender report."""
+        for report in reversed(self.reports):
+            if (middle := report.ntp_middle) is not None:
+                return middle, round((trio.current_time() - report.at) * 65536)
+        return 0, 0
 
     async def send_rtcp(self, data: bytes) -> None:
         """Send any octets to where reports go."""

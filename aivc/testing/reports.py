@@ -45,6 +45,14 @@ class ReportHeard:
         return None
 
     @property
+    def ntp_middle(self) -> int | None:
+        """The middle 32 bits of the sender report's NTP timestamp: what the answer to it says as LSR."""
+        for kind, _, body in self._packets():
+            if kind == SENDER_REPORT:
+                return int(struct.unpack_from("!Q", body, 4)[0]) >> 16 & 0xFFFFFFFF
+        return None
+
+    @property
     def received(self) -> tuple[int, float, int, int] | None:
         """Of the first report block: SSRC, share lost lately (0..1), lost in all, jitter in RTP time units."""
         for kind, count, body in self._packets():
@@ -76,6 +84,7 @@ def report_of(
     now: float,
     loss: tuple[float, int] = (0.0, 0),
     jitter: int = 0,
+    echo: tuple[int, int] = (0, 0),
 ) -> bytes:
     """A compound packet of one report and the CNAME.
 
@@ -84,11 +93,12 @@ def report_of(
       sent: packets, octets and the RTP timestamp of now; None: a receiver report.
       loss: the share lost lately, and how many in all.
       jitter: in RTP time units.
+      echo: `ntp_middle` of the other side's newest sender report, and how long ago it came, in 1/65536 s.
     """
     blocks = b""
     if heard is not None:
         lost = (min(int(loss[0] * 256), 255) << 24) | (loss[1] & 0xFFFFFF)
-        blocks = struct.pack("!IIIIII", heard[0], lost, heard[1], jitter, 0, 0)
+        blocks = struct.pack("!IIIIII", heard[0], lost, heard[1], jitter, *echo)
     body, kind = b"", RECEIVER_REPORT
     if sent is not None:
         kind = SENDER_REPORT

@@ -64,6 +64,7 @@ class DialogOptions(TypedDict, total=False):
     reoffer_status: int
     session_timer: SessionTimer | None
     crypto: Suite | None
+    allow: str
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -80,6 +81,7 @@ class Side:
       session_timer: what it asks for (RFC 4028); None: nothing.
       crypto: the suite of SDES, and so of SRTP; None: RTP in the clear. Needs the extra `srtp`.
       rtcp: where its handset expects reports.
+      allow: the methods that it says it serves; UPDATE gets 405 when it is not among them.
     """
 
     phone: Telephone
@@ -92,6 +94,7 @@ class Side:
     session_timer: SessionTimer | None = None
     crypto: Suite | None = None
     rtcp: Rtcp = "off"
+    allow: str = ALLOW
     call_id: str
     local_tag: str
     remote_tag: str | None = None
@@ -250,7 +253,7 @@ class Side:
 
     def capabilities(self) -> list[tuple[str, str]]:
         """Allow, and what of RFC 4028 it supports."""
-        return [("Allow", ALLOW), *([("Supported", "timer")] if self.session_timer is not None else [])]
+        return [("Allow", self.allow), *([("Supported", "timer")] if self.session_timer is not None else [])]
 
     def next_cseq(self) -> int:
         self._cseq += 1

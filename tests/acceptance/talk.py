@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
+from scenarios.world import DELAY, RTP_PORT, SERVICE, SETTINGS, World, open_world
 
 from aivc import Settings
 from aivc.config.settings import Address
 from aivc.testing import Handset, PhoneCall, Say, VirtualNetwork, scripted, speech
 from aivc.testing.handset import RtpHeard
-from scenarios.world import DELAY, RTP_PORT, SERVICE, SETTINGS, World, open_world
 
 MEDIA: Final[Address] = (SERVICE, RTP_PORT)
 LONG: Final = 60.0  # seconds of talk, more than any test needs

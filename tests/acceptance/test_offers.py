@@ -157,7 +157,8 @@ async def test_oa_18_what_a_web_browser_adds_is_not_answered(autojump_clock: Moc
     """RFC 8839, RFC 5763, RFC 5576: there is no ICE nor DTLS that was not asked for in earnest."""
     async with user_agent() as (agent, phone):
         extras = (
-            "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\na=candidate:1 1 udp 1 192.0.2.10 49170 typ host\r\n"
+            "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n"
+            "a=candidate:1 1 udp 1 192.0.2.10 49170 typ host\r\n"
             "a=rtcp-mux\r\na=ssrc:1 cname:x\r\na=fingerprint:sha-256 00:11\r\na=setup:actpass\r\n"
         )
         _, answer = await answered(phone, agent, AUDIO + extras)

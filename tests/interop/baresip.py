@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aivc.config.settings import Codec
-from interop.phone import RealPhone
+from interop.phone import PLAIN, Line, RealPhone
 from interop.program import open_program
 from interop.speech import caller_audio, write_wav
 
@@ -21,9 +21,11 @@ module stdio.so
 module g711.so
 module aufile.so
 module sndfile.so
+module srtp.so
+module rtcpsummary.so
 module_tmp account.so
 module_app menu.so
-sip_listen 127.0.0.1:0
+sip_listen {host}:0
 audio_source aufile,{folder}/caller.wav
 audio_player nil,nil
 audio_alert nil,nil
@@ -34,7 +36,8 @@ auplay_channels 1
 statmode_default off
 snd_path {folder}
 """
-ACCOUNT = "<sip:baresip@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1\n"
+CERTIFICATES = "sip_cafile {folder}/ca.pem\nsip_certificate {folder}/telephone.pem\n"
+ACCOUNT = "<sip:{user}@{host};transport={transport}>;regint=0;audio_codecs={codec}/8000/1;ptime={ptime_ms}{more}\n"
 
 
 def modules() -> str | None:
@@ -51,13 +54,29 @@ def host() -> str:
     return "127.0.0.1"
 
 
+def account(codec: Codec, address: str, line: Line) -> str:
+    user, password = line.credentials or ("baresip", None)
+    more = "" if password is None else f";auth_user={user};auth_pass={password}"
+    more += ";mediaenc=srtp-mand" if line.srtp else ""
+    return ACCOUNT.format(
+        user=user, host=address, transport=line.transport, codec=NAMES[codec], ptime_ms=line.ptime_ms, more=more
+    )
+
+
 @asynccontextmanager
-async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AsyncIterator[RealPhone]:
+async def call(
+    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
+) -> AsyncIterator[RealPhone]:
+    """Calls over IPv6 when that is what the URI has."""
+    own = "::1" if "[" in uri else host()
+    bracketed = "[::1]" if "[" in uri else host()
     write_wav(folder / "caller.wav", caller_audio(codec), codec)
-    (folder / "config").write_text(CONFIG.format(modules=modules(), folder=folder))
-    (folder / "accounts").write_text(ACCOUNT.format(codec=NAMES[codec]))
+    certificates = CERTIFICATES.format(folder=line.certificates) if line.certificates else ""
+    settings = CONFIG.format(modules=modules(), folder=folder, host=bracketed) + certificates
+    (folder / "config").write_text(settings)
+    (folder / "accounts").write_text(account(codec, bracketed, line))
     (folder / "contacts").touch()
-    command: list[str | Path] = ["baresip", "-f", folder, "-n", "127.0.0.1", "-e", f"/dial {uri}"]
+    command: list[str | Path] = ["baresip", "-f", folder, "-n", own, "-e", f"/dial {uri}"]
     async with open_program(command, folder=folder) as program:
         yield RealPhone(
             program=program,

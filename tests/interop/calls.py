@@ -16,7 +16,8 @@ from aivc.testing.handset import RtpHeard
 from aivc.testing.model import FakeModel
 from aivc.testing.script import CallTool, Context, Part, Say, decided
 from interop import baresip, linphone, pjsip, sipp
-from interop.phone import DIALLED, Make
+from interop.certificates import write_certificates
+from interop.phone import DIALLED, PLAIN, Line, Make
 from interop.service_process import LogLine, ServiceProcess, serving
 from interop.speech import LEAD_SECONDS, SPEECH_SECONDS, model_speech, read_wav
 from interop.wire import Wire, open_wire
@@ -34,10 +35,19 @@ class Case:
     phone: str
     codec: Codec
     ends: Literal["caller", "model"]
+    line: Line = PLAIN
+    variables: Mapping[str, str] = attrs.field(factory=dict)  # the service's environment
+    toml: str = ""  # the service's configuration file
+    host: str | None = None  # of the service; None: where this make calls
 
     @property
     def make(self) -> Make:
         return MAKES[self.phone]
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether whoever listens to the wire can follow the call: IPv4, and no keys."""
+        return self.line.transport != "tls" and self.line.srtp is None and ":" not in (self.host or "")
 
     def __str__(self) -> str:
         return f"{self.phone}-{self.codec}-{self.ends}-hangs-up"
@@ -68,7 +78,9 @@ class Call:
     model_errors: Sequence[Mapping[str, object]]
     close_code: int  # of the WebSocket
     record: LogLine  # the line call.ended
-    media: Media | None  # None: the system lets nobody listen
+    media: Media | None  # None: the system lets nobody listen, or the call cannot be read
+    wire: Wire | None
+    log: Sequence[LogLine]  # the service's, from start to end
 
 
 def model_of(case: Case) -> FakeModel:
@@ -83,33 +95,45 @@ def model_of(case: Case) -> FakeModel:
     return FakeModel(decided(respond))
 
 
-def variables_of(case: Case) -> dict[str, str]:
-    host = case.make.host()
-    variables = {"AIVC_SIP_LISTEN": f"udp:{host}:0", "RTP_BIND_IP": host}
+def variables_of(case: Case, folder: Path) -> dict[str, str]:
+    """The service's environment; what it is to read from files is written into the folder."""
+    host, transport = case.host or case.make.host(), case.line.transport
+    (folder / "aivc.toml").write_text(case.toml)
+    variables = {
+        "CONFIG_FILE": str(folder / "aivc.toml"),
+        "AIVC_SIP_LISTEN": f"{transport}:{f'[{host}]' if ':' in host else host}:0",
+        "AIVC_RTP_BIND_IPV6" if ":" in host else "RTP_BIND_IP": host,
+    }
+    if case.line.certificates is not None:
+        write_certificates(case.line.certificates, host)
+        variables |= {"AIVC_SIP_TLS_CERTIFICATE": str(case.line.certificates / "service.pem")}
     if case.ends == "caller":
         variables |= {"OPENAI_WELCOME_MSG": "Say goodbye.", "OPENAI_TURN_DETECT_TYPE": "none"}
-    return variables
+    return variables | dict(case.variables)
 
 
 async def make_call(case: Case, folder: Path) -> Call:
     """The whole call, with a service and a model of its own."""
     model = model_of(case)
+    if case.line.transport == "tls":
+        line = attrs.evolve(case.line, certificates=folder / "certificates")
+        case = attrs.evolve(case, line=line)
     with trio.fail_after(LONGEST_SECONDS):
         async with (
             open_wire() as wire,
             open_simulator(model) as url,
-            serving(url, **variables_of(case)) as service,
+            serving(url, **variables_of(case, folder)) as service,
         ):
             seen = await watch_call(case, folder, model, service)
-        media = None if wire is None else media_of(wire, service.port)
-    return Call(case=case, answer=model_speech(case.codec), media=media, **seen)
+        media = media_of(wire, service.port) if wire is not None and case.is_readable else None
+    return Call(case=case, answer=model_speech(case.codec), media=media, wire=wire, log=service.log(), **seen)
 
 
 async def watch_call(case: Case, folder: Path, model: FakeModel, service: ServiceProcess) -> dict[str, Any]:
     """Dial, wait until it is over on every side, and note what each has seen."""
     started = time.monotonic()
-    uri, caller_ends = service.uri(DIALLED), case.ends == "caller"
-    async with case.make.call(uri, case.codec, folder, hangs_up=caller_ends) as phone:
+    uri, caller_ends = service.uri(DIALLED, case.line.transport), case.ends == "caller"
+    async with case.make.call(uri, case.codec, folder, hangs_up=caller_ends, line=case.line) as phone:
         session = await model.wait_session()
         if caller_ends:
             await session.wait_until(lambda session: len(session.received_audio) >= HEARD_OCTETS)

@@ -112,11 +112,14 @@ def texts_told(session: Session) -> list[str]:
 
 
 @asynccontextmanager
-async def open_scene(model: FakeModel, folder: Path, toml: str = "", **variables: str) -> AsyncIterator[Scene]:
+async def open_scene(
+    model: FakeModel, folder: Path, toml: str = "", *, seconds: float = LONGEST_SECONDS, **variables: str
+) -> AsyncIterator[Scene]:
     """`aivc serve` with this model for the length of the block; by default the model speaks first, and is not heard.
 
     Args:
         toml: the configuration file.
+        seconds: for which it may last.
         variables: environment variables, which win.
     """
     records, file = folder / "records", folder / "aivc.toml"
@@ -127,7 +130,7 @@ async def open_scene(model: FakeModel, folder: Path, toml: str = "", **variables
         "OPENAI_WELCOME_MSG": "Greet the caller.",
         "OPENAI_TURN_DETECT_TYPE": "none",
     }
-    with trio.fail_after(LONGEST_SECONDS):
+    with trio.fail_after(seconds):
         async with (
             open_wire() as wire,
             open_simulator(model) as url,

@@ -10,23 +10,31 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aivc.config.settings import Codec
-from interop.phone import RealPhone
+from interop.phone import PLAIN, Line, RealPhone
 from interop.program import open_program
 from interop.speech import caller_audio, write_wav
 
 CONFIG = """\
 [sip]
-sip_port=-1
-sip_tcp_port=0
-sip_tls_port=0
+sip_port={udp}
+sip_tcp_port={tcp}
+sip_tls_port={tls}
 use_ipv6=0
-[rtp]
+{sip}[rtp]
 audio_rtp_port=-1
+download_ptime={ptime_ms}
 [sound]
 echocancellation=0
 echolimiter=0
 agc=0
 """
+PORT, NO_PORT = -1, 0  # any free one, none
+# Its mbed TLS knows no IP addresses in certificates, so the name is not checked, only who has signed.
+CERTIFICATES = "root_ca={folder}/ca.pem\nverify_server_certs=1\nverify_server_cn=0\n"
+SRTP = "media_encryption=srtp\nsrtp_crypto_suites=AES_CM_128_HMAC_SHA1_{srtp}\n"
+CONTACT = "contact=sip:{user}@127.0.0.1\n"
+TIMER = "session_expires_enabled=1\nsession_expires_value={seconds}\nsession_expires_refresher_value=1\n"
+PASSWORD = "[auth_info_0]\nusername={user}\npasswd={password}\nrealm=aivc\n"
 CODEC = "[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels={channels}\nenabled={enabled}\n"
 CODECS = (
     *(("opus", 48000, 2), ("speex", 16000, 1), ("speex", 8000, 1), ("G729", 8000, 1)),
@@ -51,19 +59,29 @@ def host() -> str:
         return own
 
 
-def config(codec: Codec) -> str:
+def config(codec: Codec, line: Line) -> str:
     sections = [
         CODEC.format(number=number, mime=mime, rate=rate, channels=channels, enabled=int(mime == codec))
         for number, (mime, rate, channels) in enumerate(CODECS)
     ]
-    return CONFIG + "".join(sections)
+    sip = CERTIFICATES.format(folder=line.certificates) if line.certificates else ""
+    sip += SRTP.format(srtp=line.srtp) if line.srtp else ""
+    sip += TIMER.format(seconds=line.session_seconds) if line.session_seconds else ""
+    if line.credentials is not None:
+        user, password = line.credentials
+        sip += CONTACT.format(user=user)
+        sections.append(PASSWORD.format(user=user, password=password))
+    ports = {name: PORT if name == line.transport else NO_PORT for name in ("udp", "tcp", "tls")}
+    return CONFIG.format(sip=sip, ptime_ms=line.ptime_ms, **ports) + "".join(sections)
 
 
 @asynccontextmanager
-async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AsyncIterator[RealPhone]:
+async def call(
+    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
+) -> AsyncIterator[RealPhone]:
     to_play, to_record = folder / "caller.wav", folder / "heard.wav"
     write_wav(to_play, caller_audio(codec), codec)
-    (folder / "linphonerc").write_text(config(codec))
+    (folder / "linphonerc").write_text(config(codec, line))
     (folder / DATA).mkdir(parents=True)
     environ = os.environ | {"HOME": str(folder)}
     async with open_program(["linphonec", "-c", "linphonerc"], folder=folder, environ=environ) as program:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import attrs
 import trio
@@ -16,6 +16,23 @@ from interop.program import Program
 
 DIALLED = "1000"
 GAP_SECONDS = 0.3  # between lines that are typed into a telephone
+Transport = Literal["udp", "tcp", "tls"]
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """How a telephone is connected; by default as plainly as can be."""
+
+    transport: Transport = "udp"
+    certificates: Path | None = None  # folder made by `write_certificates()`, for TLS
+    srtp: Literal["80", "32"] | None = None  # bits of the tag: AES_CM_128_HMAC_SHA1_80 or _32, and no plain RTP
+    credentials: tuple[str, str] | None = None  # user name and password, for whoever asks
+    ptime_ms: int = 20
+    reliable: bool = False  # provisional responses must be (Require: 100rel)
+    session_seconds: int = 0  # session timer that it asks for; 0: none
+
+
+PLAIN = Line()
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +80,9 @@ class Make(Protocol):
     def host(self) -> str:
         """The address of the service that it is to call."""
 
-    def call(self, uri: str, codec: Codec, folder: Path, *, hangs_up: bool) -> AbstractAsyncContextManager[RealPhone]:
+    def call(
+        self, uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
+    ) -> AbstractAsyncContextManager[RealPhone]:
         """Dial, offer this codec alone and say `caller_audio(codec)`; the program is gone when the block ends.
 
         Args:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,27 @@ class ServiceProcess:
     """The service, ready for calls."""
 
     program: Program
-    address: Address  # where it listens; port as the system chose it
+    listening: Mapping[str, Address]  # by transport: udp, tcp, tls; ports as the system chose them
     killed: bool = False  # so that it cannot stop in order
+
+    @property
+    def address(self) -> Address:
+        """The first of `sip.listen`."""
+        return next(iter(self.listening.values()))
 
     @property
     def port(self) -> int:
         return self.address[1]
 
-    def uri(self, user: str = "1000") -> str:
-        return f"sip:{user}@{self.address[0]}:{self.port}"
+    def uri(self, user: str = "1000", transport: str | None = None) -> str:
+        """To be called at; without a transport: at the first of `sip.listen`, by UDP."""
+        host, port = self.address if transport is None else self.listening[transport]
+        parameter = "" if transport in (None, "udp") else f";transport={transport}"
+        return f"sip:{user}@{f'[{host}]' if ':' in host else host}:{port}{parameter}"
+
+    def reload(self) -> None:
+        """Have the certificates read again."""
+        self.program.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -80,9 +92,17 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "aivc", *arguments]
 
 
+def read_listening(entry: str) -> tuple[str, Address]:
+    """The transport and the address of `tcp:127.0.0.1:5060`."""
+    transport, _, address = entry.partition(":")
+    host, _, port = address.rpartition(":")
+    return transport, (host.strip("[]"), int(port))
+
+
 @asynccontextmanager
 async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProcess]:
-    """`aivc serve` on a free port of 127.0.0.1, talking to the model at this URL, for the length of the block.
+    """`aivc serve`, talking to the model at this URL, for the length of the block; by default on a free port of
+    127.0.0.1.
 
     Its calls must be over at the end of the block: it is told to stop, and must do so in order.
 
@@ -100,8 +120,7 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
     environ = environment(**settings | variables)
     async with open_program(command("serve"), folder=ROOT, environ=environ) as program:
         ready = await wait_log(program, "service.ready")
-        host, _, port = ready["listening"][0].removeprefix("udp:").rpartition(":")
-        service = ServiceProcess(program, (host, int(port)))
+        service = ServiceProcess(program, dict(map(read_listening, ready["listening"])))
         yield service
         if program.process.poll() is None:
             program.process.terminate()

@@ -59,7 +59,7 @@ def offer_of(*codecs: tuple[int, str]) -> str:
     """An SDP offer of these payload types and encodings."""
     formats = " ".join(str(payload_type) for payload_type, _ in codecs)
     return (
-        "v=0\no=- 1 1 IN IP4 [local_ip]\ns=-\nc=IN IP4 [media_ip]\nt=0 0\n"
+        "v=0\no=- 1 1 IN IP[media_ip_type] [media_ip]\ns=-\nc=IN IP[media_ip_type] [media_ip]\nt=0 0\n"
         f"m=audio [rtpstream_audio_port] RTP/AVP {formats}\n"
     ) + "".join(f"a=rtpmap:{payload_type} {encoding}/8000\n" for payload_type, encoding in codecs)
 

@@ -38,9 +38,14 @@ def packet_of(datagram: Datagram) -> bytes:
     return ip + struct.pack("!HHHH", datagram.source[1], datagram.destination[1], udp_octets, 0) + datagram.payload
 
 
-def dissected(capture: Path, display_filter: str, fields: Sequence[str]) -> list[list[str]]:
-    """The values of these fields in each packet that the filter lets through."""
+def dissected(capture: Path, display_filter: str, fields: Sequence[str], decode_as: str = "") -> list[list[str]]:
+    """The values of these fields in each packet that the filter lets through.
+
+    Args:
+        decode_as: what is spoken where, such as `udp.port==5001,rtcp`, if tshark cannot know.
+    """
     command = ["tshark", "-n", "-r", str(capture), "-Y", display_filter, "-T", "fields"]
+    command += ["-d", decode_as] if decode_as else []
     for field in fields:
         command += ["-e", field]
     run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS)

@@ -20,7 +20,7 @@ from aivc.testing.wording import media_address
 
 INTERFACE = "lo"
 ETHERTYPE_IPV4 = 0x0800
-PROTOCOL_UDP = 17
+PROTOCOL_TCP, PROTOCOL_UDP = 6, 17
 PACKET_OUTGOING = 4  # on loopback each packet is seen twice: going out and coming in
 SO_RCVBUFFORCE = 33  # socket(7), as the next; Python has no names for them
 SO_TIMESTAMPNS = 35  # the ancillary message is a struct timespec
@@ -44,10 +44,11 @@ class Datagram:
 
 @attrs.define(eq=False)
 class Wire:
-    """All UDP datagrams on loopback, in their order. Made by `open_wire()`."""
+    """All UDP datagrams on loopback, in their order, and what went over TCP. Made by `open_wire()`."""
 
     packets: trio.socket.SocketType
     datagrams: list[Datagram] = attrs.field(factory=list)
+    segments: list[Datagram] = attrs.field(factory=list)  # of TCP; each SIP message that is sent at once is one
     dropped: int = 0  # datagrams that the kernel could not keep for us; complete when the wire is closed
 
     async def listen(self) -> None:
@@ -55,15 +56,17 @@ class Wire:
         while True:
             packet, ancillary, _, address = await self.packets.recvmsg(LONGEST_PACKET, socket.CMSG_SPACE(TIMESPEC.size))
             assert isinstance(address, tuple)  # (interface, ethertype, kind, ...), see packet(7)
-            if address[2] != PACKET_OUTGOING and packet[9] == PROTOCOL_UDP:
-                seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
-                self.datagrams.append(read_packet(packet, seconds + nanoseconds / 1e9))
+            if address[2] == PACKET_OUTGOING or packet[9] not in (PROTOCOL_TCP, PROTOCOL_UDP):
+                continue
+            seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+            kept = self.datagrams if packet[9] == PROTOCOL_UDP else self.segments
+            kept.append(read_packet(packet, seconds + nanoseconds / 1e9))
 
     def sip(self, port: int, start: str) -> list[Datagram]:
         """SIP messages from or to this port that begin like this, retransmissions included."""
         return [
             datagram
-            for datagram in self.datagrams
+            for datagram in (*self.datagrams, *self.segments)
             if port in (datagram.source[1], datagram.destination[1]) and datagram.payload.startswith(start.encode())
         ]
 
@@ -80,14 +83,15 @@ class Wire:
 
 
 def read_packet(packet: bytes, at: float) -> Datagram:
-    """An IPv4 packet with a UDP datagram in it, which the kernel has checked."""
-    header_octets = (packet[0] & 0x0F) * 4
-    source_port, destination_port, octets = struct.unpack_from("!HHH", packet, header_octets)
+    """An IPv4 packet with a UDP datagram or a TCP segment in it, which the kernel has checked."""
+    end, transport = int.from_bytes(packet[2:4]), (packet[0] & 0x0F) * 4
+    source_port, destination_port = struct.unpack_from("!HH", packet, transport)
+    payload = transport + (8 if packet[9] == PROTOCOL_UDP else (packet[transport + 12] >> 4) * 4)
     return Datagram(
         at,
         (socket.inet_ntoa(packet[12:16]), source_port),
         (socket.inet_ntoa(packet[16:20]), destination_port),
-        packet[header_octets + 8 : header_octets + octets],
+        packet[payload:end],
     )
 
 

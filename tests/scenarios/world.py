@@ -11,7 +11,7 @@ Leaving the block waits for the end of every call and checks what `check_calls` 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Literal
 
 import attrs
@@ -35,15 +35,18 @@ from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import Tool, load_registry
 from aivc.testing import FakeModel, Faults, Phone, PhoneCall, Script, Session, VirtualNetwork, connect_to, open_phone
+from aivc.testing.registrar import Registrar
 
 SERVICE: Final = "192.0.2.1"  # addresses of RFC 5737
 PHONE: Final = "192.0.2.9"
 SERVICE6: Final = "2001:db8::1"  # addresses of RFC 3849
+REGISTRAR: Final = "192.0.2.50"
 PHONE6: Final = "2001:db8::9"
 NUMBER: Final = f"sip:1000@{SERVICE}:5060"
 RTP_PORT: Final = 40_000  # the only one, so that a seed of the network decides every packet's fate
 DELAY: Final = 0.005  # seconds, of the network, one way
 NOON: Final = 1_800_000_000.0  # seconds since 1970, of everybody's wall clock
+EVENTS_OF_A_CALL: Final = 20  # at most, when there are many calls: the observer is read at the end only
 PATIENCE: Final = 200.0  # virtual seconds: no scenario lasts so long
 
 SETTINGS: Final = Settings(
@@ -61,6 +64,7 @@ SETTINGS: Final = Settings(
 Changes = Mapping[str, Any]
 NONE: Final[Changes] = {}
 NO_FAULTS: Final = Faults()
+NO_REGISTRAR: Final = nullcontext()
 
 
 def changed(
@@ -89,6 +93,7 @@ class World:
     model: FakeModel
     service: Service
     phone: Phone
+    registrar: Registrar | None = None  # at REGISTRAR
     events: list[CallEvent] = attrs.field(factory=list)  # what the observer heard, once the calls are over
 
     def dial(self, codec: Codec = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
@@ -134,6 +139,7 @@ async def open_world(
     calls: int = 1,
     blunders: bool = False,
     drains: bool = False,
+    registrar: AbstractAsyncContextManager[Registrar | None] = NO_REGISTRAR,
     wall_clock: Callable[[], float] = lambda: NOON,
     **model: Any,
 ) -> AsyncIterator[World]:
@@ -144,6 +150,7 @@ async def open_world(
       calls: how many get as far as a record; refused ones have none.
       blunders: the scenario makes us break the model's rules, so its list of errors need not be empty.
       drains: calls are still running at the end of the block: `phone.nursery` has the tasks of their callers.
+      registrar: what `open_registrar` gives: it outlives the service, as registrars do.
       wall_clock: of the service, seconds since 1970; the model's stands still at `NOON`, when a session begins.
       model: further arguments of `FakeModel`.
     """
@@ -153,7 +160,7 @@ async def open_world(
     for definition in tools or ():
         assert registry is not None
         registry.add(definition)
-    observer, observed = trio.open_memory_channel[CallEvent](OBSERVER_EVENTS)
+    observer, observed = trio.open_memory_channel[CallEvent](max(OBSERVER_EVENTS, EVENTS_OF_A_CALL * calls))
     lines: list[RealtimeSocket] = []
     fake = FakeModel(script, dialect=dialect, faults=faults, wall_clock=lambda: NOON, **model)
 
@@ -171,9 +178,9 @@ async def open_world(
     )
     try:
         with trio.fail_after(PATIENCE):
-            async with fake, open_phone(PHONE) as phone:
+            async with fake, registrar as pbx, open_phone(PHONE) as phone:
                 async with service as served:
-                    world = World(network, fake, served, phone)
+                    world = World(network, fake, served, phone, pbx)
                     yield world
                     if not drains:
                         await wait_over(world)
