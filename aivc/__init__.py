@@ -85,6 +85,7 @@ from aivc.sip.leg import (
     ReferOutcome,
     Rejection,
     SessionExpired,
+    SignallingFailed,
 )
 from aivc.sip.registration import RegistrationStatus
 from aivc.sip.useragent import UserAgent, open_user_agent
@@ -148,6 +149,7 @@ __all__ = [
     "SessionLost",
     "SessionReplaced",
     "Settings",
+    "SignallingFailed",
     "SipRegister",
     "SipSettings",
     "SipUser",

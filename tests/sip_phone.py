@@ -148,12 +148,13 @@ async def user_agent(
     network: VirtualNetwork | None = None,
     listen: str = "udp:192.0.2.1:5060",
     seconds: float = 200.0,
+    rtcp: bool = True,
 ) -> AsyncIterator[tuple[UserAgent, Phone]]:
     """A user agent and a phone on one virtual network; so many virtual seconds at most."""
     (network or VirtualNetwork()).enable()
     chosen = attrs.evolve(settings or SipSettings(), listen=(listen,))
     with trio.fail_after(seconds), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(PHONE)
-        async with open_user_agent(chosen, randomness=random.Random(7)) as agent:
+        async with open_user_agent(chosen, rtcp=rtcp, randomness=random.Random(7)) as agent:
             yield agent, Phone(sock)
             assert agent.statistics().failures == 0

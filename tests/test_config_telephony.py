@@ -34,6 +34,7 @@ def errors_of(folder: Path, lines: str) -> tuple[str, ...]:
         ('[rtp]\nbind_ip = "::"', 'rtp.bind_ip: "::" is IPv6, and this is the place for an IPv4 address'),
         ('[rtp]\nip = "2001:db8::1"', 'rtp.ip: "2001:db8::1" is IPv6, and this is the place for an IPv4 address'),
         ('[rtp]\nipv6 = "192.0.2.1"', 'rtp.ipv6: "192.0.2.1" is IPv4, and this is the place for an IPv6 address'),
+        ('[rtp]\nipv6 = "fe80::1%eth0"', 'rtp.ipv6: "fe80::1%eth0" has a zone, which means nothing to anybody else'),
         ('[rtp]\nipv6 = "::"', 'rtp.ipv6: "::" cannot be advertised: nobody can send to it'),
         ('[sip]\nallow = ["192.0.2.1/24"]', 'sip.allow: "192.0.2.1/24" is not a network like 192.0.2.0/24'),
         ('[sip]\ntrusted = ["trunk.example.com"]', 'sip.trusted: "trunk.example.com" is not a network'),
@@ -76,6 +77,18 @@ def test_two_users_may_not_have_one_name(tmp_path: Path) -> None:
         (
             'listen = ["udp:0.0.0.0:5060", "udp:192.0.2.1:5060"]',
             "sip.listen: udp:0.0.0.0:5060 and udp:192.0.2.1:5060 would be the same address",
+        ),
+        (
+            'listen = ["udp:[2001:db8::1]:5060", "udp:[2001:DB8:0::1]:5060"]',
+            "sip.listen: udp:[2001:db8::1]:5060 and udp:[2001:DB8:0::1]:5060 would be the same address",
+        ),
+        (
+            'listen = ["udp:[0::0]:5060", "udp:[2001:db8::1]:5060"]',
+            "sip.listen: udp:[0::0]:5060 and udp:[2001:db8::1]:5060 would be the same address",
+        ),
+        (
+            "bye_headers = { " + ", ".join(f'X-{number} = "a"' for number in range(17)) + " }",
+            "sip.bye_headers: more than 16 header fields",
         ),
         (
             'tls_certificate = "cert.pem"\nlisten = ["tcp:192.0.2.1:5060", "tls:192.0.2.1:5060"]',
@@ -139,6 +152,19 @@ def test_these_can(tmp_path: Path, lines: str) -> None:
             '[openai]\nwelcome_message = "Hi {{header.X-Name}}."',
             "openai.welcome_message: {{header.X-Name}} stays as it is: sip.pass_headers has no X-Name",
         ),
+        (
+            '[openai]\ninstructions = "{{ header.X Name }}"',
+            "openai.instructions: {{ header.X Name }} stays as it is: sip.pass_headers has no X Name",
+        ),
+        (
+            '[openai]\ninstructions = "{{header:X-Name}}"',
+            "openai.instructions: {{header:X-Name}} stays as it is: known",
+        ),
+        (
+            '[openai]\ninstructions = "For {Caller}."',
+            "openai.instructions: {Caller} stays as it is: a place has two braces, {{Caller}}",
+        ),
+        ("[rtp]\nhold_timeout_seconds = 8", "rtp.hold_timeout_seconds: 8: telephones report every 5 s or so"),
     ],
 )
 def test_what_works_otherwise_than_one_may_think_is_told(tmp_path: Path, lines: str, doubt: str) -> None:
@@ -155,6 +181,7 @@ def test_what_works_otherwise_than_one_may_think_is_told(tmp_path: Path, lines: 
         f'[sip]\nnumbers = ["200"]\n{REGISTER}',
         f'[sip]\nnumbers = ["100"]\n{REGISTER}expires_seconds = 0',
         '[sip]\npass_headers = ["X-Name"]\n[openai]\ninstructions = "{{caller}} {{ dialled }} {{header.x-name}} {a}"',
+        "[rtp]\nhold_timeout_seconds = 15",
         '[agents.sales]\nvoice = "cedar"\nmatch = ["2.*"]\n[openai]\ninstructions = "{{caller}}"',
     ],
 )

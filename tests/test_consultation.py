@@ -62,6 +62,22 @@ async def test_the_target_is_called_and_told_and_then_gets_the_caller(autojump_c
     assert (run.target, run.status, run.succeeded, run.attended) == (DESK, 200, True, True)
 
 
+@pytest.mark.parametrize(
+    ("supported", "joins"), [("timer, Replaces", True), ("", False), ("timer,path", False), (None, True)]
+)
+async def test_a_caller_whose_telephone_lacks_replaces_calls_a_target_that_we_have_left(
+    autojump_clock: MockClock, supported: str | None, joins: bool
+) -> None:
+    target = paper_consultation()
+    here = stage(target, JOINED)
+    here.leg.headers = {} if supported is None else {"supported": supported}
+    await play(here, a_while)
+    assert here.over.ending is Ending.TRANSFERRED
+    assert here.target.heard == ANNOUNCED
+    assert here.leg.replaced is (target if joins else None)
+    assert target.hung_up[0] == "the consultation is over"
+
+
 async def test_the_announcer_knows_the_conversation_and_has_no_functions(autojump_clock: MockClock) -> None:
     here = await play(stage(paper_consultation(), JOINED), a_while)
     main, announcer = here.model.sessions
@@ -244,3 +260,11 @@ async def test_an_announcer_that_is_lost_or_never_comes_delays_the_transfer_only
     assert run.ended_at is not None
     assert run.ended_at - run.started_at < here.leg.rings + ANNOUNCEMENT_SECONDS + 0.5
     assert "transfer.unannounced" in caplog.text
+
+
+async def test_a_session_that_expires_does_not_cut_a_transfer_that_is_under_way(autojump_clock: MockClock) -> None:
+    here = stage(paper_consultation(), JOINED, faults=Faults(expires_after_seconds=16.0))
+    here.leg.rings = 8.0
+    await play(here, a_while, settings=changed(reconnect=False, expiry_seconds=6.0))
+    assert here.over.ending is Ending.TRANSFERRED
+    assert here.target.heard == ANNOUNCED

@@ -6,11 +6,15 @@ import random
 from collections.abc import Callable
 
 import pytest
+import trio
 from paper_stream import EVENTS, PHONE, VOICE, Paper, datagram, paper_stream
+from trio.testing import MockClock
 
 from aivc.config.settings import Address, RtpSettings
 from aivc.media.latching import CANDIDATES
 from aivc.media.stream import RtpStream
+from aivc.nursery.media import change_media
+from aivc.sip.leg import AudioAgreement, MediaChanged
 
 STRANGER: Address = ("203.0.113.66", 5000)
 VICTIM: Address = ("203.0.113.7", 4000)
@@ -130,12 +134,17 @@ def seconds_of_audio(stream: RtpStream, start: float, end: float) -> float:
     return sent * PACKET
 
 
-def test_re_invites_that_aim_at_one_victim_after_another_buy_no_more_time() -> None:
+@pytest.mark.parametrize("victims", [30, 2])
+async def test_re_invites_that_aim_at_one_victim_after_another_buy_no_more_time(
+    victims: int, autojump_clock: MockClock
+) -> None:
     stream = paper_stream(RtpSettings(probe_seconds=15.0)).stream
-    aimed = 0.0
+    aimed, began = 0.0, trio.current_time()
     for number in range(30):
-        stream.latch.move((f"203.0.113.{number}", 4000), number * 2.0)
-        aimed += seconds_of_audio(stream, number * 2.0, (number + 1) * 2.0)
+        aim = AudioAgreement("PCMU", 0, (f"203.0.113.{number % victims + 1}", 4000))
+        change_media(stream, MediaChanged(aim))
+        await trio.sleep(2.0)
+        aimed += seconds_of_audio(stream, began + number * 2.0, began + (number + 1) * 2.0)
     assert aimed == pytest.approx(15.0, abs=2 * PACKET)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import trio
@@ -12,6 +14,8 @@ from trio.testing import MockClock
 from aivc.config.settings import Address, RtpSettings, Settings
 from aivc.media.playout import Playout
 from aivc.media.ports import MediaSockets, PortPool
+from aivc.media.rtcp import SenderReport
+from aivc.media.rtcp import parse_untrusted as parse_rtcp
 from aivc.media.rtcpline import RtcpLine
 from aivc.media.rtp import parse_untrusted
 from aivc.media.srtp import open_srtp
@@ -26,10 +30,13 @@ KEYS = SrtpKeys("AES_CM_128_HMAC_SHA1_32", bytes(range(30)), bytes(range(30, 60)
 NEW_KEYS = SrtpKeys("AES_CM_128_HMAC_SHA1_80", bytes(range(60, 90)), bytes(range(30, 60)))
 
 
-def stream_of(agreement: AudioAgreement, rtp: RtpSettings | None = None) -> RtpStream:
+def stream_of(
+    agreement: AudioAgreement, rtp: RtpSettings | None = None, signalling_ip: str = PHONE[0], **more: Any
+) -> RtpStream:
     heard, _ = trio.open_memory_channel[bytes](50)
     sockets = MediaSockets(VirtualNetwork().socket(type=trio.socket.SOCK_DGRAM), None)
-    return make_stream(agreement, rtp or RtpSettings(), sockets, Playout(0xFF), heard, signalling_ip=PHONE[0])
+    playout, settings = Playout(0xFF), rtp or RtpSettings()
+    return make_stream(agreement, settings, sockets, playout, heard, signalling_ip=signalling_ip, **more)
 
 
 def sent(stream: RtpStream) -> bytes:
@@ -137,3 +144,61 @@ async def test_an_external_address_of_the_other_family_is_not_told(
     leg = paper_leg(agreement=AudioAgreement("PCMU", 0, ("2001:db8::9", 4000)))
     async with PortPool(settings.rtp).open_sockets(ipv6=True) as sockets:
         assert (await media_address(leg, settings, sockets))[0] == told
+
+
+async def test_who_takes_a_call_over_from_behind_a_nat_is_heard_as_if_they_had_called(
+    autojump_clock: MockClock,
+) -> None:
+    """Signalling of another peer: its NAT is told by its own address, and its trust is its own."""
+    inside, nat = ("10.0.0.2", 4000), ("198.51.100.9", 30_000)
+    stream = stream_of(attrs.evolve(FIRST, remote=inside), signalling_ip=inside[0], is_trusted=True)
+    stream.received(datagram(1), inside, trio.current_time())
+    phone = attrs.evolve(FIRST, remote=("192.168.1.7", 4000))
+    change_media(stream, MediaChanged(phone, source=(nat[0], 5060)))
+    await trio.sleep(2)
+    for sequence in range(5):
+        stream.received(datagram(sequence, ssrc=77), nat, trio.current_time())
+    assert (stream.remote, stream.is_trusted) == (nat, False)
+    change_media(stream, MediaChanged(phone, source=("203.0.113.5", 5060), is_trusted=True))  # in another such network
+    assert (stream.remote, stream.latch.pinned, stream.is_trusted) == (phone.remote, None, True)
+
+
+async def test_a_re_invite_of_the_same_peer_leaves_its_trust(autojump_clock: MockClock) -> None:
+    stream = stream_of(FIRST, is_trusted=True)
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, remote=OTHER)))
+    assert (stream.is_trusted, stream.latch.signalling_ip) == (True, PHONE[0])
+
+
+async def test_each_side_sends_with_the_numbers_that_the_other_has_given(autojump_clock: MockClock) -> None:
+    agreement = attrs.evolve(FIRST, payload_type=97, telephone_event=96, own_payload_type=0, own_telephone_event=101)
+    digits: list[str] = []
+    for stream in (stream_of(agreement, pressed=digits.append), stream_of(FIRST, pressed=digits.append)):
+        change_media(stream, MediaChanged(agreement))
+        assert parse_untrusted(sent(stream)).payload_type == 97
+        now = trio.current_time()
+        stream.received(datagram(1), PHONE, now)
+        stream.received(datagram(2, bytes([5, 10, 0, 160]), 101), PHONE, now)
+        assert stream.counters.other_payload == 0
+        stream.send_digits("7", 100, 50)
+        assert parse_untrusted(sent(stream)).payload_type == 96
+    assert digits == ["5", "5"]
+
+
+async def test_under_a_new_key_of_ours_another_stream_begins(autojump_clock: MockClock) -> None:
+    """Whether the peer keeps its rollover counter or not, that of a new SSRC is zero."""
+    stream = stream_of(attrs.evolve(FIRST, srtp=KEYS))
+    stream.pacer.sequence = 65_530
+    before = stream.pacer.ssrc
+    for _ in range(10):
+        sent(stream)
+    change_media(stream, MediaChanged(attrs.evolve(FIRST, srtp=NEW_KEYS)))
+    phone = open_srtp(NEW_KEYS.suite, NEW_KEYS.remote, NEW_KEYS.local)
+    assert stream.pacer.sequence < 0x8000
+    packet = parse_untrusted(phone.unprotect(sent(stream)))
+    assert packet.ssrc != before
+    assert packet.marker
+    outgoing = stream.control_outgoing(trio.current_time())
+    assert outgoing is not None
+    report = parse_rtcp(phone.unprotect_rtcp(outgoing[0]))[0]
+    assert isinstance(report, SenderReport)
+    assert (report.ssrc, report.packets, report.octets) == (packet.ssrc, 1, 160)

@@ -76,6 +76,7 @@ PUBLIC = {
     "SessionLost",
     "SessionReplaced",
     "Settings",
+    "SignallingFailed",
     "SipRegister",
     "SipSettings",
     "SipUser",

@@ -136,6 +136,16 @@ def test_reports_go_to_where_the_callers_come_from() -> None:
     assert way(paper) == (PHONE[0], 61_000)
 
 
+def test_behind_a_nat_ours_waits_for_theirs_as_the_port_above_may_be_anybodys() -> None:
+    paper = paper_stream()
+    for sequence in range(4):
+        paper.stream.received(datagram(sequence), (PHONE[0], 30_000), 0.0)
+    assert paper.stream.remote == (PHONE[0], 30_000)
+    assert way(paper) is None
+    paper.stream.control_received(REPORT, (PHONE[0], 61_000), 1.0)
+    assert way(paper, 2.0) == (PHONE[0], 61_000)
+
+
 def test_another_host_that_the_sdp_names_gets_reports_only_from_who_is_trusted() -> None:
     for is_trusted in (False, True):
         paper, line = heard_paper(is_trusted=is_trusted)

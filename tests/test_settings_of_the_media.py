@@ -10,6 +10,7 @@ import trio
 from paper_leg import paper_leg
 from paper_stream import EVENTS, SILENCE, VOICE, datagram, paper_stream
 from settings_shown import shows
+from sip_phone import sdp, user_agent
 from trio.testing import MockClock
 
 from aivc.config.settings import DtmfSettings, RtpSettings, Settings
@@ -123,6 +124,14 @@ async def reports_in_a_minute(rtp: RtpSettings) -> int:
 async def test_reports_are_sent_or_not(autojump_clock: MockClock) -> None:
     assert await reports_in_a_minute(RtpSettings(rtcp=True, probe_seconds=0)) > 5
     assert await reports_in_a_minute(RtpSettings(rtcp=False, probe_seconds=0)) == 0
+
+
+@shows("rtp.rtcp")
+@pytest.mark.parametrize("rtcp", [True, False])
+async def test_a_port_shared_with_rtcp_is_agreed_to_only_with_it(rtcp: bool, autojump_clock: MockClock) -> None:
+    async with user_agent(rtcp=rtcp) as (agent, phone):
+        _, answer = await phone.call(agent, sdp("m=audio 49170 RTP/AVP 0\r\na=rtcp-mux\r\n"))
+        assert (b"a=rtcp-mux\r\n" in answer.body) is rtcp
 
 
 @shows("rtp.rtcp_seconds")

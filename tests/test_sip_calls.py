@@ -327,3 +327,13 @@ async def test_what_was_said_last_is_still_sent_when_the_block_ends(autojump_clo
             scope.cancel()
             await leg.hang_up("stopping")
     assert seen[-1].startswith(b"BYE ")
+
+
+@pytest.mark.parametrize(("trusted", "told"), [((), None), (("192.0.2.0/24",), "<sip:boss@trunk>")])
+async def test_an_identity_that_nobody_trusted_asserts_reaches_nobody(
+    trusted: tuple[str, ...], told: str | None, autojump_clock: MockClock
+) -> None:
+    """RFC 3325 section 8: it MUST NOT be used in any way; tools, records and templates read `headers`."""
+    async with user_agent(SipSettings(trusted=trusted)) as (agent, phone):
+        leg, _ = await phone.call(agent, None, "P-Asserted-Identity: <sip:boss@trunk>")
+        assert leg.headers.get("p-asserted-identity") == told

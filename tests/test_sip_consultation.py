@@ -165,3 +165,33 @@ async def test_fields_that_would_smuggle_are_an_error_in_a_refer_and_left_out_of
         assert not [name for name, _ in bye.headers if name in ("X-A", "X-Evil", "Route")]
         assert bye.headers.joined()["x-b"] == "gr\u00fc\u00dfe"
         await phone.reply(bye)
+
+
+async def test_a_telephone_number_may_be_the_target_of_an_attended_transfer(autojump_clock: MockClock) -> None:
+    """A tel URI cannot hold Replaces (RFC 3966): the Contact of who answered does (RFC 5589 section 7.3)."""
+    async with user_agent() as (agent, phone), trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+
+        async def transfer() -> None:
+            consultation = await leg.consult("tel:+15551234567", LOCAL, 20)
+            await leg.refer("tel:+15551234567", BY, 5, replaces=consultation)
+
+        nursery.start_soon(transfer)
+        invite = await phone.request()  # a tel URI is called by way of whoever called us
+        assert (invite.method, invite.target) == ("INVITE", "tel:+15551234567")
+        await phone.reply(invite, 200, "Contact: <sip:carol@192.0.2.10>", tag="carol", body=sdp())
+        assert (await phone.request()).method == "ACK"
+        refer = await phone.request()
+        assert refer.method == "REFER"
+        assert refer.header("Refer-To").startswith("<sip:carol@192.0.2.10?Replaces=")
+        await phone.reply(refer, 603)
+
+
+async def test_a_bye_leaves_with_as_many_fields_as_one_datagram_may_have(autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone), trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+        fields = (("X-" + "a" * 70_000, "b"), *((f"X-{number}", "x" * 1000) for number in range(100)))
+        nursery.start_soon(leg.hang_up, "over", fields)
+        bye = await phone.request()
+        assert [name for name, _ in bye.headers if name.startswith("X-")] == ["X-0", "X-1", "X-2", "X-3"]
+        await phone.reply(bye)

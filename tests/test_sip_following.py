@@ -118,6 +118,7 @@ async def test_a_refer_that_is_allowed_is_followed_and_the_leg_goes_over(autojum
         event = leg.events.receive_nowait()
         assert isinstance(event, MediaChanged)
         assert (event.agreement.remote, leg.call_id) == ((OTHER, 7000), phone.call_id)
+        assert (event.source, event.is_trusted) == ((OTHER, 5060), False)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leg.hang_up, "over")
             bye = await other.request()

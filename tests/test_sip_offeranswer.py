@@ -257,3 +257,55 @@ def test_a_stream_that_is_not_there_any_more_is_offered_anew() -> None:
     previous = parse_untrusted(HEAD.encode())
     agreement = AudioAgreement("PCMU", 0, ("192.0.2.9", 49170))
     assert len(describing.offer(agreement, LOCAL, Origin(5), previous, 2).media) == 1
+
+
+@pytest.mark.parametrize(
+    ("local", "first", "then"),
+    [("192.0.2.1", "IP4 192.0.2.9", "IP6 2001:db8::9"), ("2001:db8::1", "IP6 2001:db8::9", "IP4 192.0.2.9")],
+)
+def test_a_call_whose_audio_would_move_to_the_other_address_family_stays_as_it_is(
+    local: str, first: str, then: str
+) -> None:
+    ours = OfferAnswer((local, 5060), Origin(1))
+    offer = ours.read(described(first))
+    assert isinstance(offer, Accepted)
+    ours.local = (local, 40_000)
+    ours.take(offer)
+    ours.answer(offer)
+    moved = ours.read(described(then))
+    assert isinstance(moved, Refused)
+    assert moved.warning == 301
+    assert isinstance(ours.read(described("IP4 0.0.0.0")), Accepted)  # that is hold, whatever the family
+
+
+def described(connection: str) -> bytes:
+    return HEAD.replace("IP4 192.0.2.9", connection).encode() + AUDIO.encode()
+
+
+def test_the_answer_to_our_offer_may_have_other_numbers_for_what_we_send() -> None:
+    """RFC 3264 section 6.1: the peer sends with the numbers of our offer, we with those of its answer."""
+    ours = session()
+    ours.offer("PCMU")
+    events = "a=rtpmap:97 pcmu/8000\r\na=rtpmap:96 telephone-event/8000\r\n"
+    ours.take(read(ours, f"m=audio 49170 RTP/AVP 97 96\r\n{events}"))
+    agreed = ours.agreement
+    assert (agreed.payload_type, agreed.telephone_event) == (97, 96)
+    assert (agreed.own_payload_type, agreed.own_telephone_event) == (0, 101)
+    assert parse_untrusted(ours.offer()).media[0].formats == ("0", "101")
+    ours.withdraw()
+    exchange(ours, f"m=audio 49170 RTP/AVP 97 96\r\n{events}")
+    assert (ours.agreement.own_payload_type, ours.agreement.own_telephone_event) == (None, None)
+
+
+def test_events_that_the_answer_does_not_have_are_not_read_either() -> None:
+    ours = session()
+    ours.offer()
+    accepted = read(ours, AUDIO)
+    assert (accepted.agreement.telephone_event, accepted.agreement.own_telephone_event) == (None, None)
+
+
+def test_a_port_for_both_is_not_agreed_to_without_rtcp() -> None:
+    ours = OfferAnswer(("192.0.2.1", 5060), Origin(5), rtcp=False)
+    ours.local = LOCAL
+    assert b"rtcp-mux" not in bytes(exchange(ours, AUDIO + "a=rtcp-mux\r\n"))
+    assert not ours.agreement.rtcp_mux

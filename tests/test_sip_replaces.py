@@ -97,6 +97,21 @@ async def test_an_invite_with_replaces_takes_over_the_leg(swapped: bool, autojum
         await took_over(agent, phone, other, leg, answer.status)
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_the_media_is_told_whence_the_new_peer_signals_and_whether_it_is_trusted(
+    trusted: bool, autojump_clock: MockClock
+) -> None:
+    settings = SipSettings(trusted=(f"{OTHER}/32",) if trusted else ())
+    async with user_agent(settings) as (agent, phone), another_phone(OTHER) as other:
+        leg = await phone.connect(agent)
+        answer = await other.ask(other.write("INVITE", offer_of_other(), replaces_field(phone)))
+        other.to_tag = answer.to.tag
+        await other.ack()
+        await phone.reply(await phone.request())
+        event = leg.events.receive_nowait()
+        assert event == MediaChanged(leg.agreement, (OTHER, 5060), trusted)
+
+
 async def test_one_without_an_offer_gets_ours_of_the_codec_of_the_call(autojump_clock: MockClock) -> None:
     async with user_agent() as (agent, phone), another_phone(OTHER) as other:
         leg, _ = await phone.call(agent, sdp("m=audio 49170 RTP/AVP 8\r\n"))

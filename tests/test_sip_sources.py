@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from judging import judged, request
 
 from aivc.config.settings import SipSettings
-from aivc.sip.sources import MAX_SOURCES, SCANNERS, Sources, Verdict, canonical, site
+from aivc.sip.ip import plain_ip, site_of
+from aivc.sip.sources import MAX_SOURCES, SCANNERS, Sources, Verdict
 
 
 def test_a_burst_is_served_then_slowed_then_dropped_and_the_bucket_fills_again() -> None:
@@ -123,5 +124,5 @@ def test_however_they_come_no_more_are_served_or_answered_than_the_rate_allows(
 def test_any_text_is_some_source(text: str) -> None:
     sources = Sources(SipSettings(allow=("192.0.2.0/24",), trusted=("2001:db8::/32",)))
     assert sources.admits(text) in (True, False)
-    assert canonical(canonical(text)) == canonical(text)
-    assert isinstance(site(text), str)
+    assert plain_ip(plain_ip(text)) == plain_ip(text)
+    assert isinstance(site_of(text), str)

@@ -109,7 +109,7 @@ async def test_an_answer_that_would_amplify_all_the_same_is_dropped_and_counted_
     bench = Bench()
     transaction = bench.layer.begin(request(), arrived(request(), bench.flow))
     transaction.respond(answer_to(transaction.request.headers, 200, tag="ours", body=b"x" * 2000))
-    assert bench.layer.absorb(request())
+    assert bench.layer.absorb(request(), 10)
     bench.layer.respond_statelessly(answer_to(request().headers, 503, body=b"x" * 2000), arrived(request(), bench.flow))
     assert bench.flow.sent == []
     assert bench.layer.amplifying == 2

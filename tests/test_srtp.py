@@ -11,7 +11,7 @@ from paper_stream import PHONE, SILENCE, VOICE, Paper, datagram, paper_stream
 from aivc.media.reports import Reception
 from aivc.media.rtcp import ReceiverReport, SenderReport, build, parse_untrusted
 from aivc.media.rtp import parse_untrusted as parse_rtp
-from aivc.media.srtp import Replayed, Srtp, SrtpMissing, Suite, Unauthentic, open_srtp, require_srtp
+from aivc.media.srtp import MOST_ROLLOVERS, Replayed, Srtp, SrtpMissing, Suite, Unauthentic, open_srtp, require_srtp
 
 SUITES: tuple[Suite, ...] = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
 OURS, THEIRS, NEXT = bytes(range(30)), bytes(range(100, 130)), bytes(range(200, 230))
@@ -159,6 +159,52 @@ def test_new_keys_of_a_re_invite_are_used_at_once() -> None:
     clear = paper.stream.outgoing(0.02)
     assert clear is not None
     assert parse_rtp(clear).payload == SILENCE
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_after_a_new_key_the_peers_rollover_counter_may_go_on_or_begin_anew(keeps: bool) -> None:
+    """RFC 3711 section 3.3.1, or RFC 4568 section 7.1.4."""
+    paper, phone = secure_stream()
+    for index in range(0, 0x30000, 0x400):  # gaps, but so many packets would take long
+        paper.come(phone.protect(datagram(index)), index / 50)
+    assert paper.stream.reception.cycles == 0x20000
+    late = phone.protect(datagram(0x30001))
+    assert paper.stream.srtp is not None
+    paper.stream.srtp = paper.stream.srtp.rekeyed(SUITES[0], OURS, NEXT, paper.stream.reception)
+    paper.come(late, 5000.0)
+    renewed = open_srtp(SUITES[0], NEXT, OURS)
+    for index in range(0, 0x30010, 0x4000) if keeps else ():
+        renewed.protect(datagram(index))
+    heard = paper.stream.counters.received
+    for number in range(10):
+        paper.come(renewed.protect(datagram(0x30010 + number)), 5000.1)
+    paper.come(late, 5000.2)
+    counters = paper.stream.statistics()
+    assert counters.received == heard + 10
+    assert (counters.unauthentic, counters.replayed) == (1, 0)  # the key before is over once the new one was used
+
+
+def test_the_key_before_is_read_until_the_new_one_is_used_and_twice_is_still_a_replay() -> None:
+    paper, phone = secure_stream()
+    first = phone.protect(datagram(1))
+    paper.come(first, 0.0)
+    for key in (NEXT, NEXT[::-1]):
+        assert paper.stream.srtp is not None
+        paper.stream.srtp = paper.stream.srtp.rekeyed(SUITES[0], OURS, key, paper.stream.reception)
+        report = phone.protect_rtcp(build((ReceiverReport(9),)))
+        assert paper.stream.srtp.unprotect_rtcp(report) == build((ReceiverReport(9),))
+    paper.come(first, 0.02)
+    paper.come(phone.protect(datagram(2)), 0.02)
+    counters = paper.stream.statistics()
+    assert (counters.received, counters.replayed, counters.unauthentic) == (2, 1, 0)
+
+
+def test_a_peer_that_wraps_without_end_costs_no_more_at_a_new_key() -> None:
+    paper, phone = secure_stream()
+    paper.come(phone.protect(datagram(1)), 0.0)
+    paper.stream.reception.cycles = (MOST_ROLLOVERS + 1) << 16
+    assert paper.stream.srtp is not None
+    assert len(paper.stream.srtp.rekeyed(SUITES[0], OURS, NEXT, paper.stream.reception)._theirs.sessions) == 1
 
 
 def test_keys_are_not_shown() -> None:

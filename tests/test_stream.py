@@ -190,6 +190,25 @@ async def test_a_flood_from_a_stranger_costs_the_caller_nothing_under_the_heartb
             stranger.close()
 
 
+async def test_audio_that_a_network_held_back_for_half_a_second_is_heard_whole() -> None:
+    with trio.fail_after(20):
+        async with open_heartbeat() as clock, PortPool(RtpSettings(bind_ip="127.0.0.1")).open_socket() as ours:
+            phone = await udp(("127.0.0.1", 0))
+            send, receive = trio.open_memory_channel[bytes](200)
+            stream = make_stream(ours, phone.getsockname(), send)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(clock.receive, stream)
+                for sequence in range(30):
+                    await phone.sendto(datagram(sequence, VOICE), ours.getsockname())
+                    if sequence < 5:
+                        await trio.sleep(0.02)
+                heard = [await receive.receive() for _ in range(30)]
+                nursery.cancel_scope.cancel()
+            assert heard == [VOICE] * 30
+            assert stream.statistics().flooded == 0
+            phone.close()
+
+
 async def test_far_more_than_a_telephone_sends_is_counted_and_not_read_under_the_heartbeat() -> None:
     """100 packets for each that is due, from the caller's own address: forged, or a broken telephone."""
     with trio.fail_after(20):

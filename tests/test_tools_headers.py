@@ -8,7 +8,8 @@ import pytest
 import trio
 from paper_control import PaperControl
 
-from aivc.realtime.headers import LONGEST_FIELD, MOST_FIELDS, HeaderRefused, header_fields
+from aivc.config.rules import LONGEST_FIELD_NAME, LONGEST_FIELD_OCTETS, MOST_FIELD_OCTETS, MOST_FIELDS
+from aivc.realtime.headers import HeaderRefused, header_fields
 from aivc.realtime.toolcontext import ToolContext
 from aivc.realtime.toolerrors import ToolError
 
@@ -31,7 +32,11 @@ GOOD = {"X-Reason": 'angry, and "loud"', "User-to-User": "00c9;encoding=hex"}
         ({"content-LENGTH": "0"}, "belongs to the protocol"),
         ({"X-A": 1}, "texts"),
         ({1: "a"}, "texts"),
-        ({"X-A": "x" * (LONGEST_FIELD + 1)}, f"longer than {LONGEST_FIELD} characters"),
+        ({"X-A": "x" * (LONGEST_FIELD_OCTETS + 1)}, f"longer than {LONGEST_FIELD_OCTETS} octets"),
+        ({"X-A": "ü" * (LONGEST_FIELD_OCTETS // 2 + 1)}, f"longer than {LONGEST_FIELD_OCTETS} octets"),
+        ({"X" * (LONGEST_FIELD_NAME + 1): "a"}, "is not the name of a header field"),
+        ({"X" * 70_000: "a"}, "is not the name of a header field"),
+        ({f"X-{number}": "x" * 900 for number in range(5)}, f"more than {MOST_FIELD_OCTETS} octets together"),
         ({f"X-{number}": "" for number in range(MOST_FIELDS + 1)}, f"more than {MOST_FIELDS}"),
     ],
 )

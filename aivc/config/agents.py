@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from urllib.parse import unquote
 
 import attrs
 
+from aivc.config.patterns import matches_any
 from aivc.config.settings import OpenAISettings, Settings
 
-# The longest text that is matched. The time that a bad pattern takes grows with the text, and the caller writes the
-# text; E.164 numbers have 15 digits, and names of extensions are no novels.
-LONGEST_MATCHED = 128  # characters
+LONGEST_MATCHED = 128  # characters; E.164 numbers have 15 digits, and names of extensions are no novels
 
 
 @attrs.frozen
@@ -51,12 +48,7 @@ def matches(patterns: tuple[str, ...], text: str) -> bool:
     """Whether there are no patterns, or one matches the whole text, which is not longer than LONGEST_MATCHED."""
     if not patterns:
         return True
-    return len(text) <= LONGEST_MATCHED and any(compiled(pattern).fullmatch(text) for pattern in patterns)
-
-
-@functools.lru_cache(maxsize=4096)  # re has a cache, too, but of 512 and shared with everybody
-def compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    return len(text) <= LONGEST_MATCHED and matches_any(patterns, text)
 
 
 def user_of(uri: str) -> str:

@@ -97,7 +97,7 @@ def telephony_doubts(settings: Settings, sources: Mapping[str, str]) -> Iterator
         )
     elif 0 < rtp.hold_timeout_seconds < REPORTED_WITHIN:
         yield (
-            f"rtp.hold_timeout_seconds: {rtp.hold_timeout_seconds:g}: telephones report every 5 s or so, and reports are"
+            f"rtp.hold_timeout_seconds: {rtp.hold_timeout_seconds:g}: telephones report every 5 s or so, and some are"
             " lost: callers on hold may be taken to be gone"
         )
     for names, works, why in EFFECTIVE_IF:

@@ -2,8 +2,8 @@
 
 The caution of RTP's latch holds here, too. RTCP is read from the IP address that RTP is locked to, or while it is not,
 from where the caller may be. Ours goes to the port that RTCP comes from (RFC 4961), before that to the one of the SDP
-(RFC 3605) or the one above RTP's; to RTP's own when both share one (RFC 5761). Behind a NAT the port above is anybody's:
-there ours waits for theirs.
+(RFC 3605) or the one above RTP's; to RTP's own when both share one (RFC 5761). Behind a NAT the port above may be
+anybody's: there ours waits for theirs.
 """
 
 from __future__ import annotations

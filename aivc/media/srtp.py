@@ -4,8 +4,8 @@ libsrtp comes with the package pylibsrtp, the extra `srtp`; without it everythin
 
 When the peer changes its key, nobody can tell its rollover counter: RFC 3711 section 3.3.1 keeps it, RFC 4568 section
 7.1.4 begins at zero with another address, and much equipment does so always. So both are tried, and the key before,
-until a packet fits a new one. A packet of ours under a new key has a new SSRC, whose counter is zero for everybody: that
-is up to who calls `Srtp.rekeyed`. Not done: master key identifiers (MKI), key lifetimes, key derivation rates.
+until a packet fits a new one. Our packets under a new key have a new SSRC, whose counter is zero for everybody: that is
+up to who calls `Srtp.rekeyed`. Not done: master key identifiers (MKI), key lifetimes, key derivation rates.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Suite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # RFC 4568 section 6.2
 KEY_OCTETS: Final = 30  # master key of 16 and master salt of 14, RFC 4568 section 6.1
 WINDOW: Final = 1024  # packets that may be late without being taken for replays
-STRIDE: Final = 0x4000  # sequence numbers at once by which libsrtp is led to a rollover counter; it follows below 0x8000
+STRIDE: Final = 0x4000  # sequence numbers by which libsrtp is led on; it follows below 0x8000
 MOST_ROLLOVERS: Final = 64  # that it is led past: a day of 20 ms packets; a hostile peer can have any number
 
 

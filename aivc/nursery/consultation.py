@@ -33,6 +33,7 @@ from aivc.sip.leg import (
     Consultation,
     ConsultationFailed,
     HungUp,
+    Leg,
     MediaChanged,
     ReferOutcome,
     SessionExpired,
@@ -46,7 +47,7 @@ GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the con
 class SendRefer(Protocol):
     """Sends the REFER of one transfer, and follows it."""
 
-    def __call__(self, *, replaces: Consultation) -> Awaitable[ReferOutcome]: ...
+    def __call__(self, *, replaces: Consultation | None = None) -> Awaitable[ReferOutcome]: ...
 
 
 @attrs.define(eq=False)
@@ -162,10 +163,19 @@ async def hand_over(
             await announcement.speak(stream)
         if target.left:
             outcome = ReferOutcome(None, "the other side hung up before the caller was connected")
-        else:
+        elif knows_replaces(ground.leg):
             outcome = await send_refer(replaces=consultation)
+        else:  # the caller rings them anew, who know what about (RFC 5589 section 7.7)
+            await part(ground, consultation)
+            outcome = await send_refer()
         nursery.cancel_scope.cancel()
     return outcome
+
+
+def knows_replaces(leg: Leg) -> bool:
+    """Whether the caller's telephone can take somebody's place; one that does not say what it knows is tried."""
+    supported = leg.headers.get("supported")
+    return supported is None or "replaces" in (tag.strip().lower() for tag in supported.split(","))
 
 
 def second_stream(

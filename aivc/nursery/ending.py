@@ -21,6 +21,7 @@ class Ending(enum.Enum):
     DRAINED = "drained"  # the service is going down and the grace is over
     MAX_DURATION = "max_duration"
     ACK_MISSING = "ack_missing"  # our 200 was never acknowledged
+    SIGNALLING_FAILED = "signalling_failed"  # a message that sets the call up never came or is of no use
     SESSION_EXPIRED = "session_expired"  # no refresh of the SIP session came (RFC 4028)
     MEDIA_TIMEOUT = "media_timeout"  # no RTP from the caller
     MEDIA_UNREACHABLE = "media_unreachable"  # no route to the address in the caller's SDP
@@ -56,6 +57,7 @@ FAREWELLS: dict[Ending, Farewell] = {
     Ending.DRAINED: Farewell(503, "the service is going down", retry=True),
     Ending.MAX_DURATION: Farewell(503, "the call reached its maximum duration"),
     Ending.ACK_MISSING: Farewell(408, "no ACK came for our 200"),
+    Ending.SIGNALLING_FAILED: Farewell(488, "the call could not be set up"),
     Ending.SESSION_EXPIRED: Farewell(408, "the session timer ran out"),
     Ending.MEDIA_TIMEOUT: Farewell(408, "no RTP came from the caller"),
     Ending.MEDIA_UNREACHABLE: Farewell(488, "the address in your SDP cannot be reached from here"),

@@ -15,7 +15,16 @@ from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import Keypad
 from aivc.nursery.media import change_media
-from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged, SessionExpired
+from aivc.sip.leg import (
+    AckMissing,
+    Cancelled,
+    DigitPressed,
+    HungUp,
+    LegEvent,
+    MediaChanged,
+    SessionExpired,
+    SignallingFailed,
+)
 
 log = logging.getLogger("aivc.call")
 
@@ -37,6 +46,8 @@ async def watch_leg(events: trio.MemoryReceiveChannel[LegEvent], progress: Progr
                 raise CallOver(Ending.CALLER_CANCELLED)
             case AckMissing(contact=contact):
                 raise CallOver(Ending.ACK_MISSING, f"our Contact {contact} was unreachable for the caller")
+            case SignallingFailed(cause=cause):
+                raise CallOver(Ending.SIGNALLING_FAILED, cause)
             case SessionExpired(cause=cause):
                 raise CallOver(Ending.SESSION_EXPIRED, cause)
             case MediaChanged(agreement=agreement):

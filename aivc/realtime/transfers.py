@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from aivc.config.patterns import matches_any
 from aivc.config.rules import sip_uri
 from aivc.config.settings import OpenAISettings
 
@@ -59,7 +60,7 @@ def allowed_uri(settings: OpenAISettings, wanted: str) -> str:
     number = plain_number(wanted)
     if len(wanted) > LONGEST_TARGET or not is_plain(number or wanted):
         raise TransferRefused("that is not a telephone number or SIP URI")
-    if not any(re.fullmatch(pattern, number or wanted) for pattern in settings.transfer_allow):
+    if not matches_any(settings.transfer_allow, number or wanted):
         raise TransferRefused(f"{wanted!r:.60} may not be called; there is {places(settings)}")
     uri = number_uri(number, settings.transfer_to) if number else wanted
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,6 +19,7 @@ from aivc.sip.digest import (
     parse_challenge,
     parse_credentials,
 )
+from aivc.sip.ip import plain_ip
 from aivc.sip.message import Request, Response
 from aivc.sip.scanner import AddressError, is_ip_address
 
@@ -131,12 +131,3 @@ def has_answered(values: list[str], realm: str) -> bool:
         if credentials is not None and credentials.realm == realm:
             return True
     return False
-
-
-def plain_ip(text: str) -> str:
-    """One spelling for each address; an IPv4 one on an IPv6 socket is the IPv4 one."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from aivc.config.settings import Address
+from aivc.sip.ip import plain_ip
 from aivc.sip.scanner import (
     ALPHANUMERIC,
     MAX_PARAMETERS,
@@ -27,7 +28,7 @@ from aivc.sip.scanner import (
 
 NOT_IN_URIS: Final = '<>"\\^`{|}'  # the delimiters around URIs and what else RFC 3986 leaves out of them
 DEFAULT_PORT: Final = 5060  # RFC 3261 section 19.1.2, UDP and TCP
-DEFAULT_TLS_PORT: Final = 5061
+DEFAULT_TLS_PORT: Final = 5061  # RFC 3261 section 19.1.2, TLS
 MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 section 8.1.1.7
 MAX_CSEQ: Final = 2**32 - 1  # RFC 3261 section 8.1.1.5: a 32-bit unsigned integer
 
@@ -57,7 +58,7 @@ class SipUri:
     @property
     def address(self) -> Address | None:
         """Where to send; None when the host is a name."""
-        return (self.host, self.port or DEFAULT_PORT) if is_ip_address(self.host) else None
+        return (plain_ip(self.host), self.port or DEFAULT_PORT) if is_ip_address(self.host) else None
 
     @property
     def is_loose_router(self) -> bool:
@@ -131,7 +132,7 @@ class Via:
         kept = tuple(pair for pair in self.parameters if pair[0].lower() not in ("received", "rport"))
         if wants_rport:
             kept += (("rport", str(port)),)
-        if wants_rport or host != self.host:
+        if wants_rport or plain_ip(host) != plain_ip(self.host):
             kept += (("received", f"[{host}]" if ":" in host else host),)
         return attrs.evolve(self, parameters=kept)
 
@@ -274,6 +275,11 @@ def has_parameter(parameters: Parameters, name: str) -> bool:
 
 def format_parameters(parameters: Parameters) -> str:
     return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in parameters)
+
+
+def default_port(transport: str) -> int:
+    """The port of a host that is named without one."""
+    return DEFAULT_TLS_PORT if transport == "TLS" else DEFAULT_PORT
 
 
 def format_host_port(host: str, port: int | None) -> str:

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from math import inf
 from typing import Final
@@ -29,6 +28,7 @@ from aivc.sip.digest import (
     parse_credentials,
 )
 from aivc.sip.inspection import Refusal
+from aivc.sip.ip import site_of
 from aivc.sip.message import Request
 from aivc.sip.scanner import AddressError
 
@@ -116,7 +116,7 @@ class Authentication:
         """
         if not self._passwords:
             return None
-        source = network_of(source_ip)
+        source = site_of(source_ip)
         wrong = self._wrong.get(source)
         if wrong is not None and now < wrong.silent_until:
             return Refusal(403, "too many wrong passwords")
@@ -227,19 +227,6 @@ class Authentication:
         if len(self._wrong) == MAX_SOURCES:
             del self._wrong[next(iter(self._wrong))]
         self._wrong[source] = wrong
-
-
-def network_of(ip: str) -> str:
-    """Of an IPv6 address its /64, of which one host has all addresses (RFC 8981); an IPv4 address is itself."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return ip
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
 def same_user(digest_uri: str, request: Request) -> bool:

@@ -5,10 +5,9 @@ Every method that does not await is one step: the user agent calls them as messa
 
 from __future__ import annotations
 
-import enum
 import logging
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 import trio
@@ -16,29 +15,39 @@ import trio
 from aivc import logs
 from aivc.sip import info
 from aivc.sip.awaited_answer import AwaitedAnswer
-from aivc.sip.dialog import DialogId
-from aivc.sip.dialog_client import Asked, DialogClient
-from aivc.sip.fields import overridden, sendable_fields
+from aivc.sip.bye import Bye
+from aivc.sip.dialog import DialogId, record_routes
+from aivc.sip.dialog_client import DialogClient
+from aivc.sip.holder import Early, Holder, Phase
 from aivc.sip.info import InfoError
 from aivc.sip.inspection import (
     ACCEPT_HEADER,
     SDP_TYPE,
     SERVER_HEADER,
     Refusal,
-    not_acceptable,
     retry_after_header,
     session_body,
 )
-from aivc.sip.leg import AckMissing, Fields, HungUp, LegEvent, MediaChanged, ReferOutcome, SessionExpired
-from aivc.sip.message import Request, Response
+from aivc.sip.leg import (
+    AckMissing,
+    Fields,
+    HungUp,
+    LegEvent,
+    MediaChanged,
+    ReferOutcome,
+    SessionExpired,
+    SignallingFailed,
+)
+from aivc.sip.message import Request, Response, answer_to
+from aivc.sip.modifying import read_change
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.referral import NO_ANSWER, NO_CALL
 from aivc.sip.referred import Order, read_refer
 from aivc.sip.refreshing import Refresher
-from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
-from aivc.sip.session_timer import Terms
+from aivc.sip.session_timer import Terms, answer_fields
+from aivc.sip.sources import Bucket
 from aivc.sip.switchboard import Switchboard
 from aivc.sip.transaction_layer import ServerTransaction
 from aivc.sip.transfers import Transfers
@@ -46,36 +55,8 @@ from aivc.sip.transfers import Transfers
 log = logging.getLogger("aivc.sip")
 
 CONTENT_TYPE_HEADER: Final = ("Content-Type", SDP_TYPE)
-
-
-class Phase(enum.Enum):
-    EARLY = enum.auto()  # a peer's INVITE without its final response
-    CONFIRMED = enum.auto()
-    LEAVING = enum.auto()  # our BYE is on its way
-    OVER = enum.auto()
-
-
-class Holder(Protocol):
-    """Whose dialog it is: `aivc.sip.party.Party`."""
-
-    def has_room(self, dialog: CallDialog) -> bool:
-        """Whether an event that is not the last can be told."""
-
-    def tell(self, dialog: CallDialog, event: LegEvent) -> None: ...
-
-    def finish(self, dialog: CallDialog, event: LegEvent | None) -> None:
-        """It is over; `event` is the last one."""
-
-    def follow(self, dialog: CallDialog, order: Order) -> Refusal | None:
-        """A REFER of the peer is to be followed; None: it will be."""
-
-
-class Early(Protocol):
-    """The call as long as it is not answered: `aivc.sip.incoming.IncomingLeg`."""
-
-    def take_prack(self, request: Request) -> Refusal | None: ...
-
-    def cancel(self) -> None: ...
+TOO_LONG: Final = "our 2xx is more than twice as long as an INVITE by UDP from who may be anybody: trust it, or use TCP"
+REQUESTS_PER_SECOND, REQUESTS_BURST = 10.0, 50.0  # of one peer in one dialog; keys told by INFO: 5 a second
 
 
 @attrs.define(eq=False, repr=False)
@@ -85,18 +66,24 @@ class CallDialog:
     Args:
       board: where it is listed until it is over.
       owns_call_id: the INVITE was ours.
-      early: who answers the peer's INVITE, when that may take time.
+      early: who answers the peer's INVITE, when that may take time, and then as long as a PRACK may come.
+
+    Attributes:
+      is_over: for its holder; our BYE may have to wait all the same.
     """
 
     client: DialogClient
     media: OfferAnswer
     board: Switchboard[CallDialog]
-    holder: Holder
+    holder: Holder[CallDialog]
     owns_call_id: bool = False
     early: Early | None = None
     phase: Phase = attrs.field(init=False)
     refresher: Refresher = attrs.field(init=False)
+    _pace: Bucket = attrs.field(factory=lambda: Bucket(REQUESTS_BURST, 0, trio.current_time()), init=False)
+    is_over: bool = attrs.field(default=False, init=False)
     _awaited: AwaitedAnswer | None = attrs.field(default=None, init=False)
+    _bye: Bye = attrs.field(init=False)
     _agreed: bool = attrs.field(default=False, init=False)
     _transfers: Transfers = attrs.field(init=False)
 
@@ -104,6 +91,7 @@ class CallDialog:
         self.phase = Phase.CONFIRMED if self.early is None else Phase.EARLY
         self.refresher = Refresher(self, self.owns_call_id)
         self._transfers = Transfers(self.client.send)
+        self._bye = Bye(self.client, self.board)
         self.board.dialogs[self.id] = self
 
     @property
@@ -111,12 +99,28 @@ class CallDialog:
         return self.client.dialog.id
 
     @property
-    def is_over(self) -> bool:
-        return self.phase is Phase.OVER
-
-    @property
     def is_busy(self) -> bool:
         return self.phase is not Phase.CONFIRMED or self._awaited is not None
+
+    @property
+    def is_early(self) -> bool:
+        return self.phase is Phase.EARLY
+
+    @property
+    def is_unacknowledged(self) -> bool:
+        return self._awaited is not None
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self._awaited is not None and self._awaited.offered
+
+    @property
+    def has_room(self) -> bool:
+        return self.holder.has_room(self)
+
+    def is_patient(self) -> bool:
+        """Whether one more request of the peer is served now."""
+        return self._pace.take(REQUESTS_PER_SECOND, REQUESTS_BURST, trio.current_time())
 
     # Our requests
 
@@ -134,35 +138,49 @@ class CallDialog:
         return outcome
 
     async def hang_up(self, reason: str, fields: Fields = ()) -> None:
-        """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
+        """Send BYE and wait for its answer, at most `sip.hang_up_seconds`; before that for the ACK, as long again.
+
+        When the ACK does not come so soon, the BYE is sent later: see `_part`.
+        """
         if self.phase is not Phase.CONFIRMED:
             return
-        self.phase = Phase.LEAVING
-        bye = None
+        awaited, seconds = self._awaited, self.board.settings.hang_up_seconds
+        self._part(reason, fields=fields)
         try:
-            if self._awaited is not None:
-                with trio.move_on_after(self.board.settings.hang_up_seconds):
-                    await self._awaited.acknowledged.wait()
-            if not self.is_over:
-                bye = self._send_bye(reason, fields=fields)
-                with trio.move_on_after(self.board.settings.hang_up_seconds):
-                    await bye.done.wait()
+            if awaited is not None:
+                with trio.move_on_after(seconds):
+                    await awaited.acknowledged.wait()
+            if self._bye.sent is not None:
+                with trio.move_on_after(seconds):
+                    await self._bye.sent.done.wait()
         finally:
-            if bye is None and not self.is_over:  # cancelled while waiting: the peer must learn it all the same
-                self._send_bye(reason, fields=fields)
             self.finish(None)
 
     def leave(self, reason: str, status: int = 200) -> None:
-        """Send BYE and forget the dialog without waiting or telling anybody."""
-        if self.phase in (Phase.CONFIRMED, Phase.LEAVING):
-            self._send_bye(reason, status)
+        """The same without waiting or telling anybody."""
+        if self.phase is Phase.CONFIRMED:
+            self._part(reason, status)
+            self.finish(None)
+
+    def close(self) -> None:
+        """The user agent ends: a BYE that waits for an ACK is sent at once, and nothing else."""
+        self._send_bye()
         self.finish(None)
 
-    def _send_bye(self, text: str, status: int = 200, fields: Fields = ()) -> Asked:
-        self._stop_awaiting()
-        self._log("sip.bye_sent", reason=text)
-        own = self.board.bye_fields(text, status)
-        return self.client.send("BYE", overridden(own, sendable_fields(fields)))
+    def _part(self, text: str, status: int = 200, fields: Fields = ()) -> None:
+        """Send BYE; while a 2xx of ours has no ACK, only when that comes or is given up (RFC 3261 section 15)."""
+        self.phase = Phase.LEAVING
+        self._bye.owe(text, status, fields)
+        if self._awaited is None:
+            self._send_bye()
+
+    def _send_bye(self) -> None:
+        """Now, if it is owed."""
+        if self._bye.is_owed:
+            self._stop_awaiting()
+            self._bye.send()
+            if self.is_over:
+                self._forget()
 
     # What the user agent tells us
 
@@ -174,7 +192,10 @@ class CallDialog:
         """Resend the 2xx, or give up (section 13.3.1.4)."""
         if self._awaited is not None and self._awaited.expire(now):
             self._log("sip.ack_missing", contact=self.client.contact)
-            self._send_bye("no ACK received")
+            self._stop_awaiting()
+            if not self._bye.is_owed:
+                self._part("no ACK received")
+            self._send_bye()
             self.finish(AckMissing(self.client.contact))
 
     def acknowledge(self, ack: Request) -> bool:
@@ -183,8 +204,9 @@ class CallDialog:
         if awaited is None or not awaited.is_for(ack):
             return False
         self._stop_awaiting()
-        if awaited.offered:
+        if awaited.offered and self.phase is Phase.CONFIRMED:
             self.take_answer(session_body(ack))
+        self._send_bye()
         return True
 
     def serve(self, transaction: ServerTransaction) -> None:
@@ -193,6 +215,8 @@ class CallDialog:
         if not self.client.dialog.takes_in_order(request):
             self._refuse(transaction, Refusal(500, "CSeq out of order"))
             return
+        if not self.client.near.is_open:  # it has connected anew
+            self.client.learn(transaction)
         match request.method:
             case "BYE":
                 self._hung_up(transaction)
@@ -217,21 +241,29 @@ class CallDialog:
         self._agreed = True
         return self.media.take(accepted)
 
-    def answer_invite(self, transaction: ServerTransaction, offer: Accepted | None, terms: Terms | None) -> None:
-        """Send the 2xx to the INVITE that made the dialog; without an offer in it our 2xx offers."""
+    def answer_invite(self, transaction: ServerTransaction, offer: Accepted | None, terms: Terms | None) -> bool:
+        """Send the 2xx to the INVITE that made the dialog; without an offer in it our 2xx offers. False, and over, when
+        it cannot be sent."""
         self.phase = Phase.CONFIRMED
-        self._succeed(transaction, offer, terms)
+        if self._succeed(transaction, offer, terms):
+            return True
+        self.finish(SignallingFailed(TOO_LONG))
+        return False
 
     def finish(self, event: LegEvent | None) -> None:
-        """The dialog is over: tell so once, and forget it."""
-        if self.is_over:
-            return
+        """The dialog is over: tell so once, and forget it when no BYE is owed any more."""
+        if not self.is_over:
+            self.is_over = True
+            self.refresher.stop()
+            self._transfers.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
+            self.holder.finish(self, event)
+        if not self._bye.is_owed:
+            self._forget()
+
+    def _forget(self) -> None:
         self.phase = Phase.OVER
         self._stop_awaiting()
-        self.refresher.stop()
-        self._transfers.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
         self.board.forget(self.id, self)
-        self.holder.finish(self, event)
 
     # What the refresher tells us
 
@@ -246,8 +278,8 @@ class CallDialog:
             return
         self._log("sip.unusable_answer", cause=outcome.cause)
         if not self._agreed and self.phase is Phase.CONFIRMED:
-            self._send_bye(outcome.cause, status=488)
-            self.finish(HungUp())
+            self._part(outcome.cause, 488)
+            self.finish(SignallingFailed(f"unusable answer: {outcome.cause}"))
 
     def begin_session(self, response: Response) -> None:
         """The 2xx to our INVITE."""
@@ -257,7 +289,7 @@ class CallDialog:
         """RFC 4028 section 10."""
         if self.phase is Phase.CONFIRMED:
             self._log("sip.session_expired", cause=cause)
-            self._send_bye(cause, status=408)
+            self._part(cause, 408)
             self.finish(SessionExpired(cause))
 
     # Steps
@@ -268,6 +300,7 @@ class CallDialog:
             self.early.cancel()
         else:
             self._log("sip.bye_received")
+            self._bye.waive()
             self.finish(HungUp())
 
     def _informed(self, request: Request) -> Refusal | None:
@@ -277,7 +310,7 @@ class CallDialog:
         except InfoError as error:
             return Refusal(400, str(error))
         if digit is not None and self.phase is Phase.CONFIRMED:
-            if not self.holder.has_room(self):
+            if not self.has_room:
                 return Refusal(500, "too many events", (retry_after_header(1),))
             self.holder.tell(self, digit)
         return None
@@ -295,58 +328,33 @@ class CallDialog:
             self._respond(transaction, 202, (self.client.contact_field, *told))
 
     def _modified(self, transaction: ServerTransaction) -> None:
-        """A re-INVITE (section 14.2) or UPDATE (RFC 3311 section 5.2): a new target, a new session, or a refresh."""
-        request = transaction.request
-        body, terms = session_body(request), self.refresher.judge(request)
-        refusal = self._cannot_modify(request.method, bool(body)) or (terms if isinstance(terms, Refusal) else None)
-        offer = refusal or (self._read(body) if body else None)
-        if not isinstance(offer, Refusal):
-            offer = self._retargeted(request) or offer
-        if isinstance(offer, Refusal):
-            self._refuse(transaction, offer)
-            return
-        assert not isinstance(terms, Refusal)
-        if request.method == "INVITE" or offer is not None:
-            self._succeed(transaction, offer, terms)
+        """A re-INVITE or UPDATE."""
+        request, change = transaction.request, read_change(self, transaction)
+        if isinstance(change, Refusal):
+            self._refuse(transaction, change)
+        elif request.method == "INVITE" or change.offer is not None:
+            self._succeed(transaction, change.offer, change.terms)
         else:
-            self._respond(transaction, 200, (*self._headers(), *self._agree(request, terms)))
+            self._respond(transaction, 200, (*self._headers(), *self._agree(request, change.terms)))
 
-    def _cannot_modify(self, method: str, has_offer: bool) -> Refusal | None:
-        """The rules of glare: sections 14.1 and 14.2, and RFC 3311 section 5.2."""
-        if method == "UPDATE" and not has_offer:
-            return None
-        if self.refresher.is_inviting or (method == "UPDATE" and self._awaited is not None and self._awaited.offered):
-            return Refusal(491, "an offer of ours is not answered yet")
-        if self.phase is Phase.EARLY or (method == "INVITE" and self._awaited is not None):
-            return self.board.later("an INVITE is still open")
-        return None if self.holder.has_room(self) else self.board.later("too many events")
-
-    def _retargeted(self, request: Request) -> Refusal | None:
-        try:
-            self.client.dialog.refresh_target(request)
-        except AddressError as error:
-            return Refusal(400, str(error))
-        is_missing = request.method == "INVITE" and request.headers.get("Contact") is None
-        return Refusal(400, "Missing Contact") if is_missing else None
-
-    def _read(self, body: bytes) -> Accepted | Refusal:
-        try:
-            offer = self.media.read(body)
-        except SdpError as error:
-            return Refusal(400, str(error))
-        return not_acceptable(offer, self.client.host) if isinstance(offer, Refused) else offer
-
-    def _succeed(self, transaction: ServerTransaction, offer: Accepted | None, terms: Terms | None) -> None:
-        """Send a 2xx with our answer, or with our offer."""
+    def _succeed(self, transaction: ServerTransaction, offer: Accepted | None, terms: Terms | None) -> bool:
+        """Send a 2xx with our answer, or with our offer; False, and refused, when that cannot be sent."""
         request = transaction.request
+        description = self.media.offer() if offer is None else self.media.answer(offer)
+        headers = (*self._headers(), *answer_fields(terms), *record_routes(request), CONTENT_TYPE_HEADER)
+        response = answer_to(request.headers, 200, tag=transaction.tag, extra=headers, body=description)
+        if not transaction.fits(response):
+            self.media.withdraw()
+            self._refuse(transaction, Refusal(513, TOO_LONG))
+            return False
         if offer is not None:
             self._change(offer)
-        description = self.media.offer() if offer is None else self.media.answer(offer)
-        headers = (*self._headers(), *self._agree(request, terms), *record_routes(request), CONTENT_TYPE_HEADER)
-        response = self._respond(transaction, 200, headers, description)
+        self._agree(request, terms)
+        transaction.respond(response)
         if request.method == "INVITE":
             self._awaited = AwaitedAnswer(transaction, response, trio.current_time(), offered=offer is None)
             self.board.layer.timers.watch(self)
+        return True
 
     def _change(self, accepted: Accepted) -> None:
         if self.take(accepted):
@@ -381,8 +389,3 @@ class CallDialog:
 
 
 Board = Switchboard[CallDialog]
-
-
-def record_routes(request: Request) -> Fields:
-    """Copied in order into what makes a dialog (section 12.1.1)."""
-    return tuple(("Record-Route", value) for value in request.headers.lines("Record-Route"))

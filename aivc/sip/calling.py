@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import attrs
+import trio
 
 from aivc.config.settings import Address, Codec
 from aivc.sip import outgoing
 from aivc.sip.address import SipUri, parse_name_addr, parse_uri
-from aivc.sip.call_dialog import Board, CallDialog, Holder
+from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.dialog import asked_transport, reachable_address
 from aivc.sip.dialog_client import DialogClient
 from aivc.sip.flow import Flow, NoFlow, Transport
+from aivc.sip.holder import Holder
 from aivc.sip.leg import ConsultationFailed, Fields
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
@@ -49,7 +51,11 @@ class Reached:
     media: OfferAnswer
     outcome: Accepted
 
-    def dialog_of(self, holder: Holder) -> CallDialog:
+    def leave(self, reason: str, status: int = 200) -> None:
+        """Nobody takes it."""
+        self.answered.client.send("BYE", self.board.bye_fields(reason, status))
+
+    def dialog_of(self, holder: Holder[CallDialog]) -> CallDialog:
         """Its dialog, from now on served for `holder`."""
         dialog = CallDialog(self.answered.client, self.media, self.board, holder, owns_call_id=True)
         dialog.take(self.outcome)
@@ -93,18 +99,18 @@ async def invite(board: Board, invitation: Invitation, seconds: float) -> Answer
     timer: Fields = (("Session-Expires", str(max(wanted, least))),) if wanted else ()
     if least > LEAST_SECONDS:
         timer += (("Min-SE", str(least)),)
-    asking = attrs.evolve(invitation, fields=(*timer, *invitation.fields))
+    asking, deadline = attrs.evolve(invitation, fields=(*timer, *invitation.fields)), trio.current_time() + seconds
     try:
         return await outgoing.call(board.layer, asking, seconds, board.credentials)
     except ConsultationFailed as failure:
         if failure.status != 422 or not wanted:
             raise
-    return await outgoing.call(board.layer, invitation, seconds, board.credentials)
+    return await outgoing.call(board.layer, invitation, deadline - trio.current_time(), board.credentials)
 
 
 def way_to(uri: str, near: DialogClient) -> Flow:
-    """Straight to a target that names another IP address; else the way that the call came, which is a proxy's or PBX's
-    to go on.
+    """Straight to a target that names another IP address or port; else the way that the call came, which is a proxy's
+    or PBX's to go on.
 
     Raises ValueError for a URI that cannot be read, and ConsultationFailed.
     """
@@ -112,7 +118,8 @@ def way_to(uri: str, near: DialogClient) -> Flow:
     transport: Transport = flow.transport
     if isinstance(parsed, SipUri):
         transport = asked_transport(parsed) or transport
-        if parsed.address is not None and parsed.host != flow.peer[0]:
+        is_elsewhere = parsed.address is not None and parsed.address[0] != flow.peer[0]
+        if is_elsewhere or (parsed.address is not None and parsed.port not in (None, flow.peer[1])):
             return onward(near, transport, reachable_address(parsed, flow.peer, transport))
     if flow.is_open and flow.transport == transport:
         return flow

@@ -13,10 +13,11 @@ import trio
 
 from aivc import logs
 from aivc.config.settings import Address
-from aivc.sip.address import DEFAULT_PORT, DEFAULT_TLS_PORT, Via, format_host_port
+from aivc.sip.address import Via, default_port, format_host_port
 from aivc.sip.datagrams import Intake
 from aivc.sip.flow import Arrival, Transport
 from aivc.sip.framing import Broken, Ping, StreamFramer
+from aivc.sip.ip import plain_ip
 from aivc.sip.message import ParseError, Request
 from aivc.sip.outbox import Outbox
 from aivc.sip.stateless import stateless_answer
@@ -74,7 +75,7 @@ class Connection:
         A client behind a NAT, or one that connects from any port, can be reached over its own connection only. Nobody
         else's messages go there on its word: this is asked for the flow of a dialog only (RFC 5923 section 9).
         """
-        return peer == self.peer or peer in self._names
+        return peer == self.peer or (plain_ip(peer[0]), peer[1]) in self._names
 
     def close(self) -> None:
         """Nothing more can be sent; what waits is lost and counted."""
@@ -120,6 +121,9 @@ class Connection:
                     data = await stream.receive_some()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
+            if waiting.cancelled_caught and not framer.is_inside and self.intake.is_used(self):
+                heard = trio.current_time()  # the way back to a phone behind a NAT: RFC 5626 section 1
+                continue
             if waiting.cancelled_caught:
                 self._note_end("slow" if framer.is_inside else "idle")
                 return
@@ -165,7 +169,7 @@ class Connection:
     def _learn(self, via: Via) -> None:
         if len(self._names) < MAX_NAMES:
             port = sent_by_port(via, self.transport)
-            self._names |= {(via.host, port), (self.peer[0], port)}
+            self._names |= {(plain_ip(via.host), port), (plain_ip(self.peer[0]), port)}
 
     def _refuse(self, broken: Broken) -> None:
         """The stream cannot be followed any further: say so if that is possible."""
@@ -198,10 +202,6 @@ async def linger(stream: trio.abc.Stream, outbox: Outbox[bytes]) -> None:
                 pass
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
-
-
-def default_port(transport: str) -> int:
-    return DEFAULT_TLS_PORT if transport == "TLS" else DEFAULT_PORT
 
 
 def sent_by_port(via: Via, transport: str) -> int:

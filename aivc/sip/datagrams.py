@@ -17,8 +17,9 @@ import trio
 from aivc import logs
 from aivc.config.settings import Address
 from aivc.sip.address import format_host_port
+from aivc.sip.amplification import MAX_AMPLIFICATION
 from aivc.sip.counters import Counters
-from aivc.sip.flow import Arrival, Transport
+from aivc.sip.flow import Arrival, Flow, Transport
 from aivc.sip.message import NotSipError, ParseError, Request, Response, parse_untrusted
 from aivc.sip.outbox import Outbox
 from aivc.sip.routes import Routes, family_of
@@ -28,9 +29,12 @@ log = logging.getLogger("aivc.sip")
 
 DATAGRAM_OCTETS: Final = 65_535
 OUTBOX: Final = 1024  # datagrams queued for one socket; a lost one is resent like any other lost datagram
-MAX_AMPLIFICATION: Final = 2  # a stateless answer is never longer than so many times the request
 ERROR_PAUSE: Final = 0.1  # seconds: a socket that only fails must not spin
 SEND_SECONDS: Final = 0.5  # for one datagram to leave
+
+
+def nobody_uses(flow: Flow) -> bool:
+    return False
 
 
 @attrs.define(eq=False)
@@ -39,11 +43,13 @@ class Intake:
 
     Args:
       admits: False of an IP address whose datagrams and connections are dropped unread.
+      is_used: whether a call needs a connection, however quiet it is.
     """
 
     arrivals: trio.MemorySendChannel[Arrival]
     admits: Callable[[str], bool]
     counters: Counters
+    is_used: Callable[[Flow], bool] = nobody_uses
 
     def accepts(self, host: str) -> bool:
         """What `admits` says, and its no counted."""

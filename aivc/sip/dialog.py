@@ -10,8 +10,8 @@ from typing import Final
 import attrs
 
 from aivc.config.settings import Address
-from aivc.sip.address import DEFAULT_PORT, NameAddr, SipUri, Via, get_parameter, parse_name_addr
-from aivc.sip.flow import Transport
+from aivc.sip.address import NameAddr, SipUri, Via, default_port, get_parameter, parse_name_addr
+from aivc.sip.flow import TRANSPORTS, Transport
 from aivc.sip.message import Headers, Request, Response
 from aivc.sip.scanner import AddressError
 from aivc.sip.transaction import T1, T2, TIMEOUT
@@ -20,8 +20,6 @@ MAX_FORWARDS: Final = 70  # RFC 3261 section 8.1.1.6
 MAX_ROUTES: Final = 32  # no path has so many proxies; each is sent back in our requests
 FIRST_CSEQ: Final = 1
 NO_CSEQ: Final = -1  # of a peer that has sent no request yet
-TLS_PORT: Final = 5061  # RFC 3261 section 19.1.2
-TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}  # values of ";transport="
 
 DialogId = tuple[str, str, str]  # Call-ID, local tag, remote tag
 
@@ -221,6 +219,11 @@ def read_routes(message: Request | Response) -> tuple[NameAddr, ...]:
     return routes
 
 
+def record_routes(request: Request) -> tuple[tuple[str, str], ...]:
+    """Copied in order into what makes a dialog (section 12.1.1)."""
+    return tuple(("Record-Route", value) for value in request.headers.lines("Record-Route"))
+
+
 def asked_transport(uri: SipUri) -> Transport | None:
     """The transport that a URI demands; None when it names none, or one that is unknown here.
 
@@ -239,4 +242,4 @@ def reachable_address(uri: SipUri, otherwise: Address, transport: Transport = "U
     """
     if uri.address is None:
         return otherwise
-    return uri.host, uri.port or (TLS_PORT if transport == "TLS" else DEFAULT_PORT)
+    return uri.address[0], uri.port or default_port(transport)

@@ -9,11 +9,12 @@ import attrs
 import trio
 
 from aivc.config.settings import Address
-from aivc.sip.address import DEFAULT_PORT, MAGIC_COOKIE, Via, format_host_port
+from aivc.sip.address import MAGIC_COOKIE, Via, default_port, format_host_port
 from aivc.sip.client_transaction import ClientTransaction, InviteTransaction, Report
-from aivc.sip.dialog import TLS_PORT, Dialog, reachable_address
+from aivc.sip.dialog import Dialog, reachable_address
 from aivc.sip.flow import Flow, NoFlow, Transport
 from aivc.sip.inspection import software
+from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response
 from aivc.sip.transaction_layer import ServerTransaction, TransactionLayer
@@ -107,6 +108,9 @@ class DialogClient:
       near: what the dialog's INVITE came by, or went by.
       credentials: for challenges; None: they are final.
       sent_by: the host in the Via of a peer's INVITE; None when the INVITE was ours.
+
+    Attributes:
+      origin: the peer's address when the dialog was made, where our tag went.
     """
 
     dialog: Dialog
@@ -114,7 +118,11 @@ class DialogClient:
     near: Flow
     credentials: Credentials | None = None
     sent_by: str | None = None
+    origin: Address = attrs.field(init=False)
     _invites: dict[int, Asked] = attrs.field(factory=dict, init=False)  # by CSeq as sent last
+
+    def __attrs_post_init__(self) -> None:
+        self.origin = self.near.peer
 
     @classmethod
     def of_invite(
@@ -123,6 +131,10 @@ class DialogClient:
         """For the dialog that a peer's INVITE makes."""
         arrival = transaction.arrival
         return cls(dialog, transaction.layer, arrival.flow, credentials, transaction.via.host)
+
+    def learn(self, transaction: ServerTransaction) -> None:
+        """The peer has said anew where it is, or has come by another way: so do we go from now on."""
+        self.near, self.sent_by = transaction.arrival.flow, transaction.via.host
 
     def send(self, method: str, fields: Fields = (), body: bytes = b"") -> Asked:
         """Send a request with these header fields beside those of the dialog.
@@ -189,13 +201,13 @@ class DialogClient:
         """
         hop, near = self.dialog.next_hop, self.near
         transport: Transport = self.dialog.next_transport or near.transport
-        if transport == near.transport == "UDP" and self._is_behind_nat:
+        if transport == near.transport and near.is_open and self._is_behind_nat:
             return near
-        if transport == near.transport != "UDP" and near.is_open and (hop.address is None or hop.host == near.peer[0]):
+        if transport == near.transport != "UDP" and near.is_open and (hop.address or near.peer)[0] == near.peer[0]:
             return near
         otherwise = near.peer
         if near.transport != "UDP":  # where they listen, not whence they called
-            otherwise = near.peer[0], hop.port or (TLS_PORT if transport == "TLS" else DEFAULT_PORT)
+            otherwise = near.peer[0], hop.port or default_port(transport)
         try:
             return self.layer.transports.onward(transport, reachable_address(hop, otherwise, transport), near)
         except NoFlow:  # no socket of that kind: the way that they came is better than none
@@ -203,8 +215,9 @@ class DialogClient:
 
     @property
     def _is_behind_nat(self) -> bool:
-        hop = self.dialog.next_hop
-        return not self.dialog.route_set and hop.host == self.sent_by != self.near.peer[0]
+        if self.dialog.route_set or self.sent_by is None:
+            return False
+        return plain_ip(self.dialog.next_hop.host) == plain_ip(self.sent_by) != self.near.peer[0]
 
     def _via(self, flow: Flow) -> Via:
         return via_of(flow, self.layer.new_token())

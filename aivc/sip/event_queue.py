@@ -37,10 +37,20 @@ class EventQueue:
         return self._sender.statistics().current_buffer_used < EVENTS - 1
 
     def tell(self, event: LegEvent) -> None:
-        try:
-            self._sender.send_nowait(event)
-        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            logs.event(log, "sip.event_dropped", call_id=self.call_id, event_type=type(event).__name__)
+        """An event that is not the last; without room it is dropped."""
+        self._put(event, self.has_room)
 
-    def close(self) -> None:
+    def close(self, last: LegEvent | None) -> None:
+        """The leg is over, with this event."""
+        if last is not None:
+            self._put(last, True)
         self._sender.close()
+
+    def _put(self, event: LegEvent, has_room: bool) -> None:
+        try:
+            if has_room:
+                self._sender.send_nowait(event)
+                return
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        logs.event(log, "sip.event_dropped", call_id=self.call_id, event_type=type(event).__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import attrs
 
@@ -11,6 +11,7 @@ from aivc.sip.address import Via
 from aivc.sip.message import Request, Response
 
 Transport = Literal["UDP", "TCP", "TLS"]  # as Via spells it
+TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}  # by their names in URIs
 
 
 class Flow(Protocol):

@@ -9,11 +9,12 @@ import attrs
 import trio
 
 from aivc import logs
-from aivc.sip.call_dialog import Board, CallDialog, Holder
+from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.calling import Wanted, call_out
 from aivc.sip.dialog_client import Asked
+from aivc.sip.holder import Holder
 from aivc.sip.leg import ConsultationFailed, Fields
-from aivc.sip.message import REASONS
+from aivc.sip.message import REASONS, Response
 from aivc.sip.referred import RING_SECONDS, Order, notify_fields, sipfrag
 
 log = logging.getLogger("aivc.sip")
@@ -21,7 +22,7 @@ log = logging.getLogger("aivc.sip")
 NO_ANSWER: Final = 408  # how silence is told of
 
 
-class Follower(Holder, Protocol):
+class Follower(Holder[CallDialog], Protocol):
     """Whose dialog is exchanged: `aivc.sip.party.Party`."""
 
     @property
@@ -47,15 +48,21 @@ class Notifier:
     dialog: CallDialog
     order: Order
     until: float
+    is_gone: bool = attrs.field(default=False, init=False)  # nobody has that subscription (RFC 6665 section 4.2.2)
 
     def tell(self, status: int, phrase: str, *, is_last: bool) -> Asked | None:
         """Send a NOTIFY, if anybody wants to hear it."""
-        if not self.order.is_told or self.dialog.is_over:
+        if not self.order.is_told or self.is_gone or self.dialog.is_over:
             return None
         left = self.until - trio.current_time()
         fields = notify_fields(self.order, seconds=left, is_last=is_last)
         client = self.dialog.client
-        return client.send("NOTIFY", (client.contact_field, *fields), sipfrag(status, phrase))
+        asked = client.send("NOTIFY", (client.contact_field, *fields), sipfrag(status, phrase))
+        asked.report = self._take
+        return asked
+
+    def _take(self, response: Response | None) -> None:
+        self.is_gone |= response is None or response.status == 481
 
 
 async def follow(party: Follower, order: Order, scope: trio.CancelScope) -> None:
@@ -66,7 +73,7 @@ async def follow(party: Follower, order: Order, scope: trio.CancelScope) -> None
     try:
         with scope:
             notifier.tell(100, REASONS[100], is_last=False)
-            if await exchange(party, order, notifier):
+            if await exchange(party, order, notifier, scope):
                 await leave(before, notifier)
                 return
     except Exception as error:  # a bug of ours may cost one transfer, never all calls
@@ -75,7 +82,7 @@ async def follow(party: Follower, order: Order, scope: trio.CancelScope) -> None
         party.stop_following()
 
 
-async def exchange(party: Follower, order: Order, notifier: Notifier) -> bool:
+async def exchange(party: Follower, order: Order, notifier: Notifier, scope: trio.CancelScope) -> bool:
     """Call the target and put it in the place of who sent the REFER; False, and told, when that failed."""
     before = party.dialog
     wanted = Wanted(
@@ -93,17 +100,26 @@ async def exchange(party: Follower, order: Order, notifier: Notifier) -> bool:
         logs.event(log, "sip.refer_failed", call_id=party.call_id, status=status, cause=text)
         notifier.tell(status, REASONS.get(status, "Failed"), is_last=True)
         return False
+    if scope.cancel_called:  # in the same step: the leg is over, or goes on with somebody else
+        reached.leave("nobody waits for it any more")
+        return False
+    if not party.has_room(before):  # nobody serves this call any more
+        reached.leave("the call is not served any more", 503)
+        notifier.tell(503, REASONS[503], is_last=True)
+        return False
     party.exchange(reached.dialog_of(party), "REFER")
     return True
 
 
 async def leave(before: CallDialog, notifier: Notifier) -> None:
     """Tell of the success, give the peer time to hang up by itself, and then do it."""
-    told = notifier.tell(200, REASONS[200], is_last=True)
-    if told is not None:
-        with trio.move_on_after(before.board.settings.hang_up_seconds):
-            await told.done.wait()
-    before.leave("transferred as asked for by REFER")
+    try:
+        told = notifier.tell(200, REASONS[200], is_last=True)
+        if told is not None:
+            with trio.move_on_after(before.board.settings.hang_up_seconds):
+                await told.done.wait()
+    finally:  # also when the leg is hung up meanwhile
+        before.leave("transferred as asked for by REFER")
 
 
 def invite_fields(order: Order) -> Fields:

@@ -14,24 +14,34 @@ from aivc import logs
 from aivc.config.settings import Address
 from aivc.sip import negotiation
 from aivc.sip.address import NameAddr, SipUri, format_host_port, parse_name_addr
-from aivc.sip.call_dialog import Board, CallDialog, Phase, record_routes
+from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.calling import Wanted, call_out
-from aivc.sip.dialog import Dialog
+from aivc.sip.dialog import Dialog, record_routes
 from aivc.sip.dialog_client import DialogClient
 from aivc.sip.fields import checked_fields, overridden, sendable_fields
+from aivc.sip.holder import Phase
 from aivc.sip.inspection import (
     SERVER_HEADER,
     Refusal,
     dialled_number,
-    not_acceptable,
     reason_header,
     retry_after_header,
     session_body,
     warning_header,
 )
-from aivc.sip.leg import AudioAgreement, Cancelled, Consultation, Fields, LegEvent, ReferOutcome, Rejection
+from aivc.sip.leg import (
+    AudioAgreement,
+    Cancelled,
+    Consultation,
+    Fields,
+    LegEvent,
+    ReferOutcome,
+    Rejection,
+    SignallingFailed,
+)
 from aivc.sip.message import Request, Response
-from aivc.sip.negotiation import Accepted, Refused
+from aivc.sip.modifying import read_offer
+from aivc.sip.negotiation import Accepted
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.party import Party
 from aivc.sip.provisional import (
@@ -46,14 +56,15 @@ from aivc.sip.provisional import (
 from aivc.sip.referral import name_addr_of, refer_fields
 from aivc.sip.refreshing import judge
 from aivc.sip.replacing import replaces_of
-from aivc.sip.scanner import AddressError
-from aivc.sip.sdp import SdpError
+from aivc.sip.scanner import AddressError, parse_number
 from aivc.sip.session_timer import Terms
 from aivc.sip.transaction_layer import ServerTransaction
 
 log = logging.getLogger("aivc.sip")
 
 ASSERTED: Final = "P-Asserted-Identity"
+MAX_EXPIRES: Final = 2**32 - 1  # RFC 3261 section 20.19
+NO_PRACK: Final = "no PRACK came for the 180"
 
 
 @attrs.define(eq=False, repr=False)
@@ -75,6 +86,7 @@ class IncomingLeg:
     _early: CallDialog = attrs.field(init=False)  # the dialog of the INVITE
     _provisional: ReliableProvisional | None = attrs.field(default=None, init=False)
     _ringing: Response | None = attrs.field(default=None, init=False)
+    _expires: float = attrs.field(default=inf, init=False)  # when the caller wants no answer any more
 
     # What the service sees: aivc.sip.leg.Leg
 
@@ -126,8 +138,9 @@ class IncomingLeg:
         if self._early.phase is Phase.EARLY:
             self._stop_ringing()
             self._early.media.local = local
-            self._early.answer_invite(self.transaction, self.offer, self.terms)
-            self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
+            if self._early.answer_invite(self.transaction, self.offer, self.terms):
+                self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
+            self._drop_early()
         await trio.lowlevel.checkpoint()
 
     async def reject(self, rejection: Rejection) -> None:
@@ -190,19 +203,24 @@ class IncomingLeg:
         provisional = self._provisional
         if provisional is None or not provisional.take(rack):
             return Refusal(481, "no reliable response waits for this PRACK")
+        self._drop_early()
         return None
 
     @property
     def deadline(self) -> float:
-        return inf if self._provisional is None else self._provisional.deadline
+        resend = inf if self._provisional is None else self._provisional.deadline
+        return min(resend, self._expires) if self._early.phase is Phase.EARLY else resend
 
     def expire(self, now: float) -> None:
-        """Resend the 180, or give up (RFC 3262 section 3)."""
+        """Resend the 180, or give up (RFC 3262 section 3); end an INVITE that has expired (RFC 3261 section 13.3.1)."""
+        if now >= self._expires and self._early.phase is Phase.EARLY:
+            self._refuse(Refusal(487, "the Expires of the INVITE has passed"), Cancelled())
+            return
         outcome = None if self._provisional is None else self._provisional.expire(now)
         if outcome is Unacknowledged.RESEND and self._ringing is not None:
             self.transaction.respond(self._ringing)
         elif outcome is Unacknowledged.GIVE_UP and self._early.phase is Phase.EARLY:
-            self._refuse(Refusal(504, "no PRACK came for the 180"), Cancelled())
+            self._refuse(Refusal(504, NO_PRACK), SignallingFailed(NO_PRACK))
 
     # Steps
 
@@ -213,6 +231,10 @@ class IncomingLeg:
         self.party.dialog = self._early
         if self.offer is not None:
             self._early.take(self.offer)
+        seconds = read_expires(self.transaction.request)
+        if seconds is not None:
+            self._expires = trio.current_time() + seconds
+            self.board.layer.timers.watch(self)
 
     def close(self) -> None:
         """Nobody takes the call: nothing is sent."""
@@ -229,6 +251,11 @@ class IncomingLeg:
             fields += self._provisional.fields
         self._ringing = board.respond(self.transaction, 180, fields)
         board.layer.timers.watch(self)
+
+    def _drop_early(self) -> None:
+        """Answered, and no PRACK to come: the dialog, which may outlive this, needs it no more."""
+        if self._early.phase is not Phase.EARLY and (self._provisional is None or self._provisional.acknowledged):
+            self._early.early = None
 
     def _stop_ringing(self) -> None:
         if self._provisional is not None:
@@ -251,17 +278,25 @@ def receive_call(board: Board, transaction: ServerTransaction, *, is_trusted: bo
     terms = judge(request.headers, settings.session_expires_seconds, settings.min_se_seconds)
     if isinstance(terms, Refusal):
         return terms
-    media, body = board.media_for(flow), session_body(request)
     try:
         dialog = Dialog.from_invite(request, transaction.tag)
-        offer = media.read(body) if body else None
-    except (AddressError, SdpError) as error:
+    except AddressError as error:
         return Refusal(400, str(error))
-    if isinstance(offer, Refused):
-        return not_acceptable(offer, flow.local[0])
+    media = board.media_for(flow)
+    offer = read_offer(media, session_body(request), flow.local[0])
+    if isinstance(offer, Refusal):
+        return offer
     leg = IncomingLeg(transaction, offer, terms, board, is_trusted)
     leg.begin(DialogClient.of_invite(dialog, transaction, board.credentials), media)
     return leg
+
+
+def read_expires(request: Request) -> int | None:
+    """The seconds in Expires; None: it is missing, or cannot be read."""
+    try:
+        return parse_number(request.headers.get("Expires") or "", MAX_EXPIRES, "Expires")
+    except AddressError:
+        return None
 
 
 def asserted_identity(request: Request) -> str | None:

@@ -21,6 +21,7 @@ KNOWN: Final = frozenset(  # methods with a name of their own that we may not se
 )
 IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY", "PRACK", "UPDATE"})
 LONGEST_UNSUPPORTED: Final = 512  # octets: who requires more names than there are is not told them all
+LONGEST_TEXT: Final = 200  # characters of a Reason or Warning: the message must fit into a datagram
 ACCEPTABLE: Final = frozenset({SDP_TYPE, "application/*", "*/*"})
 
 ACCEPT_HEADER: Final = ("Accept", SDP_TYPE)
@@ -150,17 +151,17 @@ def is_optional(request: Request) -> bool:
     return "handling=optional" in [parameter.replace(" ", "") for parameter in parameters.split(";")]
 
 
-def session_body(request: Request) -> bytes:
-    """The session description in a request; b"" when there is none."""
-    if content_type(request).startswith(MULTIPART):
-        return find_part(request.header("Content-Type"), request.body, SDP_TYPE) or b""
-    disposition = (request.headers.get("Content-Disposition") or "session").partition(";")[0].strip(" \t").lower()
-    return request.body if content_type(request) == SDP_TYPE and disposition == "session" else b""
+def session_body(message: Request | Response) -> bytes:
+    """The session description in a message; b"" when there is none."""
+    if content_type(message).startswith(MULTIPART):
+        return find_part(message.header("Content-Type"), message.body, SDP_TYPE) or b""
+    disposition = (message.headers.get("Content-Disposition") or "session").partition(";")[0].strip(" \t").lower()
+    return message.body if content_type(message) == SDP_TYPE and disposition == "session" else b""
 
 
-def content_type(request: Request) -> str:
+def content_type(message: Request | Response) -> str:
     """Content-Type in lower case, without its parameters."""
-    return (request.headers.get("Content-Type") or "").partition(";")[0].strip(" \t").lower()
+    return (message.headers.get("Content-Type") or "").partition(";")[0].strip(" \t").lower()
 
 
 def inspect_number(request: Request, numbers: tuple[str, ...]) -> Refusal | None:
@@ -178,14 +179,19 @@ def retry_after_header(seconds: int) -> tuple[str, str]:
     return "Retry-After", str(seconds)
 
 
+def shortened(text: str) -> str:
+    """As much of a text for people as one header field is to hold."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
+
+
 def warning_header(code: int, host: str, text: str) -> tuple[str, str]:
     """A Warning value, section 20.43."""
-    return "Warning", f"{code} {format_host_port(host, None)} {quote(text)}"
+    return "Warning", f"{code} {format_host_port(host, None)} {quote(shortened(text))}"
 
 
 def reason_header(text: str, status: int = 200) -> tuple[str, str]:
     """A Reason value, RFC 3326."""
-    return "Reason", f"SIP;cause={status};text={quote(text)}"
+    return "Reason", f"SIP;cause={status};text={quote(shortened(text))}"
 
 
 def not_acceptable(refused: Refused, host: str) -> Refusal:

@@ -69,6 +69,13 @@ class AckMissing:
 
 
 @attrs.frozen
+class SignallingFailed:
+    """What the peer had to send to set the call up never came or is of no use; it is already refused or hung up."""
+
+    cause: str  # one line, for the record
+
+
+@attrs.frozen
 class MediaChanged:
     """A re-INVITE, UPDATE, Replaces or followed REFER moved, held or resumed the audio; it is already answered.
 
@@ -98,7 +105,7 @@ class SessionExpired:
     cause: str  # one line, for the record
 
 
-LegEvent = HungUp | Cancelled | AckMissing | MediaChanged | DigitPressed | SessionExpired
+LegEvent = HungUp | Cancelled | AckMissing | SignallingFailed | MediaChanged | DigitPressed | SessionExpired
 
 
 @attrs.frozen

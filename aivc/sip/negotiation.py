@@ -307,8 +307,10 @@ def parse_rtcp(value: str, host: str) -> Address | None:
 
 def can_mux(media: Media, formats: Formats, terms: Terms) -> bool:
     """Whether RTCP comes and goes on the RTP port: offerer and answerer want it (RFC 5761 section 5.1.1)."""
-    asked = media.attributes("rtcp-mux") and (terms.offered is None or terms.offered.attributes("rtcp-mux"))
-    return bool(asked) and terms.rtcp and not {formats.payload_type, formats.telephone_event}.intersection(RTCP_LOOKALIKES)
+    if not terms.rtcp or not media.attributes("rtcp-mux"):
+        return False
+    is_wanted = terms.offered is None or bool(terms.offered.attributes("rtcp-mux"))
+    return is_wanted and not {formats.payload_type, formats.telephone_event}.intersection(RTCP_LOOKALIKES)
 
 
 def address_type(host: str) -> str:

@@ -18,7 +18,7 @@ from aivc.sip.client_transaction import MAX_FORKS, InviteTransaction
 from aivc.sip.dialog import FIRST_CSEQ, MAX_FORWARDS, Dialog
 from aivc.sip.dialog_client import CHALLENGES, USER_AGENT_HEADER, Credentials, DialogClient, contact_of, via_of
 from aivc.sip.flow import Flow
-from aivc.sip.inspection import SDP_TYPE, reason_header
+from aivc.sip.inspection import SDP_TYPE, reason_header, session_body
 from aivc.sip.leg import ConsultationFailed, Fields
 from aivc.sip.message import REASONS, Headers, Request, Response
 from aivc.sip.provisional import RELIABLE
@@ -187,15 +187,14 @@ class OutgoingCall:
                 return
             early.rseq = rseq
             early.client.send("PRACK", (("RAck", f"{rseq} {self._request.cseq}"),))
-        if is_description(response):
-            early.answer = response.body
+        early.answer = session_body(response) or early.answer
 
     def _accept(self, response: Response) -> None:
         """The first 2xx of a fork. All but the first fork are acknowledged and hung up (section 13.2.2.4)."""
         early = self._early.pop(response.to.tag or "", None)
         client, fault = self._confirmed(early, response)
         if self.outcome is None and not fault:
-            answer = response.body or (b"" if early is None else early.answer)
+            answer = session_body(response) or (b"" if early is None else early.answer)
             self._settle(Answered(client.dialog, client, self._request, response, answer))
             return
         client.acknowledge_in(self._transaction)
@@ -280,12 +279,6 @@ def is_reliable_provisional(response: Response) -> bool:
     """RFC 3262 section 4: 101 to 199 with Require: 100rel and RSeq."""
     required = {option.lower() for option in response.headers.items("Require")}
     return response.status > 100 and RELIABLE in required and response.headers.get("RSeq") is not None
-
-
-def is_description(response: Response) -> bool:
-    """Whether its body is SDP."""
-    kind = (response.headers.get("Content-Type") or "").partition(";")[0].strip(" \t").lower()
-    return bool(response.body) and kind == SDP_TYPE
 
 
 def failure_text(response: Response) -> str:

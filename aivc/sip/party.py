@@ -93,9 +93,7 @@ class Party:
         if self._following is not None:
             self._end = (event,)
             return
-        if event is not None:
-            self._queue.tell(event)
-        self._queue.close()
+        self._queue.close(event)
 
     def follow(self, dialog: CallDialog, order: Order) -> Refusal | None:
         if dialog is not self.dialog:

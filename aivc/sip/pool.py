@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket as stdlib
 import ssl
@@ -20,6 +19,7 @@ from aivc.sip.address import format_host_port
 from aivc.sip.connections import Connection, Patience
 from aivc.sip.datagrams import ERROR_PAUSE, Intake, bind
 from aivc.sip.flow import Transport
+from aivc.sip.ip import site_of
 from aivc.sip.routes import WILDCARDS, Routes, family_of
 from aivc.sip.tls import Certificates
 
@@ -72,7 +72,7 @@ class ConnectionPool:
     nursery: trio.Nursery
     connections: set[Connection] = attrs.field(factory=set, init=False)
     _by_peer: dict[tuple[Transport, Address], Connection] = attrs.field(factory=dict, init=False)  # the newest
-    _held: Counter[str] = attrs.field(factory=Counter, init=False)  # connections made to us, by `origin_of`
+    _held: Counter[str] = attrs.field(factory=Counter, init=False)  # connections made to us, by `site_of`
     _failed: dict[Address, float] = attrs.field(factory=dict, init=False)  # until when another address is tried first
     _seldom: Seldom = attrs.field(factory=Seldom, init=False)
 
@@ -141,7 +141,7 @@ class ConnectionPool:
             return False
         most = self.settings.max_connections
         share = most if most < FEWEST_TO_SHARE else most // FAIR_SHARE
-        if self._held[origin_of(host)] < share:
+        if self._held[site_of(host)] < share:
             return True
         self.intake.counters.crowded += 1
         self._seldom.note("sip.connections_crowded", limit=share, source=host, setting="sip.max_connections")
@@ -154,7 +154,7 @@ class ConnectionPool:
                 host = str(socket.getsockname()[0])
         connection = self._new(door.transport, peer, (self.routes.fixed_host(host, peer[0]) or host, door.address[1]))
         self.intake.counters.accepted += 1
-        self._held[origin_of(peer[0])] += 1
+        self._held[site_of(peer[0])] += 1
         self._keep(connection)
         self.nursery.start_soon(self._attend, connection, socket, door.address)
 
@@ -168,7 +168,7 @@ class ConnectionPool:
         if self._by_peer.get(key := (connection.transport, connection.peer)) is connection:
             del self._by_peer[key]
         if connection.server_name is None:
-            origin = origin_of(connection.peer[0])
+            origin = site_of(connection.peer[0])
             self._held[origin] -= 1
             if not self._held[origin]:
                 del self._held[origin]
@@ -225,14 +225,6 @@ class ConnectionPool:
         where = format_host_port(*connection.peer)
         cause = "no answer in time" if isinstance(error, trio.TooSlowError) else str(error)
         self._seldom.note(event, peer=where, transport=connection.transport, cause=cause)
-
-
-def origin_of(host: str) -> str:
-    """Whom an address counts for: itself, of IPv6 its /64, all of which one host may use (RFC 4291 section 2.5.4)."""
-    address = ipaddress.ip_address(host)
-    if address.version == 4:
-        return host
-    return str(ipaddress.ip_network((address.packed[:8] + bytes(8), 64)))
 
 
 async def connect(peer: Address, source: Address) -> trio.socket.SocketType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from math import inf
 from typing import Final
 
 import attrs
@@ -30,7 +29,8 @@ from aivc.sip.inspection import (
 from aivc.sip.leg import Leg
 from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.replacing import read_replaces
-from aivc.sip.sources import Verdict
+from aivc.sip.sources import Bucket, Verdict
+from aivc.sip.stateless import stateless_tag
 from aivc.sip.transaction_layer import ServerTransaction
 
 log = logging.getLogger("aivc.sip")
@@ -39,6 +39,7 @@ MAX_LEGS: Final = 10_240  # unanswered and running calls, above all that service
 WAITING_LEGS: Final = 64  # legs that the service has not taken yet; it takes them at once or is stuck
 RETRY_AFTER_SECONDS: Final = 10  # in our own 503s
 LOG_SECONDS: Final = 1.0  # a flood is logged so often; the rest of it only for who looks for it
+LOG_BURST: Final = 20.0  # refusals of one status that are logged at once
 
 
 @attrs.define(eq=False, repr=False)
@@ -61,7 +62,7 @@ class Reception:
     slowed: int = attrs.field(default=0, init=False)
     stray_acks: int = attrs.field(default=0, init=False)
     failures: int = attrs.field(default=0, init=False)
-    _told: dict[str, float] = attrs.field(factory=dict, init=False)  # cause of a refusal -> when it was logged last
+    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
 
     async def serve(self, arrivals: trio.MemoryReceiveChannel[Arrival]) -> None:
         """Take messages one by one until cancelled."""
@@ -87,18 +88,21 @@ class Reception:
 
     def _receive(self, request: Request, arrival: Arrival) -> None:
         layer = self.board.layer
-        if layer.absorb(request):
+        if layer.absorb(request, arrival.octets):
             return
         dialog = self.board.dialogs.get(dialog_id(request))
-        if dialog is not None:  # it says our tag
+        if dialog is not None and arrival.source == dialog.client.origin:  # it says the tag that we sent there
             self.board.sources.prove(arrival.source)
         if request.method == "ACK":
             self.stray_acks += dialog is None or not dialog.acknowledge(request)
             return
         is_cancel = request.method == "CANCEL" and layer.invited_by(request) is not None
         reserved = dialog is not None or is_cancel
+        is_end = reserved and request.method in ("BYE", "CANCEL")  # one for each call at most: there is always room
         if self._is_wanted(request, arrival, reserved=reserved):
-            if layer.is_full(reserved=reserved):
+            if dialog is not None and not is_end and not dialog.is_patient():
+                self._slow_down(request, arrival, "too many requests in one call")
+            elif not is_end and layer.is_full(reserved=reserved):
                 self._slow_down(request, arrival, "too many transactions")
             else:
                 self._begin(layer.begin(request, arrival), dialog)
@@ -123,13 +127,16 @@ class Reception:
 
     def _answer_statelessly(self, request: Request, arrival: Arrival, refusal: Refusal) -> None:
         self.board.refused += 1
-        now, told = trio.current_time(), self._told.get(refusal.cause, -inf)
-        level = logging.DEBUG if now - told < LOG_SECONDS else logging.INFO
-        if level == logging.INFO:
-            self._told[refusal.cause] = now
-        self.board.log_refusal(request, refusal, level=level, source=format_host_port(*arrival.source))
-        response = refusal.answer(request.headers, self.board.layer.new_token())
+        source = format_host_port(*arrival.source)
+        self.board.log_refusal(request, refusal, level=self._level_of(refusal), source=source)
+        response = refusal.answer(request.headers, stateless_tag(request.headers))
         self.board.layer.respond_statelessly(response, arrival)
+
+    def _level_of(self, refusal: Refusal) -> int:
+        """At which to log it."""
+        now = trio.current_time()
+        bucket = self._told.setdefault(refusal.status, Bucket(LOG_BURST, 0, now))
+        return logging.INFO if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG
 
     # With a transaction
 
@@ -186,10 +193,13 @@ class Reception:
     def _admit(self, transaction: ServerTransaction) -> Refusal | None:
         request, source = transaction.request, transaction.arrival.source
         wanted = read_replaces(request.headers)
+        refusal = self._challenge(transaction)
+        if refusal is not None:
+            return refusal
         replaced = wanted if wanted is None or isinstance(wanted, Refusal) else takeover.find(self.board, wanted)
         if isinstance(replaced, CallDialog):
             return takeover.take_over(self.board, transaction, replaced)
-        refusal = self._challenge(transaction) or replaced or inspect_number(request, self.board.settings.numbers)
+        refusal = replaced or inspect_number(request, self.board.settings.numbers)
         if refusal is not None:
             return refusal
         if len(self.board.dialogs) >= MAX_LEGS:
@@ -226,7 +236,8 @@ class Reception:
             self.board.layer.forget(transaction)
             self._answer_statelessly(transaction.request, transaction.arrival, refusal)
             return
-        self.board.refuse(transaction, refusal, source=format_host_port(*transaction.arrival.source))
+        source, level = format_host_port(*transaction.arrival.source), self._level_of(refusal)
+        self.board.refuse(transaction, refusal, level=level, source=source)
 
 
 def busy(cause: str) -> Refusal:

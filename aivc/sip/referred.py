@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from typing import Final
 
 import attrs
 
+from aivc.config.patterns import matches_any
 from aivc.sip.address import NameAddr, SipUri, get_parameter, parse_name_addr
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import Fields
@@ -16,9 +15,8 @@ from aivc.sip.referral import EVENT, MAX_URI_OCTETS, SIPFRAG_TYPE
 from aivc.sip.replacing import Replaces, parse_replaces, unescape_header
 from aivc.sip.scanner import ALPHANUMERIC, AddressError
 
-RING_SECONDS: Final = (
-    60  # how long a target of a peer's choice may ring; the subscription lives as long (RFC 3515 2.4.4)
-)
+# How long a target of a peer's choice may ring; the subscription lives as long (RFC 3515 section 2.4.4).
+RING_SECONDS: Final = 60
 UNRESERVED: Final = ALPHANUMERIC | frozenset("-_.!~*'()")
 
 
@@ -33,7 +31,7 @@ class Order:
     is_told: bool  # False: the peer wants no NOTIFY (RFC 4488)
 
 
-def read_refer(request: Request, patterns: Collection[str]) -> Order | Refusal:
+def read_refer(request: Request, patterns: tuple[str, ...]) -> Order | Refusal:
     """Whether a REFER in a dialog is followed.
 
     Whoever may have us call anywhere may commit toll fraud, so one of `patterns` must match the whole canonical URI,
@@ -46,7 +44,7 @@ def read_refer(request: Request, patterns: Collection[str]) -> Order | Refusal:
         replaces = read_headers(headers)
     except AddressError as error:
         return Refusal(400, f"Bad Refer-To: {error}")
-    if target is None or not any(re.fullmatch(pattern, str(target)) for pattern in patterns):
+    if target is None or not matches_any(patterns, str(target)):
         return Refusal(603, "REFER is not followed: no pattern of sip.follow_refer matches the URI")
     if isinstance(replaces, Refusal):
         return replaces

@@ -11,7 +11,7 @@ import trio
 
 from aivc import logs
 from aivc.sip.dialog_client import Asked, DialogClient
-from aivc.sip.inspection import ACCEPT_HEADER, SDP_TYPE, Refusal
+from aivc.sip.inspection import ACCEPT_HEADER, SDP_TYPE, Refusal, session_body
 from aivc.sip.leg import Fields
 from aivc.sip.message import Headers, Request, Response
 from aivc.sip.offeranswer import OfferAnswer
@@ -143,11 +143,8 @@ class Refresher:
     def begin(self, response: Response) -> None:
         """Our own INVITE was answered: take what its 2xx says."""
         self.learn(response)
-        wish = read_wish_or_none(response.headers)
-        if wish.seconds is not None:
-            terms = Terms(wish.seconds, wish.refresher != "uas", wish.knows)
-            self._timer.restart(terms, trio.current_time())
-            self.watch()
+        self._timer.accepted(read_wish_or_none(response.headers), trio.current_time())
+        self.watch()
 
     def learn(self, message: Request | Response) -> None:
         if message.headers.get("Allow") is not None:
@@ -202,7 +199,7 @@ class Refresher:
             logs.event(log, "sip.bad_contact", call_id=client.dialog.call_id, cause=str(error))
         if is_invite:
             client.acknowledge(response.cseq.number)
-            self.dialog.take_answer(response.body)
+            self.dialog.take_answer(session_body(response))
 
     def _failed(self, response: Response | None, method: str) -> None:
         now = trio.current_time()

@@ -13,11 +13,12 @@ import trio
 from aivc import logs
 from aivc.config.rules import parse_sip_server
 from aivc.config.settings import SipRegister, SipSettings
-from aivc.sip.accounts import Accounts, plain_ip
+from aivc.sip.accounts import Accounts
 from aivc.sip.address import format_host_port
 from aivc.sip.digest import Randomness
-from aivc.sip.flow import Flow, NoFlow, Transport, Transports
+from aivc.sip.flow import TRANSPORTS, Flow, NoFlow, Transports
 from aivc.sip.inspection import Capabilities
+from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response
 from aivc.sip.registration import Registration, RegistrationStatus, instance_urn
@@ -27,7 +28,6 @@ from aivc.sip.transaction_layer import TransactionLayer
 
 log = logging.getLogger("aivc.sip")
 
-TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}
 CHALLENGES: Final = 4  # REGISTERs for one answer: a proxy and a registrar may each ask, and each find a nonce too old
 LOOKUP_SECONDS: Final = 10.0  # for one look at the name service
 LOOKUP_INTERVAL: Final = 300.0  # seconds between two of them where nothing is registered

@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 import attrs
 
 from aivc.config.settings import Address, SipSettings
+from aivc.sip.ip import plain_ip, site_of
 from aivc.sip.message import Request
 
 MAX_SOURCES: Final = 4096  # in each table; the one unused for longest makes room
-IPV6_SITE_BITS: Final = 64  # one customer has at least so much, and may send from any address in it
 # How well-known scanners name themselves; the lists of Kamailio's and OpenSIPS's example configurations and of
 # public honeypots agree on these. Lower case, compared with the beginning of User-Agent.
 SCANNERS: Final = (
@@ -73,6 +73,14 @@ class Bucket:
         self.refusals = min(burst, self.refusals + gained)
         self.at = max(self.at, now)
 
+    def take(self, rate: float, burst: float, now: float) -> bool:
+        """Spend one token; False: there is none."""
+        self.fill(rate, burst, now)
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
 
 @attrs.define(repr=False)
 class Sources:
@@ -119,14 +127,14 @@ class Sources:
 
     def expect(self, ip: str) -> None:
         """A server of ours (a registrar): admitted, and asked for no password, until `release`. May be repeated."""
-        remember(self._expected, canonical(ip), None)
+        remember(self._expected, plain_ip(ip), None)
 
     def release(self, ip: str) -> None:
         """No server of ours any more."""
-        self._expected.pop(canonical(ip), None)
+        self._expected.pop(plain_ip(ip), None)
 
     def is_expected(self, ip: str) -> bool:
-        return canonical(ip) in self._expected
+        return plain_ip(ip) in self._expected
 
     def prove(self, source: Address) -> None:
         """That UDP source has shown that it gets our answers: it sent our tag, or the answer to our challenge."""
@@ -157,7 +165,7 @@ class Sources:
         rate = self.settings.requests_per_second
         if not rate:
             return Verdict.SERVE
-        burst, key = max(1.0, rate), site(ip)
+        burst, key = max(1.0, rate), site_of(ip)
         bucket = self._buckets.get(key) or Bucket(burst, burst, now)
         remember(self._buckets, key, bucket)
         bucket.fill(rate, burst, now)
@@ -179,32 +187,10 @@ def is_of_a_scanner(request: Request) -> bool:
 def contains(networks: Iterable[Network], ip: str) -> bool:
     """Whether one of the networks has the address; an IPv4 address mapped into IPv6 counts as what it is."""
     try:
-        address = ipaddress.ip_address(canonical(ip))
+        address = ipaddress.ip_address(plain_ip(ip))
     except ValueError:
         return False
     return any(address.version == network.version and address in network for network in networks)
-
-
-def canonical(ip: str) -> str:
-    """One spelling for each IP address; other text as it is."""
-    if ":" not in ip:
-        return ip
-    try:
-        address = ipaddress.IPv6Address(ip.partition("%")[0])
-    except ValueError:
-        return ip
-    return str(address.ipv4_mapped or address)
-
-
-def site(ip: str) -> str:
-    """What shares a bucket: an IPv4 address, or an IPv6 /64."""
-    plain = canonical(ip)
-    if ":" not in plain:
-        return plain
-    try:
-        return str(ipaddress.IPv6Network((plain, IPV6_SITE_BITS), strict=False))
-    except ValueError:
-        return plain
 
 
 def remember(table: dict[Key, Value], key: Key, value: Value) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from aivc.config.settings import Address
 from aivc.sip.address import Via, parse_via
 from aivc.sip.message import Headers, Response, answer_to
@@ -32,13 +34,19 @@ def salvage_via(headers: Headers) -> Via | None:
     return None
 
 
+def stateless_tag(headers: Headers) -> str:
+    """For To: the same for each copy of a request, without remembering any (RFC 3261 section 8.2.7)."""
+    text = "\n".join(headers.get(name) or "" for name in ("From", "Call-ID", "CSeq", "Via"))
+    return hashlib.sha256(text.encode("latin-1", "replace")).hexdigest()[:16]
+
+
 def stateless_answer(status: int, reason: str, headers: Headers | None, source: Address) -> tuple[bytes, Via] | None:
     """The response to a broken request with these headers, and its stamped top Via; None when there can be none."""
     via = None if headers is None else salvage_via(headers)
     if headers is None or via is None:
         return None
     stamped = via.stamped(source)
-    response: Response = answer_to(stamp(headers, stamped), status, reason)
+    response: Response = answer_to(stamp(headers, stamped), status, reason, tag=stateless_tag(headers))
     try:
         return bytes(response), stamped
     except ValueError:  # a line that parses and yet must not be written

@@ -62,8 +62,8 @@ class Switchboard(Generic[Live]):
     tasks: trio.Nursery
     identity_at: Callable[[str], Identity | None]
     rtcp: bool = True
+    dialogs: dict[DialogId, Live] = attrs.field(factory=dict)
     capabilities: Capabilities = attrs.field(init=False)
-    dialogs: dict[DialogId, Live] = attrs.field(factory=dict, init=False)
     refused: int = attrs.field(default=0, init=False)
     _over: dict[DialogId, None] = attrs.field(factory=dict, init=False)  # lately, oldest first
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from aivc.sip.call_dialog import Board, CallDialog, Phase
+from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.dialog import Dialog
 from aivc.sip.dialog_client import DialogClient
-from aivc.sip.inspection import Refusal, not_acceptable, session_body
-from aivc.sip.negotiation import Refused
+from aivc.sip.holder import Phase
+from aivc.sip.inspection import Refusal, session_body
+from aivc.sip.modifying import read_offer
 from aivc.sip.party import Party
 from aivc.sip.refreshing import judge
 from aivc.sip.replacing import Replaces, find_replaced
 from aivc.sip.scanner import AddressError
-from aivc.sip.sdp import SdpError
 from aivc.sip.transaction_layer import ServerTransaction
 
 
@@ -34,7 +34,8 @@ def find(board: Board, wanted: Replaces) -> CallDialog | Refusal:
 def take_over(board: Board, transaction: ServerTransaction, replaced: CallDialog) -> Refusal | None:
     """Answer the INVITE with 200 and our RTP address and codec, and hang up the dialog in whose place it comes.
 
-    Whoever knows Call-ID and both tags was told them by a party to the call: they are as good as a password.
+    Whoever knows Call-ID and both tags was told them by a party to the call, which is as good as a password on a way
+    that nobody else reads; with `sip.users` they must have proved to be one of them all the same (section 8).
     """
     request, party = transaction.request, replaced.holder
     settings = board.settings
@@ -48,15 +49,16 @@ def take_over(board: Board, transaction: ServerTransaction, replaced: CallDialog
     media = board.media_for(transaction.arrival.flow)
     media.local = replaced.media.local
     media.stay_with(replaced.media.agreement.codec)
-    body = session_body(request)
     try:
         dialog = Dialog.from_invite(request, transaction.tag)
-        offer = media.read(body) if body else None
-    except (AddressError, SdpError) as error:
+    except AddressError as error:
         return Refusal(400, str(error))
-    if isinstance(offer, Refused):
-        return not_acceptable(offer, transaction.arrival.flow.local[0])
+    offer = read_offer(media, session_body(request), transaction.arrival.flow.local[0])
+    if isinstance(offer, Refusal):
+        return offer
     fresh = CallDialog(DialogClient.of_invite(dialog, transaction, board.credentials), media, board, party)
-    fresh.answer_invite(transaction, offer, terms)
+    if not fresh.answer_invite(transaction, offer, terms):
+        return None
+    party.stop_following()  # of whoever was replaced
     party.exchange(fresh, "Replaces").leave("replaced by another call")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Final, TypeVar
 
 import attrs
@@ -12,7 +13,7 @@ import trio
 from aivc import logs
 from aivc.config.settings import Address
 from aivc.sip.address import CSeq, Via, format_host_port
-from aivc.sip.amplification import fitting
+from aivc.sip.amplification import MAX_AMPLIFICATION, fitting
 from aivc.sip.client_transaction import ClientTransaction, InviteTransaction, Report
 from aivc.sip.flow import Arrival, Flow, Transports
 from aivc.sip.message import Request, Response
@@ -35,6 +36,7 @@ Client = TypeVar("Client", bound=ClientTransaction)
 MAX_TRANSACTIONS: Final = 8192  # each lives 32 s: 250 requests a second
 MAX_STORED_OCTETS: Final = 16 * 1024 * 1024  # of their requests: 2 kB each, as real ones have; answers are as long
 IN_DIALOG_RESERVE: Final = 1024  # beyond it for requests of live calls: a flood must not keep those from ending
+WARNING_SECONDS: Final = 1.0  # at least, between two of the same
 
 
 def nobody_is_proven(source: Address) -> bool:
@@ -66,6 +68,10 @@ class ServerTransaction:
         if self.machine.takes(event):
             self.response = self.layer.fit(response, self.arrival)
             self.handle(event)
+
+    def fits(self, response: Response) -> bool:
+        """Whether it may be sent at all, and is no answer that would amplify."""
+        return bool(self.layer.fit(response, self.arrival))
 
     def handle(self, event: Input) -> list[Do]:
         """Feed the machine and send what it asks for; return its effects."""
@@ -103,19 +109,32 @@ class TransactionLayer:
     stored_octets: int = attrs.field(default=0, init=False)  # of the requests in `servers`
     stray_responses: int = attrs.field(default=0, init=False)
     amplifying: int = attrs.field(default=0, init=False)  # answers dropped for their length
+    _warned: float = attrs.field(default=-inf, init=False)  # when of them
 
-    def absorb(self, request: Request) -> bool:
-        """True when a live transaction took the request: a retransmission, or the ACK of a refusal."""
+    def absorb(self, request: Request, octets: int) -> bool:
+        """True when a live transaction took the request: a retransmission, or the ACK of a refusal.
+
+        A retransmission is the same octets again; but anybody can write a much shorter request with the same branch,
+        and would have us send the long answer to whom the first one named.
+        """
         transaction = self.servers.get(server_key(request))
         if transaction is None:
             return False
-        effects = transaction.handle(Input.ACK if request.method == "ACK" else Input.REQUEST)
-        return Do.PASS not in effects
+        if request.method == "ACK":
+            return Do.PASS not in transaction.handle(Input.ACK)
+        arrival = transaction.arrival
+        is_long = len(transaction.response) > MAX_AMPLIFICATION * octets and arrival.flow.transport == "UDP"
+        if is_long and not self.is_proven(arrival.source):
+            self.amplifying += 1
+        else:
+            transaction.handle(Input.REQUEST)
+        return True
 
     def is_full(self, *, reserved: bool) -> bool:
         """True when no transaction may be made for a request; `reserved` is for those of calls that we have."""
         if reserved:
-            return len(self.servers) >= MAX_TRANSACTIONS + IN_DIALOG_RESERVE
+            most = MAX_TRANSACTIONS + IN_DIALOG_RESERVE
+            return len(self.servers) >= most or self.stored_octets >= 2 * MAX_STORED_OCTETS
         return len(self.servers) >= MAX_TRANSACTIONS or self.stored_octets >= MAX_STORED_OCTETS
 
     def begin(self, request: Request, arrival: Arrival) -> ServerTransaction:
@@ -157,8 +176,10 @@ class TransactionLayer:
         data = fitting(response, arrival.octets)
         if data is None:
             self.amplifying += 1
-            # Only for who looks for it: anybody can ask so, as often as they like.
-            level, source = logging.DEBUG, format_host_port(*arrival.source)
+            now, level = trio.current_time(), logging.DEBUG  # anybody can ask so, as often as they like
+            if now - self._warned >= WARNING_SECONDS:
+                self._warned, level = now, logging.WARNING
+            source = format_host_port(*arrival.source)
             logs.event(log, "sip.answer_too_long", level=level, source=source, status=response.status)
         return data or b""
 

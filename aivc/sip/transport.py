@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket as stdlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -13,11 +12,12 @@ import trio
 
 from aivc.config.rules import parse_listen
 from aivc.config.settings import Address, SipSettings
-from aivc.sip.address import Via
-from aivc.sip.connections import Connection, default_port, sent_by_port
+from aivc.sip.address import Via, default_port
+from aivc.sip.connections import Connection, sent_by_port
 from aivc.sip.counters import Counters
-from aivc.sip.datagrams import DatagramFlow, DatagramSocket, Intake, bind, open_datagram_socket
-from aivc.sip.flow import Arrival, Flow, NoFlow, Transport
+from aivc.sip.datagrams import DatagramFlow, DatagramSocket, Intake, bind, nobody_uses, open_datagram_socket
+from aivc.sip.flow import TRANSPORTS, Arrival, Flow, NoFlow, Transport
+from aivc.sip.ip import plain_ip
 from aivc.sip.pool import ConnectionPool, Door, open_door
 from aivc.sip.routes import WILDCARDS, Routes, family_of, is_ipv6, route_to
 from aivc.sip.scanner import is_ip_address
@@ -26,7 +26,6 @@ from aivc.sip.tls import Certificates
 ARRIVALS: Final = 256  # messages read and not yet served: some 0.1 s of work; beyond it the kernel's queue is as good
 FLUSH: Final = 0.5  # seconds for all that is queued when the user agent ends
 LOOKUP_SECONDS: Final = 5.0  # for a name's addresses; resolvers ask a second server after that
-TRANSPORTS: Final[dict[str, Transport]] = {"udp": "UDP", "tcp": "TCP", "tls": "TLS"}
 
 
 class Bound(Protocol):
@@ -88,7 +87,7 @@ class SocketTransports:
             return near
         if not is_ip_address(peer[0]):
             return DeadEnd(transport, peer, near.local, self._counters)
-        peer = (str(ipaddress.ip_address(peer[0])), peer[1])
+        peer = (plain_ip(peer[0]), peer[1])
         if transport == "UDP":
             return self._datagrams_onward(peer, near)
         found = self._pool.find(transport, peer)
@@ -184,7 +183,7 @@ async def addresses_of(host: str, port: int) -> list[Address]:
     Raises NoFlow.
     """
     if is_ip_address(host):
-        return [(str(ipaddress.ip_address(host)), port)]
+        return [(plain_ip(host), port)]
     if not host:
         raise NoFlow("no host")
     try:
@@ -213,6 +212,7 @@ async def open_transports(
     counters: Counters,
     admits: Callable[[str], bool],
     arrivals: trio.MemorySendChannel[Arrival],
+    is_used: Callable[[Flow], bool] = nobody_uses,
 ) -> AsyncIterator[SocketTransports]:
     """Listen until the block ends; then what is queued is sent, FLUSH seconds at most, and everything is closed.
 
@@ -222,12 +222,13 @@ async def open_transports(
       settings: `listen`, `external_ip`, `tls_*`, `max_connections`, `idle_seconds` and `message_seconds` are used.
       admits: asked for each datagram and connection; False of an IP address drops what comes from there unread.
       arrivals: where messages go; what does not fit is dropped and counted.
+      is_used: whether a call needs a connection, which is not closed then for being quiet.
 
     Raises:
       ValueError: a bad entry in `settings.listen`.
       OSError: a port is taken, an address is not ours, or a certificate cannot be used.
     """
-    intake, routes = Intake(arrivals, admits, counters), Routes(settings.external_ip)
+    intake, routes = Intake(arrivals, admits, counters, is_used), Routes(settings.external_ip)
     certificates = Certificates(settings)
     with ExitStack() as sockets:
         datagrams: list[DatagramSocket] = []

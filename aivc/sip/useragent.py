@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -14,9 +14,10 @@ import trio
 from aivc.config.settings import Address, SipSettings
 from aivc.sip.accounts import Accounts
 from aivc.sip.authentication import Authentication
-from aivc.sip.call_dialog import Board
+from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.counters import Counters
-from aivc.sip.flow import Arrival, Transport
+from aivc.sip.dialog import DialogId
+from aivc.sip.flow import Arrival, Flow, Transport
 from aivc.sip.leg import Leg
 from aivc.sip.negotiation import SrtpPolicy
 from aivc.sip.reception import WAITING_LEGS, Reception
@@ -102,7 +103,7 @@ class UserAgent:
     def close(self) -> None:
         """End every leg without a word, and the channel of legs."""
         for dialog in list(self._reception.board.dialogs.values()):
-            dialog.finish(None)
+            dialog.close()
         self._reception.waiting.close()
 
 
@@ -130,7 +131,11 @@ async def open_user_agent(
     counters, sources, timers = Counters(), Sources(settings), Timers()
     arrived, arrivals = trio.open_memory_channel[Arrival](ARRIVALS)
     waiting, legs = trio.open_memory_channel[Leg](WAITING_LEGS)
-    async with open_transports(settings, counters, sources.admits, arrived) as transports, trio.open_nursery() as outer:
+    dialogs: dict[DialogId, CallDialog] = {}
+    async with (
+        open_transports(settings, counters, sources.admits, arrived, partial(is_way_of, dialogs)) as transports,
+        trio.open_nursery() as outer,
+    ):
         # Sheltered, so that a cancellation does not cut off what the calls and registrations say last.
         tasks: trio.Nursery = await outer.start(shelter)
         layer = TransactionLayer(timers, lambda: f"{randomness.getrandbits(64):016x}", transports, sources.is_proven)
@@ -140,7 +145,7 @@ async def open_user_agent(
             for register in settings.register
         ]
         identities = partial(identity_at, registrants)
-        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities, rtcp)
+        board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities, rtcp, dialogs)
         reception = Reception(board, Authentication(settings, randomness), waiting)
         agent = UserAgent(legs, transports, reception, counters, registrants)
         for task in (timers.run, *(registrant.run for registrant in registrants)):
@@ -153,6 +158,11 @@ async def open_user_agent(
                 await agent.withdraw()
             tasks.cancel_scope.cancel()
             agent.close()
+
+
+def is_way_of(dialogs: Mapping[DialogId, CallDialog], flow: Flow) -> bool:
+    """Whether a call came, or is made, over that flow: it is the only way back to a phone behind a NAT."""
+    return any(dialog.client.near is flow for dialog in dialogs.values())
 
 
 def identity_at(registrants: Sequence[Registrant], ip: str) -> Identity | None:

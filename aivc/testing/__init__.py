@@ -7,7 +7,7 @@ from aivc.testing.answering import ReceivedCall
 from aivc.testing.caller import Phone, open_phone
 from aivc.testing.calling import PhoneCall
 from aivc.testing.connect import connect_to
-from aivc.testing.credentials import Credentials
+from aivc.testing.credentials import Credentials, Guard
 from aivc.testing.dialog import PhoneDialog
 from aivc.testing.faults import Faults
 from aivc.testing.handset import Handset, RtpHeard, RtpSent
@@ -34,6 +34,7 @@ __all__ = [
     "Fail",
     "FakeModel",
     "Faults",
+    "Guard",
     "Handset",
     "Latency",
     "Part",

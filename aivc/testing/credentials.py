@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import attrs
 
-from aivc.sip.message import Response
+from aivc.sip.message import Request, Response
 
 HASHES: Final[dict[str, Callable[[bytes], hashlib._Hash]]] = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 PARAMETER: Final = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
@@ -73,6 +73,41 @@ class Credentials:
         quoted = [f'{name}="{value}"' for name, value in values.items()]
         bare = [f"algorithm={algorithm}", *([f"qop={qop}", f"nc={count}"] if qop else [])]
         return self._field, "Digest " + ", ".join([*quoted, *bare])
+
+
+@attrs.define(eq=False)
+class Guard:
+    """Asks whoever sends requests for a password, as a proxy does.
+
+    Args:
+      user, password: the right ones.
+
+    Attributes:
+      refused: the methods of the requests that came without them.
+    """
+
+    user: str
+    password: str = attrs.field(repr=False)
+    realm: str = "phone.test"
+    nonce: str = "5c0ffee5"
+    refused: list[str] = attrs.field(factory=list)
+
+    @property
+    def challenge(self) -> tuple[str, str]:
+        """The header field of a 407."""
+        text = f'Digest realm="{self.realm}", nonce="{self.nonce}", qop="auth", algorithm=SHA-256'
+        return "Proxy-Authenticate", text
+
+    def accepts(self, request: Request) -> bool:
+        """Whether the request has the right answer (RFC 7616 section 3.4.1); it is noted if not."""
+        given = read_challenge(request.headers.get("Proxy-Authorization") or "")
+        secret = digest("SHA-256", f"{self.user}:{self.realm}:{self.password}")
+        asked = digest("SHA-256", f"{request.method}:{given.get('uri')}")
+        middle = f"{self.nonce}:{given.get('nc')}:{given.get('cnonce')}:auth"
+        is_right = given.get("response") == digest("SHA-256", f"{secret}:{middle}:{asked}")
+        if not is_right:
+            self.refused.append(request.method)
+        return is_right
 
 
 def read_challenge(text: str) -> dict[str, str]:

@@ -68,6 +68,8 @@ class PhoneDialog(Asking):
         if repeated:
             if (reply := self._replies.get(request.cseq.number)) is not None:
                 await self.phone.send(reply, source)
+        elif self.guard is not None and not self.guard.accepts(request):
+            await self.reply(request, status_line(407), source, (self.guard.challenge,))
         elif request.method == "REFER" and self.transfers is not None:
             self.referrals.append(Referral(trio.current_time(), request))
             self.phone.nursery.start_soon(follow, self, self.referrals[-1], self.transfers, source)

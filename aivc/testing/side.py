@@ -12,7 +12,7 @@ from aivc.config.settings import Address, Codec
 from aivc.sip.address import SipUri, parse_name_addr, parse_uri
 from aivc.sip.message import Message, Request, Response
 from aivc.testing.ciphers import KEY_OCTETS, open_cipher
-from aivc.testing.credentials import Credentials
+from aivc.testing.credentials import Credentials, Guard
 from aivc.testing.handset import Handset
 from aivc.testing.refreshing import SessionTimer, Timed
 from aivc.testing.transfers import Dialler, Referral, Transfers
@@ -65,6 +65,7 @@ class DialogOptions(TypedDict, total=False):
     session_timer: SessionTimer | None
     crypto: Suite | None
     allow: str
+    guard: Guard | None
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -81,6 +82,7 @@ class Side:
       session_timer: what it asks for (RFC 4028); None: nothing.
       crypto: the suite of SDES, and so of SRTP; None: RTP in the clear. Needs the extra `srtp`.
       rtcp: where its handset expects reports.
+      guard: asks for a password for each request of the other side in the call.
       allow: the methods that it says it serves; UPDATE gets 405 when it is not among them.
     """
 
@@ -95,6 +97,7 @@ class Side:
     crypto: Suite | None = None
     rtcp: Rtcp = "off"
     allow: str = ALLOW
+    guard: Guard | None = None
     call_id: str
     local_tag: str
     remote_tag: str | None = None

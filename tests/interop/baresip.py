@@ -64,9 +64,7 @@ def account(codec: Codec, address: str, line: Line) -> str:
 
 
 @asynccontextmanager
-async def call(
-    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
-) -> AsyncIterator[RealPhone]:
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN) -> AsyncIterator[RealPhone]:
     """Calls over IPv6 when that is what the URI has."""
     own = "::1" if "[" in uri else host()
     bracketed = "[::1]" if "[" in uri else host()

@@ -76,17 +76,15 @@ def config(codec: Codec, line: Line) -> str:
 
 
 @asynccontextmanager
-async def call(
-    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
-) -> AsyncIterator[RealPhone]:
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN) -> AsyncIterator[RealPhone]:
     to_play, to_record = folder / "caller.wav", folder / "heard.wav"
     write_wav(to_play, caller_audio(codec), codec)
     (folder / "linphonerc").write_text(config(codec, line))
     (folder / DATA).mkdir(parents=True)
     environ = os.environ | {"HOME": str(folder)}
     async with open_program(["linphonec", "-c", "linphonerc"], folder=folder, environ=environ) as program:
-        for line in ("soundcard use files", "ipv6 disable", f"play {to_play}", f"record {to_record}", f"call {uri}"):
-            await program.type(line)
+        for typed in ("soundcard use files", "ipv6 disable", f"play {to_play}", f"record {to_record}", f"call {uri}"):
+            await program.type(typed)
         yield RealPhone(
             program=program,
             hang_up_line="terminate" if hangs_up else None,

@@ -56,9 +56,7 @@ def options(uri: str | None, codec: Codec, folder: Path, line: Line) -> str:
 
 
 @asynccontextmanager
-async def call(
-    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
-) -> AsyncIterator[RealPhone]:
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN) -> AsyncIterator[RealPhone]:
     async with open_script(uri, codec, folder, line) as program:
         yield RealPhone(
             program=program,
@@ -76,15 +74,19 @@ async def call(
 @asynccontextmanager
 async def target(codec: Codec, folder: Path, line: Line = PLAIN) -> AsyncIterator[tuple[str, Program]]:
     """A telephone that answers whoever calls the URI that is yielded; it hears into `heard.wav`."""
-    folder.mkdir()
     async with open_script(None, codec, folder, line) as program:
         listening = await program.wait_output(r"listening (\S+)")
         yield f"sip:target@{listening[1]}", program
 
 
+def prepare(folder: Path, codec: Codec) -> None:
+    folder.mkdir(exist_ok=True)
+    write_wav(folder / "caller.wav", caller_audio(codec), codec)
+
+
 @asynccontextmanager
 async def open_script(uri: str | None, codec: Codec, folder: Path, line: Line) -> AsyncIterator[Program]:
-    write_wav(folder / "caller.wav", caller_audio(codec), codec)
+    prepare(folder, codec)
     command: list[str | Path] = [os.environ[VARIABLE], SCRIPT, options(uri, codec, folder, line)]
     async with open_program(command, folder=folder) as program:
         yield program

@@ -9,7 +9,7 @@ clearing`. Lines on standard input: `hang up`; `hold`, `resume`, `update`; `pres
 `info 42#` by INFO; `call URI` makes another call, `join 0 1` has the other side of the first call take our place in the
 second (attended transfer), `count` prints RTCP's figures. Follows a REFER by calling its target, then prints `transfer
 URI`; prints `heard 4` for each key of the other side, `replaced` when a call takes the place of another. Ends when it
-had a call and all of them are over.
+had a call and all of them are over; if it is only called, after the line `quit`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class Telephone:
         self.player = player
         self.recorder = recorder
         self.calls: list[WavCall] = []
+        self.may_quit = False
 
     @property
     def is_done(self) -> bool:
-        return bool(self.calls) and all(call.is_over for call in self.calls)
+        return self.may_quit and bool(self.calls) and all(call.is_over for call in self.calls)
 
     def add(self, call_id: int = pjsua2.PJSUA_INVALID_ID) -> WavCall:
         call = WavCall(self, call_id)
@@ -51,7 +52,9 @@ class Telephone:
         """Do what a line of standard input says."""
         word, _, rest = line.strip().partition(" ")
         current = next((call for call in reversed(self.calls) if not call.is_over), None)
-        if word == "call":
+        if word == "quit":
+            self.may_quit = True
+        elif word == "call":
             self.add().makeCall(rest, pjsua2.CallOpParam(True))
         elif word == "join":
             stays, leads = (self.calls[int(number)] for number in rest.split())
@@ -107,6 +110,10 @@ class WavCall(pjsua2.Call):  # type: ignore[misc]  # pjsua2 has no types
     def onCallTransferRequest(self, prm: pjsua2.OnCallTransferRequestParam) -> None:
         print("transfer", prm.dstUri, flush=True)
         prm.newCall = self.telephone.add()
+
+    def onCallTransferStatus(self, prm: pjsua2.OnCallTransferStatusParam) -> None:
+        if prm.finalNotify and prm.statusCode // 100 == 2:
+            self.hangup(pjsua2.CallOpParam())
 
     def onCallReplaced(self, prm: pjsua2.OnCallReplacedParam) -> None:
         print("replaced", flush=True)
@@ -203,6 +210,7 @@ def main(told: dict[str, Any]) -> None:
     recorder.createRecorder(told["to_record"])
     telephone = account.telephone = Telephone(account, player, recorder)
     if told["uri"]:
+        telephone.may_quit = True
         telephone.obey(f"call {told['uri']}")
     while not telephone.is_done:
         endpoint.libHandleEvents(POLL_MS)

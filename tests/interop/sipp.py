@@ -28,9 +28,7 @@ def host() -> str:
 
 
 @asynccontextmanager
-async def call(
-    uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN
-) -> AsyncIterator[RealPhone]:
+async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Line = PLAIN) -> AsyncIterator[RealPhone]:
     audio = folder / f"caller.{codec}"
     audio.write_bytes(caller_audio(codec))
     goodbye = pause(TALK_SECONDS) + in_dialog("BYE", 2) + expect(200) if hangs_up else expect_request("BYE")

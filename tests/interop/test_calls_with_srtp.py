@@ -42,7 +42,9 @@ def plain_on_the_wire(call: Call) -> int:
 
 
 def answer(wire: Wire) -> str:
-    (first, *_) = [d.payload.decode() for d in wire.datagrams if d.payload.startswith(b"SIP/2.0 200") and b"a=crypto" in d.payload]
+    (first, *_) = [
+        d.payload.decode() for d in wire.datagrams if d.payload.startswith(b"SIP/2.0 200") and b"a=crypto" in d.payload
+    ]
     return first
 
 

@@ -35,7 +35,7 @@ from interop.sipp_scenario import (
     scenario,
 )
 from interop.speech import encoded, frames_in_order, frames_of, read_wav, without_negative_zero, write_wav
-from interop.tshark import dissected, write_capture
+from interop.tshark import dissected, is_true, write_capture
 from interop.wire import Datagram
 
 pytestmark = pytest.mark.interop
@@ -122,11 +122,6 @@ def check_dissected_keys(packets: Sequence[Sequence[str]]) -> None:
         assert [is_true(packet[1]) for packet in mine] == [False] * (len(mine) - 3) + [True] * 3
         assert durations == sorted(durations)
         assert durations[-3:] == [TONE_MS * 8] * 3
-
-
-def is_true(shown: str) -> bool:
-    """Versions of tshark write a flag in two ways."""
-    return shown in ("1", "True")
 
 
 # Hold

@@ -53,9 +53,10 @@ def model() -> FakeModel:
 
 
 def transfer_of(record: Json) -> dict[str, Any]:
-    """The only one of a record, without its times."""
+    """The only one of a record, without its times; the target was not asked."""
     (transfer,) = record["transfers"]
-    return {key: value for key, value in transfer.items() if not key.endswith("_at")}
+    assert not transfer["attended"]
+    return {key: value for key, value in transfer.items() if key != "attended" and not key.endswith("_at")}
 
 
 def sipfrags(wire: Wire, port: int) -> list[str]:

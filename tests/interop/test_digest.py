@@ -79,7 +79,9 @@ async def test_credentials_that_somebody_has_overheard_are_good_for_nothing(tmp_
 
 async def said_again(scene: Scene) -> bytes:
     """The answer to another call with the credentials that were on the wire."""
-    with_password = [d.payload for d in scene.wire.sip(scene.service.port, "INVITE ") if b"\r\nAuthorization:" in d.payload]
+    with_password = [
+        d.payload for d in scene.wire.sip(scene.service.port, "INVITE ") if b"\r\nAuthorization:" in d.payload
+    ]
     stolen = re.sub(rb"\r\nCall-ID: *", b"\r\nCall-ID: thief", with_password[-1])
     stolen = stolen.replace(b"branch=z9hG4bK", b"branch=z9hG4bKthief")
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as thief, trio.fail_after(ANSWER_SECONDS):

@@ -50,3 +50,8 @@ def dissected(capture: Path, display_filter: str, fields: Sequence[str], decode_
         command += ["-e", field]
     run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_SECONDS)
     return [line.split("\t") for line in run.stdout.splitlines()]
+
+
+def is_true(shown: str) -> bool:
+    """Versions of tshark write a flag in two ways."""
+    return shown in ("1", "True")

@@ -12,7 +12,21 @@ from trio.testing import MockClock
 from aivc import Ending, Secret
 from aivc.config.settings import Address
 from aivc.config.telephony import SipRegister, SipUser
-from aivc.testing import CallRefused, Part, PhoneCall, Say, Script, VirtualNetwork, open_phone, scripted, speech
+from aivc.testing import (
+    CallRefused,
+    CallTool,
+    Guard,
+    Part,
+    PhoneCall,
+    Say,
+    Script,
+    SessionTimer,
+    Transfers,
+    VirtualNetwork,
+    open_phone,
+    scripted,
+    speech,
+)
 from aivc.testing.registrar import Binding, Registrar, Trouble, open_registrar
 from scenarios.conftest import Dialect
 from scenarios.world import DELAY, REGISTRAR, SERVICE, World, changed, open_world
@@ -212,3 +226,62 @@ async def test_somebody_behind_the_registrars_nat_registers_what_the_registrar_s
         await trio.sleep(2.0)
         uris = [binding.uri for binding in the_pbx(world).registered("200")]
         assert uris == ["sip:200@203.0.113.7:62000"]
+
+
+@pytest.mark.parametrize("way", ["REFER", "BYE"])
+async def test_what_we_ask_of_the_pbx_in_a_call_is_answered_to_its_challenge(
+    autojump_clock: MockClock, dialect: Dialect, way: str
+) -> None:
+    guard = Guard("200", "s3cret")
+    settings = changed(SETTINGS, openai={"transfer_to": "sip:300@pbx.test"})
+    script = agent(CallTool("transfer_call" if way == "REFER" else "terminate_call"))
+    pbx = open_registrar(REGISTRAR, PASSWORDS)
+    async with open_world(script, settings=settings, dialect=dialect, registrar=pbx) as world:
+        binding = await registered(world)
+        async with (
+            open_phone(REGISTRAR, 5080, user="bob", seed=1) as phone,
+            phone.dial(binding.uri, guard=guard, transfers=Transfers()) as call,
+        ):
+            await call.handset.wait_speech(0.6)
+            call.handset.say(QUESTION)
+            await call.wait_hung_up()
+        assert guard.refused == (["REFER", "BYE"] if way == "REFER" else ["BYE"])
+        proven = [request for request in call.requests if request.headers.get("Proxy-Authorization") is not None]
+        assert [request.method for request in proven] == guard.refused
+        assert all('username="200"' in request.header("Proxy-Authorization") for request in proven)
+        assert len(call.referrals) == (way == "REFER")
+    assert world.record.ending is (Ending.TRANSFERRED if way == "REFER" else Ending.MODEL_HUNG_UP)
+
+
+async def test_whoever_else_asks_for_our_password_does_not_get_it(autojump_clock: MockClock, dialect: Dialect) -> None:
+    guard = Guard("200", "s3cret")
+    pbx = open_registrar(REGISTRAR, PASSWORDS)
+    script = agent(CallTool("terminate_call"))
+    async with open_world(script, settings=SETTINGS, dialect=dialect, registrar=pbx) as world:
+        await registered(world)
+        async with world.dial(guard=guard) as call:
+            await call.handset.wait_speech(0.6)
+            call.handset.say(QUESTION)
+            while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
+                await trio.sleep(0.02)
+        assert guard.refused == ["BYE"]
+        assert [request.headers.get("Proxy-Authorization") for request in call.requests] == [None]
+    assert world.record.ending is Ending.MODEL_HUNG_UP
+
+
+@pytest.mark.parametrize("password", ["s3cret", "wrong"])
+async def test_a_refresh_that_the_pbx_challenges_keeps_the_call_or_costs_it(
+    autojump_clock: MockClock, dialect: Dialect, password: str
+) -> None:
+    guard, timer = Guard("200", password), SessionTimer(expires=90, refresher="uas")
+    pbx = open_registrar(REGISTRAR, PASSWORDS)
+    async with open_world(agent(), settings=SETTINGS, dialect=dialect, registrar=pbx) as world:
+        binding = await registered(world)
+        async with (
+            open_phone(REGISTRAR, 5080, user="bob", seed=1) as phone,
+            phone.dial(binding.uri, guard=guard, session_timer=timer, ptime_ms=60) as call,
+        ):
+            await trio.sleep(70.0)
+            assert (call.timed is not None and call.timed.since > (call.answered_at or 0.0)) == (password == "s3cret")
+            assert world.service.calls == (password == "s3cret")
+    assert world.record.ending is (Ending.CALLER_HUNG_UP if password == "s3cret" else Ending.SESSION_EXPIRED)

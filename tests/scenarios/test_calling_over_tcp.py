@@ -79,15 +79,18 @@ async def test_we_hang_up_over_a_connection_of_our_own_when_the_callers_is_lost(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
     script = scripted(agent(CallTool("terminate_call")))
-    async with open_world(script, settings=SETTINGS, dialect=dialect) as world:
-        async with open_phone(CALLER, transport="tcp") as phone, phone.dial(NUMBER) as call:
-            await call.handset.wait_speech(0.2)
-            world.network.cut(CALLER)
-            await call.handset.wait_silence(0.3)
-            call.handset.say(QUESTION)
-            await call.wait_hung_up()
-            assert [request.method for request in call.requests] == ["BYE"]
-            assert connections(world) == 1
+    async with (
+        open_world(script, settings=SETTINGS, dialect=dialect) as world,
+        open_phone(CALLER, transport="tcp") as phone,
+        phone.dial(NUMBER) as call,
+    ):
+        await call.handset.wait_speech(0.2)
+        world.network.cut(CALLER)
+        await call.handset.wait_silence(0.3)
+        call.handset.say(QUESTION)
+        await call.wait_hung_up()
+        assert [request.method for request in call.requests] == ["BYE"]
+        assert connections(world) == 1
     assert world.record.ending is Ending.MODEL_HUNG_UP
 
 
@@ -96,22 +99,25 @@ async def test_a_caller_who_cannot_be_reached_any_more_does_not_hold_up_the_end(
     autojump_clock: MockClock, dialect: Dialect, way: str
 ) -> None:
     script = scripted(agent(CallTool("terminate_call")))
-    async with open_world(script, settings=SETTINGS, dialect=dialect) as world:
-        async with open_phone(CALLER, transport="tcp") as phone, phone.dial(NUMBER) as call:
-            await call.handset.wait_speech(0.2)
-            if way == "refuses":
-                world.network.refuse(CALLER)
-                world.network.cut(CALLER)
-            else:
-                world.network.stall(CALLER)
-            call.handset.say(QUESTION)
-            await world.session.wait_sent("response.done", count=2)
-            over_at = trio.current_time()
-            while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
-                await trio.sleep(0.02)
-            assert trio.current_time() - over_at < 3.5  # the last words, and sip.hang_up_seconds
-            assert call.hung_up_at is None
-            world.network.resume(CALLER)
+    async with (
+        open_world(script, settings=SETTINGS, dialect=dialect) as world,
+        open_phone(CALLER, transport="tcp") as phone,
+        phone.dial(NUMBER) as call,
+    ):
+        await call.handset.wait_speech(0.2)
+        if way == "refuses":
+            world.network.refuse(CALLER)
+            world.network.cut(CALLER)
+        else:
+            world.network.stall(CALLER)
+        call.handset.say(QUESTION)
+        await world.session.wait_sent("response.done", count=2)
+        over_at = trio.current_time()
+        while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
+            await trio.sleep(0.02)
+        assert trio.current_time() - over_at < 3.5  # the last words, and sip.hang_up_seconds
+        assert call.hung_up_at is None
+        world.network.resume(CALLER)
     assert world.record.ending is Ending.MODEL_HUNG_UP
 
 
@@ -119,13 +125,16 @@ async def test_the_answer_comes_over_a_new_connection_when_the_callers_is_lost_w
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
     faults = Faults(session_updated_seconds=2.0)
-    async with open_world(scripted(agent()), settings=SETTINGS, dialect=dialect, faults=faults) as world:
-        async with open_phone(CALLER, transport="tcp") as phone, phone.ring(NUMBER) as call:
-            await trio.sleep(0.5)
-            assert world.network.cut(CALLER) == 1
-            await call.wait_answer()  # RFC 3261 section 18.2.2: to the sent-by of Via
-            assert [response.status for response in call.responses] == [100, 180, 200]
-            await call.handset.wait_speech(0.1)
+    async with (
+        open_world(scripted(agent()), settings=SETTINGS, dialect=dialect, faults=faults) as world,
+        open_phone(CALLER, transport="tcp") as phone,
+        phone.ring(NUMBER) as call,
+    ):
+        await trio.sleep(0.5)
+        assert world.network.cut(CALLER) == 1
+        await call.wait_answer()  # RFC 3261 section 18.2.2: to the sent-by of Via
+        assert [response.status for response in call.responses] == [100, 180, 200]
+        await call.handset.wait_speech(0.1)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
@@ -133,14 +142,17 @@ async def test_a_caller_whose_connection_is_lost_while_it_rings_may_give_up_over
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
     faults = Faults(session_updated_seconds=9.0)
-    async with open_world(scripted(agent()), settings=SETTINGS, dialect=dialect, faults=faults) as world:
-        async with open_phone(CALLER, transport="tcp") as phone, phone.ring(NUMBER) as call:
-            await trio.sleep(0.5)
-            world.network.cut(CALLER)
-            await trio.sleep(0.1)
-            await call.cancel()
-            with pytest.raises(CallRefused, match="487"):
-                await call.wait_answer()
+    async with (
+        open_world(scripted(agent()), settings=SETTINGS, dialect=dialect, faults=faults) as world,
+        open_phone(CALLER, transport="tcp") as phone,
+        phone.ring(NUMBER) as call,
+    ):
+        await trio.sleep(0.5)
+        world.network.cut(CALLER)
+        await trio.sleep(0.1)
+        await call.cancel()
+        with pytest.raises(CallRefused, match="487"):
+            await call.wait_answer()
     assert world.record.ending is Ending.CALLER_CANCELLED
 
 

@@ -1,4 +1,4 @@
-"""Calls with SRTP, keys in the SDP (RFC 3711, RFC 4568): wanted, required, refused, and through all that a call does."""
+"""Calls with SRTP, keys in the SDP (RFC 3711, RFC 4568): wanted, required, refused, and all through a call."""
 
 from __future__ import annotations
 

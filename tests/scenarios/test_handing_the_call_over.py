@@ -1,4 +1,4 @@
-"""The caller hands the call to somebody else, by Replaces (RFC 3891) or by REFER: the model goes on with whoever comes."""
+"""The caller hands the call to somebody else, by Replaces (RFC 3891) or REFER: the model goes on with whoever comes."""
 
 from __future__ import annotations
 
@@ -105,16 +105,19 @@ async def test_the_call_may_be_handed_on_again_and_back(autojump_clock: MockCloc
 
 async def test_a_held_call_goes_on_when_it_is_handed_over(autojump_clock: MockClock, dialect: Dialect) -> None:
     """As a telephone does that transfers: it holds, and then somebody else comes."""
-    async with open_world(decided(talk), dialect=dialect, speed=100.0) as world:
-        async with open_bob() as bob, world.dial() as alices:
-            await alices.handset.wait_speech(1.0)
-            await alices.hold()
-            await trio.sleep(3.0)
-            before = alices.handset.speech_heard()
-            async with bob.dial(NUMBER, replaces=alices.replaces) as bobs:
-                await bobs.handset.wait_silence(0.5)
-                assert before + bobs.handset.speech_heard() == HELLO
-                await ask(bobs, BOBS_QUESTION)
+    async with (
+        open_world(decided(talk), dialect=dialect, speed=100.0) as world,
+        open_bob() as bob,
+        world.dial() as alices,
+    ):
+        await alices.handset.wait_speech(1.0)
+        await alices.hold()
+        await trio.sleep(3.0)
+        before = alices.handset.speech_heard()
+        async with bob.dial(NUMBER, replaces=alices.replaces) as bobs:
+            await bobs.handset.wait_silence(0.5)
+            assert before + bobs.handset.speech_heard() == HELLO
+            await ask(bobs, BOBS_QUESTION)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
@@ -143,11 +146,14 @@ async def test_bob_with_another_codec_or_a_call_that_is_over_gets_nothing(
 @FEW_SCHEDULES
 async def test_bobs_call_has_its_own_session_timer(autojump_clock: MockClock, dialect: Dialect) -> None:
     timer = SessionTimer(expires=90, refresher="uac", refreshes=False)
-    async with open_world(decided(talk), dialect=dialect) as world:
-        async with open_bob() as bob, world.dial(ptime_ms=60) as alices:
-            await alices.handset.wait_speech(0.1)
-            async with bob.dial(NUMBER, ptime_ms=60, replaces=alices.replaces, session_timer=timer) as bobs:
-                assert await bobs.wait_hung_up() == pytest.approx((bobs.answered_at or 0.0) + 60.0)
+    async with (
+        open_world(decided(talk), dialect=dialect) as world,
+        open_bob() as bob,
+        world.dial(ptime_ms=60) as alices,
+    ):
+        await alices.handset.wait_speech(0.1)
+        async with bob.dial(NUMBER, ptime_ms=60, replaces=alices.replaces, session_timer=timer) as bobs:
+            assert await bobs.wait_hung_up() == pytest.approx((bobs.answered_at or 0.0) + 60.0)
     assert world.record.ending is Ending.SESSION_EXPIRED
 
 
@@ -216,91 +222,115 @@ def notifies(call: PhoneCall) -> list[Any]:
 async def test_when_bob_refuses_alice_is_told_and_keeps_the_model(
     autojump_clock: MockClock, dialect: Dialect, status: int
 ) -> None:
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world:
-        async with open_bob() as bob, bob.answering(status=status) as calls, world.dial() as call:
-            await call.handset.wait_speech(0.5)
-            assert (await call.ask_transfer(BOBS)).status == 202
-            told = await call.wait_notified(2)
-            assert told[0] == "100 Trying"
-            assert told[1].startswith(f"{status} ")
-            assert notifies(call)[-1].header("Subscription-State").startswith("terminated")
-            await call.handset.wait_silence(0.5)
-            assert call.handset.speech_heard() == HELLO
-            await ask(call, ALICES)
-            assert calls.statistics().current_buffer_used == 1
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
+        open_bob() as bob,
+        bob.answering(status=status) as calls,
+        world.dial() as call,
+    ):
+        await call.handset.wait_speech(0.5)
+        assert (await call.ask_transfer(BOBS)).status == 202
+        told = await call.wait_notified(2)
+        assert told[0] == "100 Trying"
+        assert told[1].startswith(f"{status} ")
+        assert notifies(call)[-1].header("Subscription-State").startswith("terminated")
+        await call.handset.wait_silence(0.5)
+        assert call.handset.speech_heard() == HELLO
+        await ask(call, ALICES)
+        assert calls.statistics().current_buffer_used == 1
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_alice_may_hang_up_as_soon_as_her_refer_is_accepted(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world:
-        async with open_bob() as bob, bob.answering(ring_seconds=2.0) as calls, world.dial() as call:
-            await call.handset.wait_speech(0.5)
-            await call.ask_transfer(BOBS)
-            await call.hang_up()
-            bobs = await calls.receive()
-            await bobs.wait_answered()
-            await bobs.handset.wait_silence(1.0)
-            await ask(bobs, BOBS_QUESTION)
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
+        open_bob() as bob,
+        bob.answering(ring_seconds=2.0) as calls,
+        world.dial() as call,
+    ):
+        await call.handset.wait_speech(0.5)
+        await call.ask_transfer(BOBS)
+        await call.hang_up()
+        bobs = await calls.receive()
+        await bobs.wait_answered()
+        await bobs.handset.wait_silence(1.0)
+        await ask(bobs, BOBS_QUESTION)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_a_call_whose_caller_has_gone_and_whose_target_refuses_is_over(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world:
-        async with open_bob() as bob, bob.answering(ring_seconds=2.0, status=486), world.dial() as call:
-            await call.handset.wait_speech(0.5)
-            await call.ask_transfer(BOBS)
-            await call.hang_up()
-            over_at = trio.current_time() + 2.0
-            while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
-                await trio.sleep(0.02)
-            assert trio.current_time() == pytest.approx(over_at, abs=0.1)
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
+        open_bob() as bob,
+        bob.answering(ring_seconds=2.0, status=486),
+        world.dial() as call,
+    ):
+        await call.handset.wait_speech(0.5)
+        await call.ask_transfer(BOBS)
+        await call.hang_up()
+        over_at = trio.current_time() + 2.0
+        while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
+            await trio.sleep(0.02)
+        assert trio.current_time() == pytest.approx(over_at, abs=0.1)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_alice_connects_us_with_bob_whom_she_talks_to(autojump_clock: MockClock, dialect: Dialect) -> None:
     """An attended transfer by the caller: REFER with Replaces."""
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect, speed=100.0) as world:
-        async with open_bob() as bob, bob.answering() as calls, world.dial() as call:
-            await call.handset.wait_speech(0.5)
-            await call.hold()
-            async with world.phone.dial(BOBS) as consultation:
-                first = await calls.receive()
-                await trio.sleep(1.0)
-                assert (await call.ask_transfer(BOBS, replaces=consultation.replaces)).status == 202
-                joined = await calls.receive()
-                assert joined.invite.header("Replaces") == consultation.replaces
-                await consultation.wait_hung_up()
-                assert first.replaced_by is joined
-                assert await call.wait_notified(2) == ["100 Trying", "200 OK"]
-                await call.wait_hung_up()
-                await joined.handset.wait_silence(0.5)
-                assert call.handset.speech_heard() + joined.handset.speech_heard() == HELLO
-                await ask(joined, BOBS_QUESTION)
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect, speed=100.0) as world,
+        open_bob() as bob,
+        bob.answering() as calls,
+        world.dial() as call,
+    ):
+        await call.handset.wait_speech(0.5)
+        await call.hold()
+        async with world.phone.dial(BOBS) as consultation:
+            first = await calls.receive()
+            await trio.sleep(1.0)
+            assert (await call.ask_transfer(BOBS, replaces=consultation.replaces)).status == 202
+            joined = await calls.receive()
+            assert joined.invite.header("Replaces") == consultation.replaces
+            await consultation.wait_hung_up()
+            assert first.replaced_by is joined
+            assert await call.wait_notified(2) == ["100 Trying", "200 OK"]
+            await call.wait_hung_up()
+            await joined.handset.wait_silence(0.5)
+            assert call.handset.speech_heard() + joined.handset.speech_heard() == HELLO
+            await ask(joined, BOBS_QUESTION)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_a_replaces_that_bob_does_not_know_is_told_and_the_call_goes_on(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world:
-        async with open_bob() as bob, bob.answering(), world.dial() as call:
-            await call.handset.wait_speech(0.1)
-            await call.ask_transfer(BOBS, replaces="nobody;to-tag=a;from-tag=b")
-            assert (await call.wait_notified(2))[1].startswith("481 ")
-            await call.handset.wait_silence(0.5)
-            await ask(call, ALICES)
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
+        open_bob() as bob,
+        bob.answering(),
+        world.dial() as call,
+    ):
+        await call.handset.wait_speech(0.1)
+        await call.ask_transfer(BOBS, replaces="nobody;to-tag=a;from-tag=b")
+        assert (await call.wait_notified(2))[1].startswith("481 ")
+        await call.handset.wait_silence(0.5)
+        await ask(call, ALICES)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_a_second_refer_is_for_later(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world:
-        async with open_bob() as bob, bob.answering(ring_seconds=3.0, status=486), world.dial() as call:
-            assert (await call.ask_transfer(BOBS)).status == 202
-            again = await call.ask_transfer(BOBS)
-            assert (again.status, 0 <= int(again.header("Retry-After")) <= 10) == (500, True)
-            await call.wait_notified(2)
-            assert (await call.ask_transfer(BOBS)).status == 202
-            await call.wait_notified(4)
+    async with (
+        open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
+        open_bob() as bob,
+        bob.answering(ring_seconds=3.0, status=486),
+        world.dial() as call,
+    ):
+        assert (await call.ask_transfer(BOBS)).status == 202
+        again = await call.ask_transfer(BOBS)
+        assert (again.status, 0 <= int(again.header("Retry-After")) <= 10) == (500, True)
+        await call.wait_notified(2)
+        assert (await call.ask_transfer(BOBS)).status == 202
+        await call.wait_notified(4)
     assert world.record.ending is Ending.CALLER_HUNG_UP

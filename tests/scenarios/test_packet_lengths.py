@@ -66,18 +66,20 @@ async def test_both_sides_use_the_length_that_the_caller_wants(
 async def test_an_interruption_is_told_to_the_millisecond_that_was_heard(
     autojump_clock: MockClock, dialect: Dialect, ptime_ms: int
 ) -> None:
-    async with open_world(decided(talk_long), dialect=dialect, speed=100.0) as world:
-        async with world.dial(ptime_ms=ptime_ms) as call:
-            await call.handset.wait_speech(1.0)
-            call.handset.say(QUESTION)
-            truncation = await world.session.wait_received("conversation.item.truncate")
-            await call.handset.wait_silence(0.3)
-            heard = call.handset.speech_heard()
-            cut = heard if not heard.endswith(ANSWER) else heard[: -len(ANSWER)]
-            assert truncation["audio_end_ms"] == len(cut) // 8
-            assert truncation["audio_end_ms"] % ptime_ms == 0
-            assert cut == LONG[: len(cut)]
-            await call.handset.wait_speech(0.3)
+    async with (
+        open_world(decided(talk_long), dialect=dialect, speed=100.0) as world,
+        world.dial(ptime_ms=ptime_ms) as call,
+    ):
+        await call.handset.wait_speech(1.0)
+        call.handset.say(QUESTION)
+        truncation = await world.session.wait_received("conversation.item.truncate")
+        await call.handset.wait_silence(0.3)
+        heard = call.handset.speech_heard()
+        cut = heard if not heard.endswith(ANSWER) else heard[: -len(ANSWER)]
+        assert truncation["audio_end_ms"] == len(cut) // 8
+        assert truncation["audio_end_ms"] % ptime_ms == 0
+        assert cut == LONG[: len(cut)]
+        await call.handset.wait_speech(0.3)
     (interruption,) = world.record.cuts
     assert interruption.heard_ms == truncation["audio_end_ms"]
     assert interruption.received_ms == 6000

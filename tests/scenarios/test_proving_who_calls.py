@@ -103,14 +103,16 @@ async def test_a_nonce_serves_for_several_calls_until_it_is_old(autojump_clock: 
 
 
 async def test_a_caller_who_counts_wrongly_gets_another_nonce(autojump_clock: MockClock) -> None:
-    async with open_world(HELLO, settings=SETTINGS, calls=2) as world:
-        async with open_phone(CALLER, credentials=trunk(mistake="repeated nc")) as phone:
-            for first in ([401, 100, 180, 200], [401, 100, 180, 200]):
-                async with phone.dial(NUMBER) as call:
-                    pass
-                assert [response.status for response in call.responses] == first
-                await trio.sleep(0.1)
-            assert "stale=true" in call.responses[0].header("WWW-Authenticate")
+    async with (
+        open_world(HELLO, settings=SETTINGS, calls=2) as world,
+        open_phone(CALLER, credentials=trunk(mistake="repeated nc")) as phone,
+    ):
+        for first in ([401, 100, 180, 200], [401, 100, 180, 200]):
+            async with phone.dial(NUMBER) as call:
+                pass
+            assert [response.status for response in call.responses] == first
+            await trio.sleep(0.1)
+        assert "stale=true" in call.responses[0].header("WWW-Authenticate")
     assert len(world.model.sessions) == 2
 
 

@@ -137,26 +137,30 @@ async def test_a_caller_whose_network_is_gone_is_noticed_by_the_refresh(
 ) -> None:
     settings = changed(rtp={"timeout_seconds": 0.0})
     timer = SessionTimer(expires=90, refresher="uas")
-    async with open_world(decided(talk), settings=settings, dialect=dialect) as world:
-        async with world.dial(**SLOW, session_timer=timer) as call:
-            await until(call, 20.0)
-            world.network.loss = 1.0
-            while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
-                await trio.sleep(0.02)
-            assert trio.current_time() - (call.answered_at or 0.0) == pytest.approx(60.0 - DELAY, abs=0.02)
-            world.network.loss = 0.0
+    async with (
+        open_world(decided(talk), settings=settings, dialect=dialect) as world,
+        world.dial(**SLOW, session_timer=timer) as call,
+    ):
+        await until(call, 20.0)
+        world.network.loss = 1.0
+        while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
+            await trio.sleep(0.02)
+        assert trio.current_time() - (call.answered_at or 0.0) == pytest.approx(60.0 - DELAY, abs=0.02)
+        world.network.loss = 0.0
     assert world.record.ending is Ending.SESSION_EXPIRED
     assert world.record.detail == "no answer to a refresh"
 
 
 async def test_a_timer_that_is_too_short_is_negotiated(autojump_clock: MockClock, dialect: Dialect) -> None:
     settings = changed(sip={"min_se_seconds": 120})
-    async with open_world(decided(talk), settings=settings, dialect=dialect) as world:
-        async with world.dial(session_timer=SessionTimer(expires=90)) as call:
-            assert [response.status for response in call.responses] == [422, 100, 180, 200]
-            assert call.responses[0].header("Min-SE") == "120"
-            assert agreed(call) == ("120;refresher=uas", "timer")
-            await call.handset.wait_speech(0.1)
+    async with (
+        open_world(decided(talk), settings=settings, dialect=dialect) as world,
+        world.dial(session_timer=SessionTimer(expires=90)) as call,
+    ):
+        assert [response.status for response in call.responses] == [422, 100, 180, 200]
+        assert call.responses[0].header("Min-SE") == "120"
+        assert agreed(call) == ("120;refresher=uas", "timer")
+        await call.handset.wait_speech(0.1)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
@@ -251,7 +255,9 @@ async def test_a_caller_who_knows_timers_but_wants_none_gets_the_one_of_the_sett
 
 async def test_a_caller_who_asks_for_longer_gets_what_we_want(autojump_clock: MockClock, dialect: Dialect) -> None:
     settings = changed(sip={"session_expires_seconds": 300})
-    async with open_world(decided(talk), settings=settings, dialect=dialect) as world:
-        async with world.dial(session_timer=SessionTimer(expires=3600)) as call:
-            assert agreed(call) == ("300;refresher=uas", "timer")
+    async with (
+        open_world(decided(talk), settings=settings, dialect=dialect) as world,
+        world.dial(session_timer=SessionTimer(expires=3600)) as call,
+    ):
+        assert agreed(call) == ("300;refresher=uas", "timer")
     assert world.record.ending is Ending.CALLER_HUNG_UP

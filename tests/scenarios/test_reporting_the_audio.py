@@ -66,15 +66,17 @@ async def test_reports_go_both_ways_and_into_the_record(autojump_clock: MockCloc
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_bad_line_is_measured(autojump_clock: MockClock, dialect: Dialect, seed: int) -> None:
     network = VirtualNetwork(delay=DELAY, seed=seed)
-    async with open_world(decided(talk), settings=SETTINGS, dialect=dialect, network=network) as world:
-        async with world.dial(rtcp="port") as call:
-            await trio.sleep(1.0)
-            network.loss, network.jitter = 0.1, 0.010
-            await trio.sleep(10.0)
-            network.loss, network.jitter = 0.0, 0.0
-            await trio.sleep(0.2)
-            sent = len(call.handset.sent)
-            reports = [report.received for report in call.handset.reports if report.received is not None]
+    async with (
+        open_world(decided(talk), settings=SETTINGS, dialect=dialect, network=network) as world,
+        world.dial(rtcp="port") as call,
+    ):
+        await trio.sleep(1.0)
+        network.loss, network.jitter = 0.1, 0.010
+        await trio.sleep(10.0)
+        network.loss, network.jitter = 0.0, 0.0
+        await trio.sleep(0.2)
+        sent = len(call.handset.sent)
+        reports = [report.received for report in call.handset.reports if report.received is not None]
     quality = world.record.quality
     assert quality is not None
     lost = sent - world.record.rtp.received
@@ -87,10 +89,12 @@ async def test_a_bad_line_is_measured(autojump_clock: MockClock, dialect: Dialec
 
 
 async def test_a_call_without_reports_has_no_quality(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(decided(talk), settings=changed(rtp={"rtcp": False}), dialect=dialect) as world:
-        async with world.dial(rtcp="port") as call:
-            await trio.sleep(10.0)
-            assert call.handset.reports == []
+    async with (
+        open_world(decided(talk), settings=changed(rtp={"rtcp": False}), dialect=dialect) as world,
+        world.dial(rtcp="port") as call,
+    ):
+        await trio.sleep(10.0)
+        assert call.handset.reports == []
     assert world.record.quality is None
 
 
@@ -139,24 +143,28 @@ async def test_reports_go_on_while_the_caller_holds_and_keep_the_call(
 @FEW_SCHEDULES
 async def test_reports_alone_do_not_keep_a_call_that_is_not_held(autojump_clock: MockClock, dialect: Dialect) -> None:
     settings = changed(SETTINGS, rtp={"timeout_seconds": 6.0})
-    async with open_world(decided(talk), settings=settings, dialect=dialect) as world:
-        async with world.dial(rtcp="port") as call:
-            await call.handset.wait_speech(0.2)
-            call.handset.muted = True
-            silent_at = trio.current_time()
-            for _ in range(5):
-                await trio.sleep(1.0)
-                await call.handset.send_report()
-            assert await call.wait_hung_up() - silent_at == pytest.approx(6.0, abs=0.1)
+    async with (
+        open_world(decided(talk), settings=settings, dialect=dialect) as world,
+        world.dial(rtcp="port") as call,
+    ):
+        await call.handset.wait_speech(0.2)
+        call.handset.muted = True
+        silent_at = trio.current_time()
+        for _ in range(5):
+            await trio.sleep(1.0)
+            await call.handset.send_report()
+        assert await call.wait_hung_up() - silent_at == pytest.approx(6.0, abs=0.1)
     assert world.record.ending is Ending.MEDIA_TIMEOUT
 
 
 async def test_the_goodbye_of_rtcp_alone_ends_nothing(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(decided(talk), settings=SETTINGS, dialect=dialect) as world:
-        async with world.dial(rtcp="port") as call:
-            await call.handset.wait_report()
-            ssrc = call.handset.ssrc.to_bytes(4, "big")
-            await call.handset.send_rtcp(b"\x80\xc9\x00\x01" + ssrc + b"\x81\xcb\x00\x01" + ssrc)
-            await trio.sleep(3.0)
-            assert call.hung_up_at is None
+    async with (
+        open_world(decided(talk), settings=SETTINGS, dialect=dialect) as world,
+        world.dial(rtcp="port") as call,
+    ):
+        await call.handset.wait_report()
+        ssrc = call.handset.ssrc.to_bytes(4, "big")
+        await call.handset.send_rtcp(b"\x80\xc9\x00\x01" + ssrc + b"\x81\xcb\x00\x01" + ssrc)
+        await trio.sleep(3.0)
+        assert call.hung_up_at is None
     assert world.record.ending is Ending.CALLER_HUNG_UP

@@ -39,9 +39,11 @@ async def test_a_trunk_is_believed_who_calls_and_nobody_else_is(
 
 @pytest.mark.parametrize("asserted", ["nonsense <", "<sip:a@b>, <sip:c@d>, <sip:e@f>", ""])
 async def test_an_identity_that_cannot_be_read_does_not_cost_the_call(autojump_clock: MockClock, asserted: str) -> None:
-    async with open_world(scripted([[]]), settings=TRUSTED) as world:
-        async with world.dial(headers=(("P-Asserted-Identity", asserted),)):
-            await trio.sleep(0.1)
+    async with (
+        open_world(scripted([[]]), settings=TRUSTED) as world,
+        world.dial(headers=(("P-Asserted-Identity", asserted),)),
+    ):
+        await trio.sleep(0.1)
     assert world.record.caller in ("sip:a@b", f"sip:alice@{PHONE}")
     assert world.record.ending is Ending.CALLER_HUNG_UP
 

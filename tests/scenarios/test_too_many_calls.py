@@ -115,15 +115,17 @@ async def test_a_call_too_many_is_refused_and_the_running_ones_go_on(
 async def test_calls_that_come_too_fast_are_refused_until_the_second_is_over(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
-    async with open_world(decided(talk), settings=settings(9, calls_per_second=2.0), dialect=dialect, calls=3) as world:
-        async with talking(world, 2):
-            for _ in range(3):
-                check_busy(await refusal(world), "service.calls_per_second = 2 is exceeded")
-            assert (await options(world)).status == 200  # it is no call
-            assert len(world.model.sessions) == 2
-            await trio.sleep(1.0)
-            async with world.dial() as call:
-                await call.handset.wait_speech(0.1)
+    async with (
+        open_world(decided(talk), settings=settings(9, calls_per_second=2.0), dialect=dialect, calls=3) as world,
+        talking(world, 2),
+    ):
+        for _ in range(3):
+            check_busy(await refusal(world), "service.calls_per_second = 2 is exceeded")
+        assert (await options(world)).status == 200  # it is no call
+        assert len(world.model.sessions) == 2
+        await trio.sleep(1.0)
+        async with world.dial() as call:
+            await call.handset.wait_speech(0.1)
     assert [record.ending for record in world.records] == [Ending.CALLER_HUNG_UP] * 3
 
 
@@ -160,14 +162,16 @@ async def test_a_source_that_asks_too_fast_is_slowed_down_and_the_others_are_not
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
     slow = changed(settings(2), sip={"requests_per_second": 3.0})
-    async with open_world(decided(talk), settings=slow, dialect=dialect, calls=2) as world:
-        async with talking(world, 1) as calls:
-            statuses = [(await options(world)).status for _ in range(5)]
-            assert statuses == [200, 200, 200, 503, 503]
-            assert (await calls[0].update()).status == 200  # in a call nobody is slowed down
-            assert world.service.agent.statistics().slowed == 2
-            async with world.dial() as call:
-                await call.handset.wait_speech(0.1)
+    async with (
+        open_world(decided(talk), settings=slow, dialect=dialect, calls=2) as world,
+        talking(world, 1) as calls,
+    ):
+        statuses = [(await options(world)).status for _ in range(5)]
+        assert statuses == [200, 200, 200, 503, 503]
+        assert (await calls[0].update()).status == 200  # in a call nobody is slowed down
+        assert world.service.agent.statistics().slowed == 2
+        async with world.dial() as call:
+            await call.handset.wait_speech(0.1)
 
 
 # The same INVITE twice

@@ -187,12 +187,14 @@ async def test_our_refresh_by_update_crosses_the_callers_reinvite(autojump_clock
 
 @FEW_SCHEDULES
 async def test_our_reinvite_crosses_the_callers_update(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(decided(talk), dialect=dialect) as world:
-        async with world.dial(ptime_ms=60, session_timer=REFRESHED_BY_US, allow=WITHOUT_UPDATE) as call:
-            await until(call, OURS)
-            assert (await call.update(call.describe("sendonly"))).status == 491  # RFC 3311 section 5.2
-            assert (await call.update(call.describe("sendonly"))).status == 200
-            await refreshed(world, call)
+    async with (
+        open_world(decided(talk), dialect=dialect) as world,
+        world.dial(ptime_ms=60, session_timer=REFRESHED_BY_US, allow=WITHOUT_UPDATE) as call,
+    ):
+        await until(call, OURS)
+        assert (await call.update(call.describe("sendonly"))).status == 491  # RFC 3311 section 5.2
+        assert (await call.update(call.describe("sendonly"))).status == 200
+        await refreshed(world, call)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
