@@ -42,6 +42,7 @@ def errors_of(folder: Path, lines: str) -> tuple[str, ...]:
         ('[sip]\nrefer_headers = { "X-A" = "a\\r\\nb" }', "sip.refer_headers.X-A: "),
         ('[sip]\nbye_headers = { "X A" = "a" }', 'sip.bye_headers: "X A" is not the name of a header field'),
         ('[sip]\nfollow_refer = ["("]', "sip.follow_refer: "),
+        ('[sip]\nfollow_refer = ["(?!x)y"]', 'sip.follow_refer: "(?!x)y" is not a regular expression: '),
         ('[[sip.register]]\nuser = "2 0"\nserver = "pbx"', 'sip.register[0].user: "2 0" has a character'),
         ('[[sip.register]]\nuser = "200"\nserver = "pbx:0"', 'sip.register[0].server: "pbx:0" has port 0'),
         ('[[sip.register]]\nuser = "200"\nserver = "[::1"', "sip.register[0].server: "),

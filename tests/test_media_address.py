@@ -7,8 +7,8 @@ import trio
 from paper_leg import paper_leg
 
 from aivc import Ending, Settings
-from aivc.nursery.media import media_address
 from aivc.nursery.ending import CallOver
+from aivc.nursery.media import media_address
 from aivc.sip.leg import AudioAgreement
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from aivc.config.secret import Secret
 from aivc.config.settings import Address, SipRegister, SipSettings
-from aivc.sip.accounts import Accounts
+from aivc.sip.accounts import Accounts, with_credentials
 from aivc.sip.digest import Algorithm, Credentials, digest_response, known_algorithm, parse_credentials
 from aivc.sip.message import Headers, Request, Response, answer_to, parse_untrusted
 
@@ -180,3 +180,24 @@ def test_what_a_challenge_says_cannot_break_out_of_the_answer() -> None:
     response = attrs.evolve(challenge(), headers=Headers((*challenge().headers, ("WWW-Authenticate", text))))
     credentials = answered(accounts().answer(bye(), response, SERVER))
     assert (credentials.realm, credentials.nonce, credentials.opaque) == (r"a\", nonce=\"x", "n", "\\\\")
+
+
+def test_no_nonce_is_answered_twice_however_stale_it_is_called() -> None:
+    """Else a server could have us repeat a request for ever."""
+    found = accounts().answer(bye(), challenge(AUTH), SERVER)
+    assert found is not None
+    again = challenge(f"{AUTH}, stale=true")
+    assert accounts().answer(bye(": ".join(found)), again, SERVER) is None
+
+
+def test_credentials_for_several_realms_stand_side_by_side() -> None:
+    def field(name: str, realm: str, nonce: str) -> tuple[str, str]:
+        return name, f'Digest username="u", realm="{realm}", nonce="{nonce}", uri="sip:x", response="0"'
+
+    name = "Proxy-Authorization"
+    plain, first, newer = ("Reason", "x"), field(name, "a", "1"), field(name, "a", "2")
+    second, other = field(name, "b", "1"), field("Authorization", "a", "1")
+    fields = (plain, first, second, other)
+    assert with_credentials((plain, first), second) == (plain, first, second)
+    assert with_credentials(fields, newer) == (plain, second, other, newer)
+    assert with_credentials((("Authorization", "Basic x"),), other) == (("Authorization", "Basic x"), other)

@@ -182,16 +182,62 @@ async def test_hanging_up_waits_no_longer_than_it_may(autojump_clock: MockClock)
         await until_nothing_is_left(agent)
 
 
-async def test_hanging_up_before_the_ack_waits_for_it_a_while_and_then_sends_anyway(autojump_clock: MockClock) -> None:
-    async with user_agent(SipSettings(hang_up_seconds=2)) as (agent, phone), trio.open_nursery() as nursery:
+async def test_a_hang_up_without_an_ack_returns_in_time_and_the_bye_follows_when_the_ack_is_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    """RFC 3261 section 15: not before the ACK has come, or the transaction has timed out."""
+    async with user_agent(SipSettings(hang_up_seconds=2)) as (agent, phone):
         leg, _ = await phone.call(agent)
         start = trio.current_time()
-        nursery.start_soon(leg.hang_up, "bye")
-        assert [(await phone.response()).status for _ in range(2)] == [200, 200]
-        bye = await phone.request()
+        await leg.hang_up("bye")
         assert trio.current_time() - start == pytest.approx(2)
-        await phone.reply(bye)
+        assert [event async for event in leg.events] == []
+        while isinstance(message := await phone.receive(), Response):
+            assert message.status == 200
+        assert message.method == "BYE"
+        assert trio.current_time() - start == pytest.approx(32)
+        await phone.reply(message)
+        assert agent.statistics().legs == 0
         assert await phone.hears_nothing(40)
+        assert agent.statistics().client_transactions == 0
+
+
+async def test_the_bye_that_waited_for_the_ack_is_sent_with_its_reason_when_that_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with user_agent(SipSettings(hang_up_seconds=2)) as (agent, phone):
+        leg, _ = await phone.call(agent)
+        await leg.hang_up("enough", (("X-Why", "because"),))
+        while not await phone.hears_nothing(0.2):  # what was resent
+            pass
+        await phone.ack()
+        bye = await phone.request()
+        assert (bye.method, bye.header("X-Why")) == ("BYE", "because")
+        assert "enough" in bye.header("Reason")
+        await phone.reply(bye)
+        assert agent.statistics().legs == 0
+
+
+async def test_a_caller_who_hangs_up_first_gets_no_bye_of_ours_any_more(autojump_clock: MockClock) -> None:
+    async with user_agent(SipSettings(hang_up_seconds=2)) as (agent, phone):
+        leg, _ = await phone.call(agent)
+        await leg.hang_up("enough")
+        await phone.send(phone.write("BYE", cseq=2, branch="z9hG4bKbye"))
+        while (await phone.response()).cseq.method != "BYE":
+            pass
+        assert agent.statistics().legs == 0
+        assert await phone.hears_nothing(60)
+
+
+async def test_a_user_agent_that_ends_does_not_wait_for_the_ack(autojump_clock: MockClock) -> None:
+    sent: list[bytes] = []
+    network = VirtualNetwork(on_packet=lambda source, to, data: sent.append(data[:3]))
+    async with user_agent(network=network) as (agent, phone):
+        leg, _ = await phone.call(agent)
+        with trio.move_on_after(0.1):
+            await leg.hang_up("the service stops")
+        assert b"BYE" not in sent
+    assert sent[-1] == b"BYE"
 
 
 async def test_hanging_up_before_the_ack_goes_on_as_soon_as_it_comes(autojump_clock: MockClock) -> None:
@@ -205,11 +251,15 @@ async def test_hanging_up_before_the_ack_goes_on_as_soon_as_it_comes(autojump_cl
         assert trio.current_time() - start < 0.2
 
 
-async def test_a_cancelled_hang_up_still_sends_its_bye_and_forgets_the_leg(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_hang_up_still_sends_its_bye_after_the_ack_and_forgets_the_leg(
+    autojump_clock: MockClock,
+) -> None:
     async with user_agent() as (agent, phone):
         leg, _ = await phone.call(agent)
         with trio.move_on_after(0.1):
             await leg.hang_up("drained")
+        assert await phone.hears_nothing(0.1)
+        await phone.ack()
         assert (await phone.request()).method == "BYE"
         assert agent.statistics().legs == 0
 
@@ -337,3 +387,12 @@ async def test_an_identity_that_nobody_trusted_asserts_reaches_nobody(
     async with user_agent(SipSettings(trusted=trusted)) as (agent, phone):
         leg, _ = await phone.call(agent, None, "P-Asserted-Identity: <sip:boss@trunk>")
         assert leg.headers.get("p-asserted-identity") == told
+
+
+async def test_a_reason_of_any_length_fits_into_a_datagram(autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone), trio.open_nursery() as nursery:
+        leg = await phone.connect(agent)
+        nursery.start_soon(leg.hang_up, "x" * 70_000)
+        bye = await phone.request()
+        assert 150 < len(bye.header("Reason")) < 300
+        await phone.reply(bye)

@@ -195,3 +195,69 @@ async def test_a_bye_leaves_with_as_many_fields_as_one_datagram_may_have(autojum
         bye = await phone.request()
         assert [name for name, _ in bye.headers if name.startswith("X-")] == ["X-0", "X-1", "X-2", "X-3"]
         await phone.reply(bye)
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_a_session_shorter_than_any_may_be_does_not_end_our_call(seconds: int, autojump_clock: MockClock) -> None:
+    """RFC 4028 section 5: 90 s is the least; a callee that says less must not have its call ended at once."""
+    async with user_agent() as (agent, phone), another_phone(OTHER) as other:
+        leg = await phone.connect(agent)
+        async with trio.open_nursery() as nursery:
+
+            async def consult() -> None:
+                await leg.consult(URI, ("192.0.2.1", 40_002), 20)
+
+            nursery.start_soon(consult)
+            invite = await other.request()
+            body = sdp("m=audio 7000 RTP/AVP 0\r\n").replace(b"192.0.2.10", OTHER.encode())
+            expires = f"Session-Expires: {seconds};refresher=uac"
+            await other.reply(invite, 200, f"Contact: <sip:bob@{OTHER}>", expires, tag="bob", body=body)
+            assert (await other.request()).method == "ACK"
+        assert await other.hears_nothing(30)
+
+
+async def test_an_answer_beside_isup_parameters_is_found(autojump_clock: MockClock) -> None:
+    """RFC 5621 and RFC 3204: a SIP-I trunk answers with multipart/mixed."""
+    async with user_agent() as (agent, phone), another_phone(OTHER) as other:
+        leg = await phone.connect(agent)
+        found: list[Consultation] = []
+        async with trio.open_nursery() as nursery:
+
+            async def consult() -> None:
+                found.append(await leg.consult(URI, ("192.0.2.1", 40_002), 20))
+
+            nursery.start_soon(consult)
+            invite = await other.request()
+            audio = sdp("m=audio 7000 RTP/AVP 0\r\n").replace(b"192.0.2.10", OTHER.encode())
+            body = b"--b\r\nContent-Type: application/sdp\r\n\r\n" + audio
+            body += b"\r\n--b\r\nContent-Type: application/isup\r\n\r\nx\r\n--b--\r\n"
+            lines = [f"{n}: {v}" for n, v in invite.headers if n in ("Via", "From", "Call-ID", "CSeq")]
+            lines += [f"To: {invite.header('To')};tag=bob", f"Contact: <sip:bob@{OTHER}>"]
+            lines += ["Content-Type: multipart/mixed;boundary=b", f"Content-Length: {len(body)}"]
+            await other.send("\r\n".join(["SIP/2.0 200 OK", *lines, "", ""]).encode() + body)
+            assert (await other.request()).method == "ACK"
+        assert found[0].agreement.remote == (OTHER, 7000)
+
+
+async def test_a_second_try_without_a_timer_takes_no_more_time_than_was_given(autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone), another_phone(OTHER) as other:
+        leg = await phone.connect(agent)
+        async with trio.open_nursery() as nursery:
+
+            async def consult() -> None:
+                begun = trio.current_time()
+                try:
+                    await leg.consult(URI, ("192.0.2.1", 40_002), 20)
+                except ConsultationFailed:
+                    assert trio.current_time() - begun < 20.5
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(consult)
+            invite = await other.request()
+            await other.reply(invite, 180, tag="b")
+            await trio.sleep(18)
+            await other.reply(invite, 422, "Min-SE: 3600", tag="b")
+            while True:
+                request = await other.request(100)
+                if request.method != "ACK":
+                    await other.reply(request, 180 if request.method == "INVITE" else 200, tag="b")

@@ -171,7 +171,7 @@ def test_our_contact_may_be_ipv6() -> None:
     assert client(PaperFlow()).address == OURS
 
 
-async def test_a_challenge_of_our_own_server_is_answered_once_with_a_new_branch_and_cseq() -> None:
+async def test_two_challenges_of_our_own_server_are_answered_each_with_a_new_branch_and_cseq() -> None:
     near, credentials = PaperFlow(), PaperCredentials()
     asking = client(near, credentials=credentials)
     asked = asking.send("BYE", (("Reason", "x"),), b"")
@@ -189,10 +189,13 @@ async def test_a_challenge_of_our_own_server_is_answered_once_with_a_new_branch_
     assert [request.cseq.number for request in (first, second)] == [1, 2]
     assert first.via.branch != second.via.branch
     asking.layer.receive_response(reply(second, 401, CHALLENGE))
+    third = near.requests[-1]
+    assert third.cseq.number == 3
+    asking.layer.receive_response(reply(third, 401, CHALLENGE))
     assert asked.done.is_set()
     assert [response.status for response in told if response] == [401]
-    assert near.methods == ["BYE", "BYE"]
-    assert credentials.asked == [("BYE", PBX)]
+    assert near.methods == ["BYE"] * 3
+    assert credentials.asked == [("BYE", PBX)] * 2
 
 
 @pytest.mark.parametrize("credentials", [None, PaperCredentials("203.0.113.200")])

@@ -8,6 +8,7 @@ from sip_phone import Phone, another_phone, sdp, user_agent
 from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
+from aivc.sip.event_queue import EVENTS
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import HungUp, MediaChanged
 from aivc.sip.message import Headers, Request
@@ -226,3 +227,35 @@ async def test_outside_a_call_nobody_is_called(autojump_clock: MockClock) -> Non
     async with user_agent(SETTINGS) as (_, phone), another_phone(OTHER) as other:
         assert await refer(phone) == 603
         assert await other.hears_nothing(3)
+
+
+async def test_who_does_not_know_the_subscription_any_more_gets_no_further_notify(autojump_clock: MockClock) -> None:
+    """RFC 6665 section 4.2.2."""
+    async with user_agent(SETTINGS) as (agent, phone), another_phone(OTHER) as other:
+        await phone.connect(agent)
+        assert await refer(phone) == 202
+        await phone.reply(await phone.request(), 481)
+        await answer_call(other)
+        request = await phone.request()
+        assert request.method == "BYE"
+        await phone.reply(request)
+
+
+async def test_a_call_that_nobody_serves_any_more_is_not_handed_over(autojump_clock: MockClock) -> None:
+    """MediaChanged could not be told, and its audio would go on to whom the call has left."""
+    async with user_agent(SETTINGS) as (agent, phone), another_phone(OTHER) as other:
+        await phone.connect(agent)
+        assert await refer(phone) == 202
+        await notified(phone)
+        for number in range(EVENTS):
+            await phone.send(phone.write("INFO", b"5", cseq=20 + number, content_type="application/dtmf"))
+        while not await phone.hears_nothing(0.1):  # the last of them is 500
+            pass
+        await answer_call(other)
+        bye = await other.request()
+        assert bye.method == "BYE"
+        await other.reply(bye)
+        notify = await phone.request()
+        assert notify.body.startswith(b"SIP/2.0 503")
+        await phone.reply(notify)
+        assert agent.statistics().legs == 1

@@ -136,13 +136,16 @@ async def test_a_challenge_is_answered_once_in_the_same_call() -> None:
         assert str(desk.answered.client.send("BYE").request.cseq) == "3 BYE"
 
 
-async def test_a_second_challenge_is_a_failure() -> None:
+async def test_a_proxy_and_who_is_behind_it_may_challenge_but_a_third_challenge_is_a_failure() -> None:
+    """RFC 3261 section 22.3."""
     desk = Desk()
     async with calling(desk):
         await desk.answer(407)
+        await desk.answer(401)
+        assert str(desk.last("INVITE").cseq) == "3 INVITE"
         await desk.answer(407)
         assert desk.failure[0] == 407
-        assert desk.flow.methods == ["INVITE", "ACK", "INVITE", "ACK"]
+        assert desk.flow.methods == ["INVITE", "ACK"] * 3
 
 
 async def test_a_challenge_of_a_stranger_gets_no_answer() -> None:

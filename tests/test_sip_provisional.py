@@ -10,7 +10,7 @@ from sip_phone import RTP, Phone, sdp, user_agent
 from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
-from aivc.sip.leg import Cancelled, Leg, MediaChanged
+from aivc.sip.leg import Cancelled, Leg, MediaChanged, SignallingFailed
 from aivc.sip.message import Headers, Request
 from aivc.sip.provisional import RAck, ReliableProvisional, Unacknowledged, first_rseq, read_rack
 from aivc.sip.scanner import AddressError
@@ -124,7 +124,7 @@ async def test_without_any_prack_the_call_is_refused_after_64_t1(autojump_clock:
             pass
         assert response.status == 504
         assert trio.current_time() - start == pytest.approx(32, abs=0.1)
-        assert [event async for event in leg.events] == [Cancelled()]
+        assert [event async for event in leg.events] == [SignallingFailed("no PRACK came for the 180")]
 
 
 async def test_a_late_offer_that_requires_reliable_responses_rings_in_silence_and_is_answered(
@@ -181,3 +181,27 @@ async def test_an_update_before_the_ack_of_our_offer_is_491_and_after_an_answer_
         await phone.ack()
         assert (await phone.ask(phone.write("INVITE", cseq=3))).status == 200
         assert (await phone.ask(phone.write("UPDATE", sdp(version=3), cseq=4))).status == 491
+
+
+async def test_an_invite_that_expires_before_the_answer_is_487(autojump_clock: MockClock) -> None:
+    """RFC 3261 section 13.3.1."""
+    async with user_agent() as (agent, phone):
+        await phone.send(phone.write("INVITE", sdp(), "Expires: 20"))
+        leg = await agent.legs.receive()
+        await leg.ring()
+        start = trio.current_time()
+        while (response := await phone.response(40)).status < 200:
+            pass
+        assert response.status == 487
+        assert trio.current_time() - start == pytest.approx(20)
+        assert [event async for event in leg.events] == [Cancelled()]
+        assert agent.statistics().legs == 0
+
+
+@pytest.mark.parametrize("expires", ["1", "soon", "99999999999", "4294967295"])
+async def test_an_invite_that_is_answered_does_not_expire(expires: str, autojump_clock: MockClock) -> None:
+    async with user_agent() as (agent, phone):
+        await phone.call(agent, None, f"Expires: {expires}")
+        await phone.ack()
+        await trio.sleep(60)
+        assert agent.statistics().legs == 1

@@ -7,15 +7,16 @@ from typing import Literal
 
 import pytest
 import trio
-from sip_phone import RTP, Phone, another_phone, sdp, user_agent
+from sip_phone import PHONE, RTP, Phone, another_phone, sdp, user_agent
 from trio.testing import MockClock
 
 from aivc.config.secret import Secret
 from aivc.config.settings import SipSettings, SipUser
+from aivc.sip import reception
 from aivc.sip.digest import answer_challenge, parse_challenge
-from aivc.sip.inspection import session_body
+from aivc.sip.inspection import Refusal, session_body
 from aivc.sip.leg import HungUp
-from aivc.sip.message import Response, parse_untrusted
+from aivc.sip.message import Request, Response, parse_untrusted
 from aivc.sip.multipart import find_part
 from aivc.sip.sources import SCANNERS
 from aivc.sip.useragent import open_user_agent
@@ -216,3 +217,23 @@ async def test_a_whole_call_over_tcp(autojump_clock: MockClock) -> None:
             nursery.start_soon(leg.hang_up, "over")
             assert b"BYE sip:alice@192.0.2.10;transport=tcp" in await heard(b"BYE ")
             assert (agent.transports, agent.listening) == ((("TCP", ("192.0.2.1", 5060)),), (("192.0.2.1", 5060),))
+
+
+async def test_a_bug_of_ours_leaves_no_transaction_without_an_answer(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(request: Request, _: object) -> Refusal | None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(reception, "inspect", broken)
+    VirtualNetwork().enable()
+    with trio.fail_after(200), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        await sock.bind(PHONE)
+        settings = SipSettings(listen=("udp:192.0.2.1:5060",))
+        async with open_user_agent(settings, randomness=random.Random(7)) as agent:
+            phone = Phone(sock)
+            await phone.send(phone.write("OPTIONS"))
+            await phone.send(phone.write("INVITE", sdp()))
+            await trio.sleep(120)
+            assert agent.statistics().server_transactions == 0
+            assert (await phone.response()).status == 500

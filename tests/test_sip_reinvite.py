@@ -8,7 +8,7 @@ from sip_phone import sdp, user_agent
 from trio.testing import MockClock
 
 from aivc.sip import event_queue
-from aivc.sip.leg import AckMissing, AudioAgreement, HungUp, MediaChanged
+from aivc.sip.leg import AckMissing, AudioAgreement, HungUp, MediaChanged, SignallingFailed
 
 AGREED = AudioAgreement("PCMU", 0, ("192.0.2.10", 49170), 101)
 TARGET = "sip:192.0.2.1:5060"
@@ -151,7 +151,7 @@ async def test_a_late_offer_without_a_usable_answer_ends_with_bye(autojump_clock
         await phone.ack()
         bye = await phone.request()
         assert bye.header("Reason").startswith("SIP;cause=488;")
-        assert [event async for event in leg.events] == [HungUp()]
+        assert [event async for event in leg.events] == [SignallingFailed("unusable answer: no SDP came")]
 
 
 async def test_a_lower_cseq_in_the_dialog_is_500(autojump_clock: MockClock) -> None:
@@ -165,7 +165,7 @@ async def test_a_lower_cseq_in_the_dialog_is_500(autojump_clock: MockClock) -> N
 @pytest.mark.parametrize(
     ("method", "status"),
     [
-        *(("REFER", 603), ("INFO", 200), ("UPDATE", 200), ("PRACK", 400)),
+        *(("REFER", 603), ("INFO", 200), ("UPDATE", 200), ("PRACK", 481)),
         *(("MESSAGE", 405), ("NOTIFY", 489), ("OPTIONS", 200), ("NEW", 501)),
     ],
 )

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from aivc.config.secret import Secret
 from aivc.config.settings import SipSettings, SipUser
 from aivc.sip.address import parse_name_addr
+from aivc.sip.digest import answer_challenge, parse_challenge
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import HungUp, Leg, MediaChanged
 from aivc.sip.message import Headers
@@ -172,14 +173,23 @@ async def test_a_call_that_we_have_not_answered_cannot_be_replaced(autojump_cloc
         assert (await phone.response()).status == 200
 
 
-async def test_who_knows_a_call_by_its_tags_needs_no_password_and_who_guesses_does(autojump_clock: MockClock) -> None:
+async def test_where_calls_need_a_password_so_does_who_takes_one_over(autojump_clock: MockClock) -> None:
+    """RFC 3891 section 8: Call-ID and tags are readable on the way."""
     settings = SipSettings(users=(SipUser(name="a", password=Secret("b")),), trusted=("192.0.2.10",))
     async with user_agent(settings) as (agent, phone), another_phone(OTHER) as other:
         leg = await phone.connect(agent)
         guess = other.write("INVITE", offer_of_other(), "Replaces: nobody;to-tag=1;from-tag=2")
         assert (await other.ask(guess)).status == 401
-        answer = await other.ask(other.write("INVITE", offer_of_other(), replaces_field(phone), cseq=2))
-        other.to_tag, other.cseq = answer.to.tag, 2
+        asked = await other.ask(other.write("INVITE", offer_of_other(), replaces_field(phone), cseq=2))
+        assert asked.status == 401
+        challenge = parse_challenge(asked.header("WWW-Authenticate"))
+        assert challenge is not None
+        given = answer_challenge(
+            challenge, username="a", password="b", method="INVITE", uri="sip:100@192.0.2.1", body=b"", cnonce="c", nc=1
+        )
+        proof = (replaces_field(phone), f"Authorization: {given}")
+        answer = await other.ask(other.write("INVITE", offer_of_other(), *proof, cseq=3))
+        other.to_tag, other.cseq = answer.to.tag, 3
         await other.ack()
         await phone.reply(await phone.request())
         assert leg.agreement.remote == (OTHER, 7000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import attrs
@@ -10,6 +11,7 @@ import trio
 from sip_phone import sdp, user_agent
 from trio.testing import MockClock
 
+from aivc.config.settings import SipSettings
 from aivc.sip import transaction_layer
 from aivc.sip.message import MAX_VIAS, ParseError, parse_untrusted
 from aivc.sip.timers import Timers
@@ -102,3 +104,24 @@ def test_more_vias_than_a_request_can_have_passed_are_refused() -> None:
     )
     with pytest.raises(ParseError, match="Too many Vias"):
         parse_untrusted(request.encode())
+
+
+async def test_a_flood_of_refusals_is_no_flood_of_the_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "aivc.sip")
+    async with user_agent(SipSettings(requests_per_second=0)) as (_agent, phone):
+        for number in range(500):
+            await phone.send(phone.write("BYE", cseq=number))
+        await trio.sleep(0.5)
+        lines = [record for record in caplog.records if record.getMessage() == "sip.refused"]
+        assert 0 < len(lines) <= 50
+
+
+async def test_an_answer_to_a_broken_request_has_a_tag(autojump_clock: MockClock) -> None:
+    """RFC 3261 section 8.2.6.2; without state it is the same for every copy (section 8.2.7)."""
+    async with user_agent() as (_, phone):
+        data = phone.write("OPTIONS", b"", "Max-Forwards: x")
+        first, second = await phone.ask(data), await phone.ask(data)
+        assert (first.status, first.to.tag) == (400, second.to.tag)
+        assert first.to.tag is not None

@@ -19,7 +19,16 @@ from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import KEYS, Keypad, Pressed
 from aivc.nursery.watch import SETTLED, warn_unheard, watch_drain, watch_leg, watch_limits
-from aivc.sip.leg import AckMissing, Cancelled, DigitPressed, HungUp, LegEvent, MediaChanged, SessionExpired
+from aivc.sip.leg import (
+    AckMissing,
+    Cancelled,
+    DigitPressed,
+    HungUp,
+    LegEvent,
+    MediaChanged,
+    SessionExpired,
+    SignallingFailed,
+)
 
 ELSEWHERE = ("192.0.2.10", 5000)
 
@@ -61,6 +70,7 @@ async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[Pr
         (Cancelled(), Ending.CALLER_CANCELLED),
         (AckMissing("sip:192.0.2.1:5060"), Ending.ACK_MISSING),
         (SessionExpired("no refresh within 90 s"), Ending.SESSION_EXPIRED),
+        (SignallingFailed("no PRACK came"), Ending.SIGNALLING_FAILED),
     ],
 )
 async def test_what_the_caller_does_with_the_dialog_ends_the_call(event: LegEvent, ending: Ending) -> None:

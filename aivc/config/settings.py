@@ -58,7 +58,8 @@ class OpenAISettings(ToolSettings, TalkSettings, SessionSettings, LinkSettings):
     match: tuple[str, ...] = attrs.field(
         default=(),
         metadata=about(
-            "Regular expressions, of which one must match all of the dialled user; empty: every one is answered",
+            "Patterns (regular expressions in linear time), of which one must match all of the dialled user; empty:"
+            " every one is answered",
             example=["1[0-9]{3}"],
             rule=regular_expression,
         ),

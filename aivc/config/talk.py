@@ -168,8 +168,8 @@ class ToolSettings:
     transfer_allow: tuple[str, ...] = attrs.field(
         default=(),
         metadata=about(
-            "Regular expressions; a number or URI that the model itself names is called if one of them matches all"
-            " of it",
+            "Patterns (regular expressions in linear time); a number or URI that the model itself names is called if"
+            " one of them matches all of it",
             example=["sip:[0-9]{3}@example[.]com"],
             rule=regular_expression,
         ),

@@ -224,8 +224,8 @@ class SipSettings:
     follow_refer: tuple[str, ...] = attrs.field(
         default=(),
         metadata=about(
-            "Regular expressions, of which one must match all of the URI that a caller's REFER has us call; empty:"
-            " REFER is refused with 603",
+            "Patterns (regular expressions in linear time), of which one must match all of the URI that a caller's"
+            " REFER has us call; empty: REFER is refused with 603",
             example=["sip:[0-9]{3}@pbx[.]example[.]com"],
             rule=regular_expression,
         ),

@@ -13,6 +13,7 @@ from aivc.sip.address import SipUri
 from aivc.sip.digest import (
     ALGORITHMS,
     Challenge,
+    Credentials,
     Randomness,
     answer_challenge,
     known_algorithm,
@@ -20,12 +21,14 @@ from aivc.sip.digest import (
     parse_credentials,
 )
 from aivc.sip.ip import plain_ip
+from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response
 from aivc.sip.scanner import AddressError, is_ip_address
 
 FIELDS: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
 MAX_CHALLENGES: Final = 8  # read of one response; real ones have one for each algorithm
 MAX_NONCES: Final = 64  # whose use is counted
+MAX_REPEATS: Final = 2  # of one request: for a proxy and for who is behind it, or for a nonce that was too old
 
 
 @attrs.define(eq=False)
@@ -61,8 +64,7 @@ class Accounts:
     def answer(self, request: Request, response: Response, peer: Address) -> tuple[str, str] | None:
         """The header field with which to send a request again that got 401 or 407; None: it has failed.
 
-        It takes the place of one of the same name; the repeated request has a new CSeq number and branch
-        (RFC 3261 section 22.2).
+        See `with_credentials`; the repeated request has a new CSeq number and branch (RFC 3261 section 22.2).
 
         Args:
           request: as it was sent, with the credentials that it had.
@@ -74,8 +76,8 @@ class Accounts:
         account, challenge = self._account(request, peer), strongest(response.headers.lines(asks))
         if account is None or account.password is None or challenge is None:
             return None
-        if not challenge.stale and has_answered(request.headers.lines(answers), challenge.realm):
-            return None  # RFC 3261 section 22.1: rejected credentials are not tried again
+        if is_final(challenge, request.headers.lines(answers)):
+            return None
         credentials = answer_challenge(
             challenge,
             username=account.auth_user or account.user,
@@ -121,13 +123,31 @@ def is_answerable(challenge: Challenge) -> bool:
     return not challenge.qop or "auth" in challenge.qop or "auth-int" in challenge.qop
 
 
-def has_answered(values: list[str], realm: str) -> bool:
-    """Whether credentials for that realm were sent already."""
-    for value in values:
-        try:
-            credentials = parse_credentials(value)
-        except AddressError:
-            continue
-        if credentials is not None and credentials.realm == realm:
+def is_final(challenge: Challenge, values: list[str]) -> bool:
+    """Whether a request with these credentials is challenged in vain: rejected credentials are not tried again
+    (RFC 3261 section 22.1), but for a nonce that was too old (RFC 7616 section 3.3), and that one never again."""
+    for credentials in filter(None, map(read_credentials, values)):
+        if credentials.realm == challenge.realm and (not challenge.stale or credentials.nonce == challenge.nonce):
             return True
     return False
+
+
+def with_credentials(fields: Fields, field: tuple[str, str]) -> Fields:
+    """The fields with those credentials, in place of earlier ones for the same realm. Each proxy on the way may want
+    its own (RFC 3261 section 22.3)."""
+    name, added = field[0].lower(), read_credentials(field[1])
+    realm = None if added is None else added.realm
+    return (*(each for each in fields if each[0].lower() != name or realm_of(each[1]) != realm), field)
+
+
+def realm_of(value: str) -> str | None:
+    credentials = read_credentials(value)
+    return None if credentials is None else credentials.realm
+
+
+def read_credentials(value: str) -> Credentials | None:
+    """None: not of digest, or not to be read."""
+    try:
+        return parse_credentials(value)
+    except AddressError:
+        return None

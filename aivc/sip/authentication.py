@@ -234,12 +234,13 @@ def same_user(digest_uri: str, request: Request) -> bool:
 
     RFC 3261 section 22.4 lets a UAS be lenient, and it must: proxies and the gateways of NATs rewrite host, port and
     parameters of the Request-URI, and phones leave parameters out of the digest's. All of those only say which server
-    is meant, and the nonce says that already. The user part says whom among ours, so it has to be the same.
+    is meant, and the nonce says that already. The user part says whom among ours, so it has to be the same; SIPp
+    leaves it out unless told otherwise.
 
     Raises:
       AddressError: the digest has no URI.
     """
     uri, target = parse_uri(digest_uri), request.uri
     if isinstance(uri, SipUri) and isinstance(target, SipUri):
-        return uri.user == target.user
+        return uri.user in (None, target.user)
     return str(uri).lower() == str(target).lower()

@@ -272,7 +272,7 @@ class CallDialog:
         try:
             outcome = self.media.read(body)
         except SdpError as error:
-            outcome = Refused(str(error))
+            outcome = Refused(str(error) if body else "no SDP came")
         if isinstance(outcome, Accepted):
             self._change(outcome)
             return

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from aivc.config.settings import Address
+from aivc.sip.accounts import MAX_REPEATS, with_credentials
 from aivc.sip.address import MAGIC_COOKIE, Via, default_port, format_host_port
 from aivc.sip.client_transaction import ClientTransaction, InviteTransaction, Report
 from aivc.sip.dialog import Dialog, reachable_address
@@ -34,7 +35,7 @@ class Credentials(Protocol):
 
 @attrs.define(eq=False, repr=False)
 class Asked:
-    """One request of ours in a dialog, repeated at most once with credentials.
+    """One request of ours in a dialog, repeated with credentials when it is challenged, at most MAX_REPEATS times.
 
     Attributes:
       request: as sent last. The repetition has another CSeq.
@@ -54,7 +55,7 @@ class Asked:
     repeated: Callable[[Request], None] | None = attrs.field(default=None, init=False)
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
     request: Request = attrs.field(init=False)
-    _is_repetition: bool = attrs.field(default=False, init=False)
+    _repeats: int = attrs.field(default=0, init=False)
 
     def cancel(self, fields: Fields = ()) -> None:
         """Cancel an INVITE: `InviteTransaction.cancel`."""
@@ -82,14 +83,15 @@ class Asked:
 
     def _repeat(self, response: Response) -> bool:
         """Answer the challenge of the peer that the request went to, when we have a password for it."""
-        if self._is_repetition or self._is_cancelled or self.client.credentials is None:
+        if self._repeats >= MAX_REPEATS or self._is_cancelled or self.client.credentials is None:
             return False
         flow = self.transaction.flow
         field = self.client.credentials.answer(self.request, response, flow.peer)
         if field is None:
             return False
-        self._is_repetition = True
-        request = self.client.prepare(self.request.method, (*self.fields, field), self.body, flow)
+        self._repeats += 1
+        self.fields = with_credentials(self.fields, field)
+        request = self.client.prepare(self.request.method, self.fields, self.body, flow)
         if self.repeated is not None:
             self.repeated(request)
         self.begin(request, flow)

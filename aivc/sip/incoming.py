@@ -64,6 +64,7 @@ log = logging.getLogger("aivc.sip")
 
 ASSERTED: Final = "P-Asserted-Identity"
 MAX_EXPIRES: Final = 2**32 - 1  # RFC 3261 section 20.19
+LONGEST_RINGING: Final = 300  # seconds: no call of ours is answered later, and a timer keeps it in memory
 NO_PRACK: Final = "no PRACK came for the 180"
 
 
@@ -232,7 +233,7 @@ class IncomingLeg:
         if self.offer is not None:
             self._early.take(self.offer)
         seconds = read_expires(self.transaction.request)
-        if seconds is not None:
+        if seconds is not None and seconds <= LONGEST_RINGING:
             self._expires = trio.current_time() + seconds
             self.board.layer.timers.watch(self)
 

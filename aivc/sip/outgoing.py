@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from aivc import logs
+from aivc.sip.accounts import MAX_REPEATS, with_credentials
 from aivc.sip.address import SipUri, format_host_port, parse_name_addr, parse_uri, quote
 from aivc.sip.client_transaction import MAX_FORKS, InviteTransaction
 from aivc.sip.dialog import FIRST_CSEQ, MAX_FORWARDS, Dialog
@@ -80,7 +81,7 @@ async def call(
 
     Args:
       seconds: after so long it is cancelled.
-      credentials: for one challenge.
+      credentials: for challenges.
 
     Raises:
       ConsultationFailed: not answered in time, refused, redirected (which is not followed), or not to be reached.
@@ -156,8 +157,8 @@ class OutgoingCall:
 
     def _repeat(self, response: Response) -> bool:
         """Send it again with credentials: the same call with another CSeq and branch (section 22.2)."""
-        is_first = self._request.cseq.number == FIRST_CSEQ
-        if response.status not in CHALLENGES or not is_first or self.outcome is not None or self.credentials is None:
+        is_final = response.status not in CHALLENGES or self._request.cseq.number >= FIRST_CSEQ + MAX_REPEATS
+        if is_final or self.outcome is not None or self.credentials is None:
             return False
         flow = self.invitation.flow
         field = self.credentials.answer(self._request, response, flow.peer)
@@ -271,8 +272,8 @@ def repeated(request: Request, via: str, field: tuple[str, str]) -> Request:
     """The same request with another branch, the next CSeq and credentials."""
     cseq = request.cseq
     changed = {"Via": via, "CSeq": f"{cseq.number + 1} {cseq.method}"}
-    headers = (*((name, changed.get(name, value)) for name, value in request.headers), field)
-    return attrs.evolve(request, headers=Headers(headers))
+    fields = tuple((name, changed.get(name, value)) for name, value in request.headers)
+    return attrs.evolve(request, headers=Headers(with_credentials(fields, field)))
 
 
 def is_reliable_provisional(response: Response) -> bool:

@@ -79,7 +79,8 @@ class Call:
     close_code: int  # of the WebSocket
     record: LogLine  # the line call.ended
     media: Media | None  # None: the system lets nobody listen, or the call cannot be read
-    wire: Wire | None
+    wire: Wire | None  # which hears all that passes, of other calls as well
+    port: int  # of the service's SIP
     log: Sequence[LogLine]  # the service's, from start to end
 
 
@@ -126,7 +127,9 @@ async def make_call(case: Case, folder: Path) -> Call:
         ):
             seen = await watch_call(case, folder, model, service)
         media = media_of(wire, service.port) if wire is not None and case.is_readable else None
-    return Call(case=case, answer=model_speech(case.codec), media=media, wire=wire, log=service.log(), **seen)
+    return Call(
+        case=case, answer=model_speech(case.codec), media=media, wire=wire, port=service.port, log=service.log(), **seen
+    )
 
 
 async def watch_call(case: Case, folder: Path, model: FakeModel, service: ServiceProcess) -> dict[str, Any]:

@@ -103,7 +103,7 @@ async def test_without_prack_the_180_is_repeated_and_the_call_refused_after_32_s
         assert len({response.header("RSeq") for response in call.responses if response.status == 180}) == 1
         assert world.session.closed == 1000
         assert world.media_sockets() == []
-    assert world.record.ending is Ending.CALLER_CANCELLED
+    assert (world.record.ending, world.record.detail) == (Ending.SIGNALLING_FAILED, "no PRACK came for the 180")
     assert world.record.answered_at is None
 
 
