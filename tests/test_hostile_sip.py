@@ -175,7 +175,7 @@ REQUESTS: dict[str, tuple[bytes, int | None]] = {  # what is asked, and the stat
     "options": (short("OPTIONS"), 200),
     "options without a user": (short("OPTIONS", target="sip:h"), 200),
     "invite": (short("INVITE", body=TINY_SDP), 200),
-    "invite without an offer": (short("INVITE"), None),
+    "invite without an offer": (short("INVITE"), 513),
     "two streams": (short("INVITE", body=TINY_SDP + b"m=video 1 RTP/AVP 1\n" * 14), 200),
     "record-routes": (short("INVITE", "Record-Route:" + ",".join(["<sip:h;lr>"] * 9), body=TINY_SDP), 200),
     "no codec": (short("INVITE", body=TINY_SDP.replace(b"AVP 0", b"AVP 3")), 488),

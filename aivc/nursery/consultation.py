@@ -37,6 +37,7 @@ from aivc.sip.leg import (
     MediaChanged,
     ReferOutcome,
     SessionExpired,
+    SignallingFailed,
 )
 
 log = logging.getLogger("aivc.call")
@@ -65,7 +66,7 @@ class Target:
             match event:
                 case MediaChanged():
                     change_media(self.stream, event)
-                case HungUp() | SessionExpired():
+                case HungUp() | SessionExpired() | SignallingFailed():
                     self.leave()
                 case _:  # keys, and what only a call to us can have
                     pass
