@@ -36,7 +36,10 @@ PURE = frozenset(
     | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
     | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
-    | {f"sip/{name}.py" for name in ("provisional", "session_timer", "replacing", "referred", "multipart", "fields", "ip")}
+    | {
+        f"sip/{name}.py"
+        for name in ("provisional", "session_timer", "replacing", "referred", "multipart", "fields", "ip")
+    }
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
     | {f"media/{name}.py" for name in ("dtmf", "filling", "rtcp", "reports", "counters")}
     | {f"realtime/{name}.py" for name in ("events", "dialects", "decoding", "session", "target", "framing", "errors")}
