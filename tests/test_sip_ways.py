@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import trio
-from sip_phone import RTP, Phone, another_phone, sdp, user_agent
+from sip_phone import RTP, another_phone, sdp, user_agent
+from sip_telephone import Telephone
 from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
-from aivc.sip.framing import StreamFramer
 from aivc.sip.leg import Leg
-from aivc.sip.message import Request, Response, parse_untrusted
+from aivc.sip.message import Response
 from aivc.sip.useragent import UserAgent, open_user_agent
 from aivc.testing.network import VirtualNetwork
 
@@ -60,33 +60,10 @@ async def test_a_phone_that_moved_behind_another_nat_is_hung_up_where_it_is_now(
             await moved.reply(bye)
 
 
-class Telephone(Phone):
-    """The phone of the other tests, on a connection."""
-
-    stream: trio.SocketStream
-    framer: StreamFramer
-    heard: list[bytes]
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP"))
-
-    async def receive(self, seconds: float = 5.0) -> Request | Response:
-        with trio.fail_after(seconds):
-            while not self.heard:
-                data = bytes(await self.stream.receive_some())
-                assert data, f"closed by the server after {trio.current_time():.0f} s"
-                self.heard += [frame for frame in self.framer.feed(data) if isinstance(frame, bytes)]
-        return parse_untrusted(self.heard.pop(0))
-
-    async def connect_stream(self) -> None:
-        self.stream = await trio.open_tcp_stream(*SERVER)
-        self.framer, self.heard = StreamFramer(), []
-
-
 async def tcp_call(agent: UserAgent, *extra: str) -> tuple[Leg, Telephone, Response]:
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as unused:
         phone = Telephone(unused, contact="<sip:alice@10.0.0.2:40000;transport=tcp>", host="10.0.0.2")
-    await phone.connect_stream()
+    phone.take(await trio.open_tcp_stream(*SERVER))
     await phone.send(phone.write("INVITE", sdp(), *extra))
     leg = await agent.legs.receive()
     await leg.answer(RTP)
@@ -118,7 +95,7 @@ async def test_a_phone_that_connects_anew_is_hung_up_over_the_new_connection(aut
             leg, phone, _ = await tcp_call(agent)
             await phone.stream.aclose()
             await trio.sleep(1)
-            await phone.connect_stream()
+            phone.take(await trio.open_tcp_stream(*SERVER))
             data = phone.write("INVITE", sdp(version=2), cseq=2)
             assert (await phone.ask(data)).status == 200
             await phone.send(phone.write("ACK", cseq=2))

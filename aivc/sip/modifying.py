@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
-from aivc.sip.dialog_client import DialogClient
 from aivc.sip.inspection import Refusal, not_acceptable, session_body
 from aivc.sip.message import Request
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
-from aivc.sip.refreshing import Refresher
+from aivc.sip.refreshing import Changeable, Refresher
 from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_timer import Terms
-from aivc.sip.switchboard import Switchboard
 from aivc.sip.transaction_layer import ServerTransaction
 
 
-class Modified(Protocol):
+class Modified(Changeable, Protocol):
     """The dialog, as far as a change of it matters."""
-
-    @property
-    def board(self) -> Switchboard[Any]: ...
-
-    @property
-    def client(self) -> DialogClient: ...
-
-    @property
-    def media(self) -> OfferAnswer: ...
 
     @property
     def refresher(self) -> Refresher: ...

@@ -42,7 +42,6 @@ UNICAST_IPV6: Final = tuple(  # where an IPv6 stream may go, besides the loopbac
 )
 
 # RFC 3261 section 20.43
-WARN_PROTOCOL: Final = 300  # incompatible network protocol
 WARN_ADDRESS: Final = 301  # incompatible network address formats
 WARN_TRANSPORT: Final = 302  # incompatible transport protocol
 WARN_MEDIA: Final = 304  # media type not available

@@ -76,7 +76,7 @@ class Party:
         self._queue.tell(MediaChanged(dialog.media.agreement, source, is_trusted))
         return before
 
-    # What a dialog tells: aivc.sip.call_dialog.Holder
+    # What a dialog tells: aivc.sip.holder.Holder
 
     def has_room(self, dialog: CallDialog) -> bool:
         return dialog is not self.dialog or self._queue.has_room

@@ -40,8 +40,8 @@ NOT_SERVED: Final = frozenset({405, 501})
 GONE: Final = frozenset({408, 481})  # RFC 3261 section 12.2.1.2, RFC 4028 section 10
 
 
-class Refreshed(Protocol):
-    """The dialog, as its refresher needs it."""
+class Changeable(Protocol):
+    """What a dialog has that whoever changes its session needs, from either side."""
 
     @property
     def board(self) -> Switchboard[Any]: ...
@@ -51,6 +51,10 @@ class Refreshed(Protocol):
 
     @property
     def media(self) -> OfferAnswer: ...
+
+
+class Refreshed(Changeable, Protocol):
+    """The dialog, as its refresher needs it."""
 
     @property
     def is_busy(self) -> bool:

@@ -14,7 +14,6 @@ from aivc.sip.inspection import Refusal
 from aivc.sip.message import Headers
 from aivc.sip.scanner import TOKEN, AddressError, Scanner
 
-REPLACES: Final = "replaces"  # the option tag
 CALL_ID: Final = TOKEN | frozenset('@()<>:\\"/[]?{}')  # RFC 3261 section 25.1: word "@" word
 PLAIN: Final = frozenset(string.ascii_letters + string.digits + "-_.!~*'()")  # what a URI header need not escape
 HEX: Final = frozenset(string.hexdigits)

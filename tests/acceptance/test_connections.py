@@ -9,41 +9,21 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 from sip_phone import RTP, Phone, sdp
+from sip_telephone import Telephone
 from transport_world import SERVER, dial
 from trio.testing import MockClock
 
 from aivc.config.settings import SipSettings
-from aivc.sip.framing import StreamFramer
-from aivc.sip.message import Request, Response, parse_untrusted
 from aivc.sip.useragent import UserAgent, open_user_agent
 from aivc.testing.network import VirtualNetwork
 
 PATIENCE = 10.0  # sip.message_seconds
 
 
-class Telephone(Phone):
-    """The phone of the other tests, on a connection."""
-
-    stream: trio.SocketStream
-    framer: StreamFramer
-    heard: list[bytes]
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP"))
-
-    async def receive(self, seconds: float = 5.0) -> Request | Response:
-        with trio.fail_after(seconds):
-            while not self.heard:
-                data = bytes(await self.stream.receive_some())
-                assert data, "the connection was closed"
-                self.heard += [frame for frame in self.framer.feed(data) if isinstance(frame, bytes)]
-        return parse_untrusted(self.heard.pop(0))
-
-
 async def connected() -> Telephone:
     stream = await dial()
     phone = Telephone(stream.socket)
-    phone.stream, phone.framer, phone.heard = stream, StreamFramer(), []
+    phone.take(stream)
     return phone
 
 
