@@ -16,6 +16,7 @@ from aivc.config.settings import (
     LogSettings,
     McpServer,
     OpenAISettings,
+    OpenSipsSettings,
     RecordsSettings,
     RtpSettings,
     Secret,
@@ -79,6 +80,7 @@ from aivc.sip.leg import (
     Consultation,
     ConsultationFailed,
     DigitPressed,
+    FrontEnd,
     HungUp,
     Leg,
     MediaChanged,
@@ -87,6 +89,7 @@ from aivc.sip.leg import (
     SessionExpired,
     SignallingFailed,
 )
+from aivc.sip.opensips import OpenSips, open_opensips
 from aivc.sip.registration import RegistrationStatus
 from aivc.sip.useragent import UserAgent, open_user_agent
 
@@ -117,6 +120,7 @@ __all__ = [
     "Ending",
     "EngineSettings",
     "FanOut",
+    "FrontEnd",
     "HttpTool",
     "HungUp",
     "Interrupted",
@@ -130,6 +134,8 @@ __all__ = [
     "ModelStartedResponse",
     "Observer",
     "OpenAISettings",
+    "OpenSips",
+    "OpenSipsSettings",
     "PortPool",
     "Prompts",
     "Quality",
@@ -181,6 +187,7 @@ __all__ = [
     "load_registry",
     "load_tools",
     "open_heartbeat",
+    "open_opensips",
     "open_record_file",
     "open_service",
     "open_user_agent",

@@ -50,7 +50,8 @@ config_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="aivc", message="%(prog)s %(version)s")
 def main() -> None:
-    """AI voice connector: answers SIP calls and joins the caller's audio to a Realtime voice model.
+    """AI voice connector: answers telephone calls, by SIP or from an OpenSIPS, and joins the caller's audio to a
+    Realtime voice model.
 
     Settings come from a TOML file and from environment variables, see `aivc check`.
     """
@@ -61,6 +62,8 @@ def main() -> None:
 @click.option("--simulator", is_flag=True, help="Talk to a local stand-in for OpenAI: no key, no network.")
 def serve(config: str | None, simulator: bool) -> None:
     """Answer calls until told to stop.
+
+    They come by SIP (sip.enabled, as by default), from an OpenSIPS (opensips.enabled), or both.
 
     SIGTERM and Ctrl-C let running calls end first, for at most service.drain_seconds seconds (30 by default).
     """
@@ -136,6 +139,30 @@ def check(config: str | None, simulator: bool) -> None:
         print_errors(error)
         sys.exit(UNUSABLE)
     click.echo(logs.redacted(effective_table(loaded)))
+
+
+@main.command()
+@click.argument("file", metavar="FILE")
+def migrate(file: str) -> None:
+    """Turn a configuration of the OpenSIPS AI Voice Connector CE into one of aivc, on standard output.
+
+    FILE is its INI file, or - for standard input. What has another meaning now, and what is left out, is said on
+    standard error, one line each.
+    """
+    from aivc.config.migration import migrated
+    from aivc.config.migration_ini import LARGEST, IniError
+
+    try:
+        with click.open_file(file, "rb") as stream:
+            data = stream.read(LARGEST + 1)
+        migration = migrated(data, "standard input" if file == "-" else file, os.environ)
+    except (OSError, IniError) as error:
+        text = f"{file}: cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        click.echo(logs.redacted(text), err=True)
+        sys.exit(UNUSABLE)
+    for note in migration.notes:
+        click.echo(logs.redacted(note), err=True)
+    click.echo(migration.toml.encode(), nl=False)  # TOML is UTF-8, whatever the terminal is
 
 
 def loaded_or_exit(config: str | None, *, simulator: bool) -> Loaded:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from fuzz import bodies, dialog, media, messages, realtime
+from fuzz import bodies, dialog, media, messages, opensips, realtime
 from fuzz.target import Target
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 TARGETS: Final[Mapping[str, Target]] = {
-    target.name: target for module in (messages, bodies, media, realtime, dialog) for target in module.TARGETS
+    target.name: target for module in (messages, bodies, media, realtime, dialog, opensips) for target in module.TARGETS
 }
 
 

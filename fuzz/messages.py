@@ -22,8 +22,8 @@ from aivc.sip.digest import answer_challenge, parse_challenge, parse_credentials
 from aivc.sip.fields import checked_fields
 from aivc.sip.flow import Arrival, Transport
 from aivc.sip.framing import MAX_HEAD_OCTETS, Broken, Frame, StreamFramer
-from aivc.sip.incoming import asserted_identity
 from aivc.sip.inspection import Capabilities, Refusal, inspect, reason_header, warning_header
+from aivc.sip.invitation import asserted_identity
 from aivc.sip.message import (
     MAX_LINE_OCTETS,
     MAX_MESSAGE_OCTETS,

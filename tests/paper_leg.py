@@ -47,6 +47,7 @@ class PaperLeg:
     dialled: str = "1000"
     agreement: AudioAgreement = AGREEMENT
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    extra_params: str | None = None
     source: Address = REMOTE
     is_trusted: bool = False
     fields: Fields = ()  # of the last REFER or BYE

@@ -18,6 +18,7 @@ from aivc import CallRecord, Leg, OpenAISettings, Rejection, Service, Settings, 
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RtpSettings
 from aivc.nursery.admission import TokenBucket
+from aivc.nursery.front_ends import FrontEnds
 from aivc.nursery.routing import Route, load_routes
 from aivc.nursery.service import answer_calls, check_srtp
 
@@ -52,7 +53,7 @@ def test_time_that_stands_still_or_goes_back_fills_nothing() -> None:
 async def open_idle(settings: Settings) -> AsyncIterator[Service]:
     """A service whose calls the test brings."""
     async with open_user_agent(attrs.evolve(settings.sip, listen=())) as agent:
-        yield Service(settings, agent)
+        yield Service(settings, FrontEnds(agent))
 
 
 async def brought(service: Service, legs: list[PaperLeg], settings: Settings | None = None) -> None:

@@ -13,7 +13,7 @@ from call_parts import parts
 from paper_leg import PaperLeg, paper_leg
 from trio.testing import MockClock
 
-from aivc import CallEvent, CallRecord, OpenAISettings, RtpSettings, Settings, SipSettings, serve_call
+from aivc import CallEvent, CallRecord, Chosen, OpenAISettings, RtpSettings, Settings, SipSettings, serve_call
 from aivc.config.loading import ConfigError
 from aivc.config.settings import SoundsSettings
 from aivc.media.clock import TaskClock
@@ -153,18 +153,19 @@ async def test_sounds_that_cannot_be_loaded_are_the_callers_error_too() -> None:
 async def test_the_settings_of_a_call_may_come_while_it_rings(autojump_clock: MockClock) -> None:
     leg = paper_leg()
 
-    async def prepare() -> Settings:
+    async def prepare() -> Chosen:
         assert leg.did == ["ring"]
         await trio.sleep(0.1)
-        return attrs.evolve(SETTINGS, openai=attrs.evolve(SETTINGS.openai, prices={"output_audio": 64.0}))
+        openai = attrs.evolve(SETTINGS.openai, prices={"output_audio": 64.0})
+        return Chosen("night", attrs.evolve(SETTINGS, openai=openai))
 
     record = await serve(leg, during=partial(leg.tell.send_nowait, HungUp()), prepare=prepare, agent="desk")
-    assert (record.ending, record.agent) == (Ending.CALLER_HUNG_UP, "desk")
+    assert (record.ending, record.agent) == (Ending.CALLER_HUNG_UP, "night")
     assert record.cost_usd is not None
 
 
 async def test_a_call_that_cannot_be_prepared_is_refused_with_the_cause(autojump_clock: MockClock) -> None:
-    async def prepare() -> Settings:
+    async def prepare() -> Chosen:
         raise CallOver(Ending.CONFIG_FAILED, "no answer")
 
     leg = paper_leg()
@@ -182,7 +183,7 @@ async def test_a_caller_who_gives_up_while_the_settings_are_asked_for_waits_for_
     assert record.ended_at - record.started_at == pytest.approx(0.5)
 
 
-async def sleep_for_settings() -> Settings:
+async def sleep_for_settings() -> Chosen:
     await trio.sleep_forever()
     raise AssertionError("nobody wakes it")
 

@@ -57,6 +57,23 @@ def test_check_shows_the_settings_and_their_sources_and_ends_with_success(tmp_pa
     assert "1234567890" not in result.stdout
 
 
+def test_check_shows_the_settings_of_the_opensips_front_end() -> None:
+    result = invoke("check", **KEY, AIVC_OPENSIPS_ENABLED="true", MI_PORT="8888", EVENT_PORT="40001")
+    assert result.exit_code == 0
+    section = result.stdout.partition("[opensips]")[2].partition("[rtp]")[0]
+    assert [line.split()[:3] for line in section.strip().splitlines()[:3]] == [
+        ["enabled", "true", "environment"],
+        ["ip", '"127.0.0.1"', "default"],
+        ["port", "8888", "environment"],
+    ]
+    assert "environment EVENT_PORT" in result.stdout
+
+
+def test_help_says_that_calls_come_by_sip_and_from_opensips() -> None:
+    assert "OpenSIPS" in invoke("--help").stdout
+    assert "opensips.enabled" in invoke("serve", "--help").stdout
+
+
 def test_check_hides_a_key_that_stands_in_the_url() -> None:
     result = invoke("check", OPENAI_URL="wss://me.openai.azure.com/openai/v1/realtime?api-key=abcdef123456")
     assert result.exit_code == 0

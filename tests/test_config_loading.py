@@ -133,13 +133,13 @@ def test_an_unknown_variable_of_ours_is_warned_about_with_the_nearest_known_one(
         ("voice = 'a'\n", "voice: unknown section; voice belongs in [openai]"),
         (
             "[xyzzy]\n",
-            "xyzzy: unknown section; known are openai, sip, rtp, service, log, dtmf, sounds, tools, engine, records,"
-            " agents",
+            "xyzzy: unknown section; known are openai, sip, opensips, rtp, service, log, dtmf, sounds, tools, engine,"
+            " records, agents",
         ),
         ("[agnets.sales]\n", "agnets: unknown section; did you mean agents?"),
         (
             '["a b"]\nvoice = 1\n',
-            '"a b": unknown section; known are openai, sip, rtp, service, log, dtmf, sounds, tools,'
+            '"a b": unknown section; known are openai, sip, opensips, rtp, service, log, dtmf, sounds, tools,'
             " engine, records, agents",
         ),
         ("sip = 5060\n", "sip: expected a table, [sip], got an integer 5060"),
@@ -269,7 +269,7 @@ def test_a_listen_entry_that_is_not_transport_host_port_is_refused(tmp_path: Pat
 def test_a_user_agent_with_nothing_to_listen_on_is_refused(tmp_path: Path) -> None:
     (error,) = errors_of(written(tmp_path, "[sip]\nlisten = []\n"), KEY)
     assert error.startswith("sip.listen: is empty")
-    load(written(tmp_path, "[sip]\nenabled = false\nlisten = []\n"), KEY)
+    load(written(tmp_path, "[sip]\nenabled = false\nlisten = []\n[opensips]\nenabled = true\n"), KEY)
 
 
 def test_a_range_with_no_pair_of_ports_is_refused() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -10,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aivc.config.loading import ConfigError
-from aivc.config.percall import with_answer
-from aivc.config.settings import McpServer, OpenAISettings, Secret, Settings, ToolsSettings
+from aivc.config.percall import LONGEST_EXTRA, Wishes, parse_extra_params, read_wishes, with_wishes
+from aivc.config.settings import Agent, McpServer, OpenAISettings, Secret, Settings, ToolsSettings
 
 OURS = Settings(openai=OpenAISettings(key=Secret("sk-ours"), voice="cedar", speed=1.2))
+
+
+def with_answer(settings: Settings, answer: object) -> Settings:
+    """The settings of [openai] with those of an answer over them."""
+    return with_wishes(settings, None, read_wishes("api_url", answer, settings)).settings
 
 
 def errors_of(answer: object, settings: Settings = OURS) -> tuple[str, ...]:
@@ -84,16 +90,15 @@ def test_everything_wrong_with_an_answer_is_said_at_once() -> None:
         },
     }
     assert set(errors_of(answer)) == {
-        'api_url: flavor: "deepgram" is not "openai", the only one there is',
-        'api_url: "opnai": unknown key; did you mean openai?',
+        'api_url: flavor: "deepgram" cannot be served; known are "openai"',
+        "api_url: opnai: unknown key; did you mean openai?",
         "api_url: openai.voice: expected text, got an integer 1",
         "api_url: openai.voise: unknown key; did you mean voice?",
         'api_url: openai.max_tokens: expected an integer or "inf", got text "many"',
         "api_url: openai.transfer_targets.desk: expected text, got an integer 5",
         "api_url: openai.tools: cannot be given for one call: files with code cannot come from the network",
-        "api_url: openai.match: cannot be given for one call: which agent answers is decided before the answer comes",
-        "api_url: openai.match_from: cannot be given for one call:"
-        " which agent answers is decided before the answer comes",
+        "api_url: openai.match: cannot be given for one call: it chooses among calls",
+        "api_url: openai.match_from: cannot be given for one call: it chooses among calls",
         "api_url: openai.key: given twice",
         "api_url: openai.idle_timeout_ms: 3 is neither 0 nor 5000 to 30000",
     }
@@ -106,7 +111,7 @@ def test_everything_wrong_with_an_answer_is_said_at_once() -> None:
         ([], "api_url: expected a table, got an array"),
         ("x", 'api_url: expected a table, got text "x"'),
         ({"openai": []}, "api_url: openai: expected a table, got an array"),
-        ({"flavor": 5}, 'api_url: flavor: 5 is not "openai", the only one there is'),
+        ({"flavor": 5}, "api_url: flavor: expected text, got an integer 5"),
         ({"openai": dict.fromkeys(map(str, range(201)))}, "api_url: openai: has more than 200 keys"),
         (dict.fromkeys(map(str, range(201))), "api_url: has more than 200 keys"),
         ({"openai": {"extra_session": {"model": "x"}}}, "api_url: openai.extra_session: model: cannot be set here;"),
@@ -144,6 +149,108 @@ def test_no_message_shows_a_key(name: str) -> None:
     for value in ("sk hidden", ["sk-hidden"], {"a": "hidden"}):
         (error,) = errors_of({"openai": {name: value}})
         assert "hidden" not in error
+
+
+def test_a_server_may_answer_with_tables_of_other_flavors_which_are_named_for_the_log() -> None:
+    answer = {"deepgram": {"speech_model": "nova-2"}, "openai": {"voice": "ash"}, "azure": None}
+    assert with_answer(OURS, answer).openai.voice == "ash"
+    assert read_wishes("api_url", answer, OURS).passed_over == ("deepgram", "azure")
+
+
+# extra_params, and who wins
+
+SALES: Final = attrs.evolve(OURS.openai, voice="ash", welcome_message="Sales, hello.")
+AGENTS: Final = attrs.evolve(OURS, agents=(Agent(name="sales", openai=SALES), Agent(name="azure", openai=OURS.openai)))
+
+
+def extra(given: object, settings: Settings = AGENTS) -> Wishes:
+    return parse_extra_params(json.dumps(given), settings)
+
+
+def extra_errors_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as refused:
+        parse_extra_params(text, AGENTS)
+    return refused.value.errors
+
+
+def test_extra_params_may_name_the_agent_and_change_its_settings() -> None:
+    wishes = extra({"flavor": "sales", "openai": {"welcome_message": "Hello Alice."}, "instance": "aivc-1"})
+    chosen = with_wishes(AGENTS, None, wishes)
+    assert chosen.name == "sales"
+    assert chosen.settings.openai == attrs.evolve(SALES, welcome_message="Hello Alice.")
+
+
+@pytest.mark.parametrize("flavor", [{}, {"flavor": None}, {"flavor": "openai"}])
+def test_without_the_name_of_an_agent_the_one_that_was_chosen_stays(flavor: dict[str, Any]) -> None:
+    wishes = extra(flavor | {"openai": {"speed": 1.5}})
+    assert with_wishes(AGENTS, "sales", wishes).settings.openai == attrs.evolve(SALES, speed=1.5)
+    assert wishes.any_number is (flavor.get("flavor") == "openai")
+
+
+def test_an_agent_may_have_the_name_of_another_programs_flavor() -> None:
+    assert with_wishes(AGENTS, None, extra({"flavor": "azure"})).name == "azure"
+
+
+def test_the_strongest_wishes_come_last() -> None:
+    answer = read_wishes("api_url", {"flavor": "azure", "openai": {"voice": "sage", "speed": 0.9}}, AGENTS)
+    chosen = with_wishes(AGENTS, None, answer, extra({"flavor": "sales", "openai": {"voice": "verse"}}))
+    assert chosen.name == "sales"
+    assert chosen.settings.openai == attrs.evolve(SALES, voice="verse", speed=0.9)
+    assert with_wishes(AGENTS, "sales", answer, extra({})).name == "azure"
+
+
+def test_a_key_of_the_answer_is_not_shown_to_a_server_that_extra_params_name() -> None:
+    answer = read_wishes("api_url", {"openai": {"key": "sk-theirs"}}, AGENTS)
+    elsewhere = extra({"openai": {"url": "wss://models.example.com/v1/realtime"}})
+    assert with_wishes(AGENTS, None, answer, elsewhere).settings.openai.key is None
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ("flavor=openai", "no JSON"),
+        ('{"openai": {"speed": NaN}}', "no JSON"),
+        ("[" * 60_000, "no JSON"),
+        ("9" * 5000, "no JSON"),
+        (" " * (LONGEST_EXTRA + 1), "longer than 65536 octets"),
+        ("[]", "expected a table, got an array"),
+        ('"openai"', 'expected a table, got text "openai"'),
+        ('{"flavor": {"a": 1}}', "flavor: expected text, got a table"),
+        ('{"flavor": ' + "[" * 300 + "]" * 300 + "}", "flavor: expected text, got an array"),
+        ('{"flavor": "deepgram"}', 'flavor: "deepgram" cannot be served; known are "openai", "sales", "azure"'),
+        ('{"flavor": "desk"}', 'flavor: "desk" is no agent; known are "openai", "sales", "azure"'),
+        ('{"sales": {"voice": "ash"}}', "sales: unknown key; settings stand in openai, for any agent"),
+        ('{"instanze": "a"}', "instanze: unknown key; did you mean instance?"),
+        ('{"\\u001b[2J": 1}', '"\\u001b[2J": unknown key'),
+        ('{"openai": {"voice": 1}}', "openai.voice: expected text, got an integer 1"),
+        ('{"openai": {"tools": ["x.py"]}}', "openai.tools: cannot be given for one call: files with code cannot come"),
+        ('{"openai": {"extra_session": ' + '{"a":' * 300 + "1" + "}" * 301 + "}", "openai.extra_session: is more than"),
+    ],
+)
+def test_extra_params_that_cannot_be_used_are_refused(text: str, error: str) -> None:
+    (found,) = extra_errors_of(text)
+    assert found.startswith(f"extra_params: {error}")
+
+
+def test_a_server_names_no_instance() -> None:
+    (error,) = errors_of({"instance": "aivc-1"})
+    assert error.startswith("api_url: instance: unknown key")
+
+
+def test_a_contradiction_is_told_of_whose_wish_it_is() -> None:
+    with pytest.raises(ConfigError) as refused:
+        with_wishes(AGENTS, "sales", read_wishes("api_url", {}, AGENTS), extra({"openai": {"filler": "sound"}}))
+    assert refused.value.errors == ("extra_params: openai.filler: there is no sound: set sounds.hold",)
+
+
+@given(st.text(max_size=200) | st.builds(json.dumps, st.recursive(st.none() | st.text(), st.lists)))
+def test_whatever_extra_params_are_only_config_error_is_raised(text: str) -> None:
+    try:
+        parse_extra_params(text, AGENTS)
+    except ConfigError as error:
+        assert all(each.startswith("extra_params: ") for each in error.errors)  # noqa: PT017
 
 
 JSON = st.recursive(

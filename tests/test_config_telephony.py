@@ -118,7 +118,7 @@ def test_settings_that_cannot_work_together_are_refused(tmp_path: Path, lines: s
         "session_expires_seconds = 0\nmin_se_seconds = 1800",
         f'listen = ["tcp:0.0.0.0:5060"]\n{REGISTER}transport = "tls"',
         'external_ip = "2001:db8::1"\nlisten = ["udp:[::]:5060"]',
-        'enabled = false\nlisten = ["tls:0.0.0.0:5061"]\n',
+        'enabled = false\nlisten = ["tls:0.0.0.0:5061"]\n[opensips]\nenabled = true\n',
     ],
 )
 def test_these_can(tmp_path: Path, lines: str) -> None:

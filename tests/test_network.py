@@ -11,7 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import Address
 from aivc.testing.addresses import as_address
-from aivc.testing.network import RECEIVE_QUEUE_DATAGRAMS, VirtualNetwork
+from aivc.testing.datagrams import RECEIVE_QUEUE_DATAGRAMS
+from aivc.testing.network import VirtualNetwork
 
 ALICE: Address = ("192.0.2.1", 4000)
 BOB: Address = ("192.0.2.2", 4000)

@@ -14,10 +14,13 @@ import trio
 from paper_leg import paper_leg
 from settings_server import Answer, SettingsServer, open_settings_server
 
+from aivc.config.agents import Chosen
 from aivc.config.loading import ConfigError
-from aivc.config.settings import EngineSettings, OpenAISettings, Settings
+from aivc.config.settings import Agent, EngineSettings, OpenAISettings, Settings
 from aivc.nursery.ending import CallOver, Ending, leaves
 from aivc.nursery.percall import LONGEST_ANSWER, check_installed, fetch_settings, open_client
+from aivc.nursery.routing import Route, load_routes
+from aivc.sip.leg import Leg
 
 pytest.importorskip("httpx2", reason="the extra http is not installed")
 
@@ -35,7 +38,14 @@ async def fetched(answer: Answer, **engine: Any) -> tuple[SettingsServer, Settin
             given = settings(server.url, **{"api_seconds": 5.0, **engine})
             async with open_client(given.engine) as client:
                 assert client is not None
-                return server, await fetch_settings(paper_leg(), given, client)
+                return server, (await fetch_settings(paper_leg(), given, routed(given), client)).settings
+
+
+def routed(settings: Settings, leg: Leg | None = None) -> Route:
+    """What is chosen without an answer."""
+    found = load_routes(settings).route(leg or paper_leg())
+    assert isinstance(found, Route)
+    return found
 
 
 async def test_the_server_is_told_who_calls_whom_and_its_answer_wins() -> None:
@@ -52,6 +62,53 @@ async def test_an_answer_may_say_nothing() -> None:
     assert found.openai == OPENAI
 
 
+SALES: Final = Agent(name="sales", openai=attrs.evolve(OPENAI, voice="ash", match=("2000",)))
+DESK: Final = Agent(name="desk", openai=attrs.evolve(OPENAI, voice="sage"))
+
+
+async def chosen(answer: object, extra: object = None) -> Chosen:
+    """Who answers a call for 1000, which is the desk's, after such an answer."""
+    leg = attrs.evolve(paper_leg(), extra_params=None if extra is None else json.dumps(extra))
+    with trio.fail_after(10):
+        async with open_settings_server(Answer(answer)) as server:
+            given = attrs.evolve(settings(server.url, api_seconds=5.0, api_failure="refuse"), agents=(SALES, DESK))
+            async with open_client(given.engine) as client:
+                assert client is not None
+                return await fetch_settings(leg, given, routed(given, leg), client)
+
+
+async def test_an_answer_may_name_another_agent() -> None:
+    found = await chosen({"flavor": "sales", "openai": {"welcome_message": "Hello."}})
+    assert (found.name, found.settings.openai.voice, found.settings.openai.welcome_message) == (
+        "sales",
+        "ash",
+        "Hello.",
+    )
+    found = await chosen({"flavor": "openai", "openai": {"welcome_message": "Hello."}})
+    assert (found.name, found.settings.openai.voice, found.settings.openai.welcome_message) == (
+        "desk",
+        "sage",
+        "Hello.",
+    )
+
+
+async def test_what_the_call_itself_brings_wins_over_the_answer() -> None:
+    answer = {"flavor": "desk", "openai": {"voice": "cedar", "welcome_message": "Hello."}}
+    found = await chosen(answer, {"flavor": "sales", "openai": {"voice": "verse"}})
+    assert (found.name, found.settings.openai.voice, found.settings.openai.welcome_message) == (
+        "sales",
+        "verse",
+        "Hello.",
+    )
+    assert (await chosen({"openai": {"disable": True}}, {"openai": {"disable": False, "key": "k"}})).name == "desk"
+
+
+async def test_tables_of_other_flavors_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert (await chosen({"deepgram": {}, "openai": {"voice": "cedar"}})).settings.openai.voice == "cedar"
+    (line,) = [record for record in caplog.records if record.message == "call.tables_ignored"]
+    assert line.__dict__["fields"] == {"tables": ["deepgram"]}
+
+
 async def test_calls_share_a_connection() -> None:
     with trio.fail_after(10):
         async with open_settings_server(Answer({})) as server:
@@ -59,7 +116,7 @@ async def test_calls_share_a_connection() -> None:
             async with open_client(given.engine) as client:
                 assert client is not None
                 for _ in range(3):
-                    await fetch_settings(paper_leg(), given, client)
+                    await fetch_settings(paper_leg(), given, routed(given), client)
     assert (len(server.requests), server.connections) == (3, 1)
 
 
@@ -111,7 +168,7 @@ async def test_a_server_that_nobody_runs_is_a_failure() -> None:
     with trio.fail_after(10):
         async with open_client(given.engine) as client:
             assert client is not None
-            assert await fetch_settings(paper_leg(), given, client) is given
+            assert (await fetch_settings(paper_leg(), given, routed(given), client)).settings is given
 
 
 @pytest.mark.parametrize("dribbles", [False, True])
@@ -128,7 +185,7 @@ async def test_a_caller_who_gives_up_waits_for_nobody() -> None:
             given = settings(server.url, api_seconds=30.0)
             async with open_client(given.engine) as client, trio.open_nursery() as nursery:
                 assert client is not None
-                nursery.start_soon(fetch_settings, paper_leg(), given, client)
+                nursery.start_soon(fetch_settings, paper_leg(), given, routed(given), client)
                 await server.asked.wait()
                 nursery.cancel_scope.cancel()
 
@@ -144,7 +201,7 @@ async def test_a_password_in_the_url_is_not_logged(caplog: pytest.LogCaptureFixt
             given = settings(server.url.replace("127.0.0.1", "aivc:hunter2@127.0.0.1"))
             async with open_client(given.engine) as client:
                 assert client is not None
-                await fetch_settings(paper_leg(), given, client)
+                await fetch_settings(paper_leg(), given, routed(given), client)
     assert "Authorization: Basic" in server.requests[0].head
     assert not [record for record in caplog.records if "hunter2" in repr(record.__dict__)]
 

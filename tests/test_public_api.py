@@ -44,6 +44,7 @@ PUBLIC = {
     "Ending",
     "EngineSettings",
     "FanOut",
+    "FrontEnd",
     "HttpTool",
     "HungUp",
     "Interrupted",
@@ -57,6 +58,8 @@ PUBLIC = {
     "ModelStartedResponse",
     "Observer",
     "OpenAISettings",
+    "OpenSips",
+    "OpenSipsSettings",
     "PortPool",
     "Prompts",
     "Quality",
@@ -108,6 +111,7 @@ PUBLIC = {
     "load_registry",
     "load_tools",
     "open_heartbeat",
+    "open_opensips",
     "open_record_file",
     "open_service",
     "open_user_agent",
@@ -138,7 +142,7 @@ def test_every_section_of_the_configuration_can_be_made_in_python() -> None:
     sections = attrs.asdict(aivc.Settings(), recurse=False).values()
     names = {type(section).__name__ for section in sections} - {"tuple"}
     assert names <= set(aivc.__all__)
-    assert len(names) == 10
+    assert len(names) == 11
 
 
 CONFIG = """

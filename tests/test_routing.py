@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import attrs
 import pytest
 from paper_leg import PaperLeg, paper_leg
 
-from aivc.config.settings import Agent, OpenAISettings, Settings
+from aivc.config.settings import Agent, EngineSettings, OpenAISettings, Settings
 from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.realtime.tools import ToolFileError, ToolRegistry, load_tools
 from aivc.sip.leg import Rejection
@@ -111,3 +112,118 @@ def test_a_tool_file_of_any_agent_is_looked_at_at_the_start() -> None:
     assert load_tools([])
     with pytest.raises(ToolFileError, match="no such file"):
         load_routes(Settings(agents=(agent("sales", match=("1000",), tools=("/nowhere/tools.py",)),)))
+
+
+# What the call itself wants
+
+
+def wanting(extra: object, dialled: str = "1000") -> PaperLeg:
+    text = extra if isinstance(extra, str) else json.dumps(extra)
+    return attrs.evolve(paper_leg(), dialled=dialled, extra_params=text)
+
+
+SALES_AND_DESK: Final = Settings(
+    openai=OpenAISettings(voice="marin", match=("9",)),
+    agents=(agent("sales", match=("1000",), voice="ash"), agent("desk", match=("2000",), voice="sage")),
+)
+
+
+def routed(extra: object, dialled: str = "1000", settings: Settings = SALES_AND_DESK) -> Route:
+    found = load_routes(settings).route(wanting(extra, dialled))
+    assert isinstance(found, Route)
+    return found
+
+
+def refused(extra: object, dialled: str = "1000", settings: Settings = SALES_AND_DESK) -> Rejection:
+    found = load_routes(settings).route(wanting(extra, dialled))
+    assert isinstance(found, Rejection)
+    return found
+
+
+def test_a_call_may_name_its_agent_and_settings_whatever_was_dialled() -> None:
+    for dialled in ("1000", "2000", "3000"):
+        found = routed({"flavor": "desk", "openai": {"welcome_message": "Hello Alice."}}, dialled)
+        assert (found.agent, found.settings.openai.voice) == ("desk", "sage")
+        assert found.settings.openai.welcome_message == "Hello Alice."
+
+
+def test_a_call_may_change_the_settings_of_the_agent_that_its_number_chooses() -> None:
+    found = routed({"openai": {"voice": "cedar"}}, "2000")
+    assert (found.agent, found.settings.openai.voice) == ("desk", "cedar")
+    assert refused({"openai": {"voice": "cedar"}}, "3000").status == 404
+
+
+def test_the_flavor_openai_has_a_number_of_nobody_answered() -> None:
+    found = routed({"flavor": "openai"}, "3000")
+    assert (found.agent, found.settings.openai.voice) == (None, "marin")
+    assert routed({"flavor": "openai"}, "1000").agent == "sales"
+
+
+@pytest.mark.parametrize("text", ["", " \r\n", "{}", '{"instance": "aivc-1"}'])
+def test_a_call_that_wants_nothing_is_routed_by_its_number(text: str) -> None:
+    routes = load_routes(SALES_AND_DESK)
+    found = routes.route(wanting(text))
+    assert isinstance(found, Route)
+    assert (found.agent, found.settings.openai) == ("sales", SALES_AND_DESK.agents[0].openai)
+    assert found.tools is routes.tools["sales"]
+
+
+def test_the_tools_are_those_of_the_agent_that_was_named_as_the_call_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "closing.py").write_text(TOOL_FILE.format(name="closing"))
+    desk = agent("desk", match=("2000",), tools=(str(tmp_path / "closing.py"),))
+    routes = load_routes(Settings(agents=(desk,)))
+    found = routes.route(wanting({"flavor": "desk"}))
+    assert isinstance(found, Route)
+    assert found.tools is routes.tools["desk"]
+    found = routes.route(wanting({"flavor": "desk", "openai": {"disabled_tools": ["terminate_call"]}}))
+    assert isinstance(found, Route)
+    assert "closing" in found.tools
+    assert "terminate_call" not in found.tools
+    assert "terminate_call" in routes.tools["desk"]
+
+
+def test_tools_that_are_given_stay_those_of_every_call() -> None:
+    given = ToolRegistry()
+    found = load_routes(SALES_AND_DESK, given).route(wanting({"openai": {"disabled_tools": ["terminate_call"]}}))
+    assert isinstance(found, Route)
+    assert found.tools is given
+
+
+def test_a_call_may_be_refused_by_what_it_brings() -> None:
+    disabled = refused({"flavor": "desk", "openai": {"disable": True}})
+    assert disabled == Rejection(503, "extra_params: openai.disable is set", 10)
+    off = Settings(agents=(agent("desk", disable=True, url="ws://model.test/v1/realtime"),))
+    assert refused({"flavor": "desk"}, settings=off) == Rejection(503, "agents.desk.disable is set", 10)
+    assert routed({"flavor": "desk", "openai": {"disable": False}}, settings=off).agent == "desk"
+
+
+UNUSABLE: Final = {
+    "no JSON": ("flavor: openai", "extra_params: no JSON"),
+    "a wrong value": ({"flavor": "desk", "openai": {"voice": 1}}, "extra_params: openai.voice: expected text, got an"),
+    "a flavor of another program": ({"flavor": "deepgram"}, 'extra_params: flavor: "deepgram" cannot be served'),
+    "a contradiction": ({"openai": {"filler": "sound"}}, "extra_params: openai.filler: there is no sound"),
+    "a tool that is not there": (
+        {"openai": {"tool_choice": "opening_hours"}},
+        "extra_params: openai.tool_choice: there is no function opening_hours",
+    ),
+}
+
+
+@pytest.mark.parametrize(("extra", "error"), UNUSABLE.values(), ids=UNUSABLE)
+def test_what_cannot_be_used_is_left_aside_with_a_warning_or_refused(
+    extra: object, error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = routed(extra)
+    assert (found.agent, found.settings.openai, found.wishes) == ("sales", SALES_AND_DESK.agents[0].openai, None)
+    (line,) = [record for record in caplog.records if record.message == "call.not_configured"]
+    assert line.__dict__["fields"]["error"].startswith(error)
+    assert (line.__dict__["fields"]["action"], line.__dict__["call_id"]) == ("fallback", "paper-1")
+    strict = attrs.evolve(SALES_AND_DESK, engine=EngineSettings(api_failure="refuse"))
+    assert refused(extra, settings=strict) == Rejection(503, "the settings of this call cannot be had", 10)
+
+
+def test_tables_of_other_flavors_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    found = routed({"flavor": "openai", "openai": {"voice": "cedar"}, "deepgram": {"language": "de"}})
+    assert found.settings.openai.voice == "cedar"
+    (line,) = [record for record in caplog.records if record.message == "call.tables_ignored"]
+    assert line.__dict__["fields"] == {"tables": ["deepgram"]}

@@ -33,9 +33,10 @@ from aivc import (
 )
 from aivc.config.settings import ServiceSettings
 from aivc.media.clock import TaskClock
+from aivc.nursery.front_ends import FrontEnds, user_agent
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
 from aivc.nursery.routing import Route, load_routes
-from aivc.nursery.service import answer_calls, front_end, realtime_connector, shared_clock
+from aivc.nursery.service import answer_calls, realtime_connector, shared_clock
 from aivc.realtime.tools import ToolFileError
 from aivc.testing import CallTool, FakeModel, Say, open_phone, scripted, serve_port, silence, speech
 
@@ -47,7 +48,7 @@ async def open_idle(**changes: object) -> AsyncIterator[Service]:
     """A service that nobody calls."""
     with trio.fail_after(10):
         async with open_user_agent(SipSettings(listen=())) as agent:
-            yield Service(changed(service=changes), agent)
+            yield Service(changed(service=changes), FrontEnds(agent))
 
 
 # Admission
@@ -90,9 +91,9 @@ async def test_a_service_without_calls_is_drained_at_once() -> None:
 
 def test_a_user_agent_that_is_off_listens_nowhere_and_keeps_its_other_settings() -> None:
     settings = SipSettings(numbers=("100",))
-    assert front_end(settings) is settings
+    assert user_agent(settings) is settings
     off = attrs.evolve(settings, enabled=False)
-    assert front_end(off) == attrs.evolve(off, listen=())
+    assert user_agent(off) == attrs.evolve(off, listen=())
 
 
 async def test_a_bug_in_one_call_costs_that_call_alone(

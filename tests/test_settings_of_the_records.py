@@ -148,7 +148,9 @@ async def configured(answer: Answer, **engine: Any) -> AsyncIterator[Settings]:
             settings = attrs.evolve(SETTINGS, engine=EngineSettings(api_url=server.url, **engine))
             async with open_client(settings.engine) as client:
                 assert client is not None
-                yield await fetch_settings(paper_leg(), settings, client)
+                route = load_routes(settings).route(paper_leg())
+                assert isinstance(route, Route)
+                yield (await fetch_settings(paper_leg(), settings, route, client)).settings
 
 
 @shows("engine.api_url")

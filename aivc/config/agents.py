@@ -30,8 +30,16 @@ def choose(settings: Settings, dialled: str, caller: str) -> Chosen | None:
     """
     for agent in settings.agents:
         if takes(agent.openai, dialled, caller):
-            return Chosen(agent.name, attrs.evolve(settings, openai=agent.openai))
+            return agent_named(settings, agent.name)
     return Chosen(None, settings) if takes(settings.openai, dialled, caller) else None
+
+
+def agent_named(settings: Settings, name: str | None) -> Chosen:
+    """The agent of this name, or `[openai]` itself for None. Raises KeyError when there is none."""
+    if name is None:
+        return Chosen(None, settings)
+    openai = {agent.name: agent.openai for agent in settings.agents}[name]
+    return Chosen(name, attrs.evolve(settings, openai=openai))
 
 
 def takes(openai: OpenAISettings, dialled: str, caller: str) -> bool:

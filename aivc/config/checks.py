@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from aivc.config.agent_checks import AgentView, Finding, contradictions_of, doubts_of
 from aivc.config.agents import takes_every_call
+from aivc.config.opensips_checks import opensips_contradictions, opensips_doubts
 from aivc.config.rules import is_readable_on_the_way
 from aivc.config.settings import Settings
 from aivc.config.telephony_checks import telephony_contradictions, telephony_doubts
@@ -16,6 +17,7 @@ def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator:
     """Why these settings, each fine by itself, cannot work together."""
     yield from of_each_agent(settings, sources, lambda agent: contradictions_of(agent, settings, simulator=simulator))
     yield from telephony_contradictions(settings)
+    yield from opensips_contradictions(settings)
 
 
 def of_each_agent(
@@ -41,6 +43,7 @@ def doubts(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -
         yield f"{finding.paths[0]}: {finding.text}"
     yield from strange_templates(settings)
     yield from telephony_doubts(settings, sources)
+    yield from opensips_doubts(settings, sources)
     yield from outside_doubts(settings)
     yield from hidden_agents(settings)
 

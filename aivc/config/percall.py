@@ -1,83 +1,189 @@
-"""The settings of one call, from what the server of `engine.api_url` answers: a table `openai`, merged over ours."""
+"""The settings of one call beside those of its agent: from the server of `engine.api_url`, or from OpenSIPS.
+
+    {"flavor": "sales", "openai": {"voice": "cedar", "welcome_message": "Hello Alice."}}
+
+The server answers so, and a script of OpenSIPS gives it to ua_session_server_init as third argument, `extra_params`.
+Every key of `[openai]` is allowed, by its aliases, too, but not `tools`, `match` and `match_from`; null counts as not
+given. `flavor` is the NAME of an agent, who then answers instead of the one whose patterns fit; or "openai", as the AI
+Voice Connector CE has it, which says no more than that the model is a Realtime model. The tables of that program's
+other flavors are passed over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
 
 from aivc.config.agent_checks import AgentView, contradictions_of
+from aivc.config.agents import Chosen, agent_named
 from aivc.config.catalogue import Setting, settings_of, spellings_of
 from aivc.config.loading import ConfigError, unknown_key
 from aivc.config.records import read_value
-from aivc.config.rules import shortened
+from aivc.config.rules import octets, shortened
 from aivc.config.settings import Settings
 from aivc.config.spelling import as_toml, did_you_mean, wrong_type
+from aivc.config.tables import no_constant
 from aivc.config.values import Wrong
 
-ENGINE = "openai"  # what `flavor` may say: there is no other engine
-KNOWN = ["flavor", ENGINE]
-MOST_KEYS = 200  # of an answer's table: more than there are settings
-NOT_HERE = {
+Source = Literal["api_url", "extra_params"]
+
+ENGINE: Final = "openai"  # the only one there is
+OTHER_FLAVORS: Final = ("azure", "chatgpt", "deepgram", "deepgram_native")  # sections of the CE beside [openai]
+INSTANCE: Final = "instance"  # in extra_params: which connector takes the call, see opensips.instance
+MOST_KEYS: Final = 200  # of a table: more than there are settings
+LONGEST_EXTRA: Final = 65_536  # octets of extra_params: an event of OpenSIPS is one datagram
+NOT_HERE: Final = {
     "tools": "files with code cannot come from the network",
-    "match": "which agent answers is decided before the answer comes",
-    "match_from": "which agent answers is decided before the answer comes",
+    "match": "it chooses among calls",
+    "match_from": "it chooses among calls",
 }
 
 
-def with_answer(settings: Settings, answer: object) -> Settings:
-    """The settings with those of the answer over them.
+@attrs.frozen(kw_only=True)
+class Wishes:
+    """What one source wants for one call, each value by itself checked."""
+
+    source: Source
+    agent: str | None = None  # the NAME of `[agents.NAME]` that is to answer; None: no wish
+    any_number: bool = False  # whether `flavor` says that the call is to be answered, whatever the patterns say
+    values: Mapping[str, Any] = attrs.field(factory=dict)  # of `[openai]`, by the settings' names
+    passed_over: tuple[str, ...] = ()  # tables of other flavors
+
+    @property
+    def is_empty(self) -> bool:
+        return self.agent is None and not self.values
+
+
+def with_wishes(settings: Settings, name: str | None, *wishes: Wishes) -> Chosen:
+    """Who answers, and with which settings, when the wishes are fulfilled.
 
     Args:
-        settings: those of the agent that was chosen.
-        answer: as JSON gave it: `{"openai": {...}}`, with `"flavor": "openai"` or without. Every key of `[openai]` is
-            allowed, by its aliases, too, but not `tools`, `match` and `match_from`. null counts as not given.
+        settings: the service's.
+        name: the agent whose patterns fit; None: `[openai]` itself.
+        wishes: the strongest last.
 
-    A key of ours is not shown to another server: if the answer changes the host of `url`, it must bring its own `key`.
+    A key of ours is not shown to another server: wishes that change the host of `url` must bring their own `key`.
+
+    Raises:
+        ConfigError: with every contradiction, such as `api_url: openai.filler: there is no sound: set sounds.hold`.
+    """
+    named = [each.agent for each in wishes if each.agent is not None]
+    chosen = agent_named(settings, named[-1] if named else name)
+    for each in wishes:
+        chosen = attrs.evolve(chosen, settings=merged(chosen.settings, each))
+    return chosen
+
+
+def merged(settings: Settings, wishes: Wishes) -> Settings:
+    """The settings of an agent with the values over them."""
+    values = wishes.values
+    openai = attrs.evolve(settings.openai, **values)
+    if "url" in values and "key" not in values and place_of(openai.url) != place_of(settings.openai.url):
+        openai = attrs.evolve(openai, key=None)
+    found = attrs.evolve(settings, openai=openai)
+    if errors := contradicting(found, wishes):
+        raise ConfigError(tuple(f"{wishes.source}: {error}" for error in errors))
+    return found
+
+
+def contradicting(settings: Settings, wishes: Wishes) -> list[str]:
+    """Contradictions that the wishes' own values are part of."""
+    given = {f"{ENGINE}.{name}" for name in wishes.values}
+    view = AgentView(section=ENGINE, openai=settings.openai, sources=dict.fromkeys(given, wishes.source))
+    found = contradictions_of(view, attrs.evolve(settings, agents=()), simulator=False)
+    return [f"{finding.paths[0]}: {finding.text}" for finding in found if not given.isdisjoint(finding.paths)]
+
+
+def place_of(url: str) -> tuple[str, str | None, int | None]:
+    """Which server a checked URL leads to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+# Reading
+
+
+def parse_extra_params(text: str, settings: Settings) -> Wishes:
+    """What `extra_params` of a session want.
+
+    Args:
+        text: untrusted; the script may have put there what callers wrote.
+        settings: the service's, for the names of its agents.
+
+    Raises:
+        ConfigError: with everything that is wrong, such as `extra_params: openai.voice: expected text, got null`.
+    """
+    try:
+        if octets(text) > LONGEST_EXTRA:
+            raise ConfigError((f"extra_params: longer than {LONGEST_EXTRA} octets",))
+        given = json.loads(text, parse_constant=no_constant)
+    except (ValueError, RecursionError):
+        raise ConfigError(("extra_params: no JSON",)) from None
+    return read_wishes("extra_params", given, settings)
+
+
+def read_wishes(source: Source, given: object, settings: Settings) -> Wishes:
+    """What is wanted, from a JSON value; `settings` as in `parse_extra_params`.
 
     Raises:
         ConfigError: with everything that is wrong, such as `api_url: openai.voice: expected text, got an integer 1`.
     """
     errors: list[str] = []
-    table = openai_table(answer, errors)
-    values = read_table(table, errors)
-    openai = attrs.evolve(settings.openai, **values)
-    if "url" in values and "key" not in values and place_of(openai.url) != place_of(settings.openai.url):
-        openai = attrs.evolve(openai, key=None)
-    merged = attrs.evolve(settings, openai=openai)
-    if not errors:
-        errors += contradicting(merged, values)
+    names = [agent.name for agent in settings.agents]
+    top = as_table(given, errors)
+    known = ["flavor", ENGINE, *OTHER_FLAVORS, *([INSTANCE] if source == "extra_params" else ())]
+    errors += (f"{shown(key)}: {foreign(key, known, names)}" for key in top if key not in known)
+    flavor = top.get("flavor")
+    errors += flavor_faults(flavor, names)
+    table = top.get(ENGINE)
+    values = read_table({} if table is None else as_table(table, errors, f"{ENGINE}: "), errors)
     if errors:
-        raise ConfigError(tuple(f"api_url: {error}" for error in errors))
-    return merged
+        raise ConfigError(tuple(f"{source}: {error}" for error in errors))
+    return Wishes(
+        source=source,
+        agent=flavor if flavor in names else None,
+        any_number=flavor is not None,
+        values=values,
+        passed_over=tuple(key for key in top if key in OTHER_FLAVORS),
+    )
 
 
-def openai_table(answer: object, errors: list[str]) -> Mapping[str, object]:
-    """The table `openai` of the answer; empty if there is none, or if something is wrong with it."""
-    if not isinstance(answer, Mapping):
-        errors.append(str(wrong_type("a table", answer)))
-        return {}
-    if len(answer) > MOST_KEYS:
-        errors.append(f"has more than {MOST_KEYS} keys")
-        return {}
-    errors += [
-        f"{shortened(str(key))}: unknown key{did_you_mean(str(key), KNOWN)}" for key in answer if key not in KNOWN
-    ]
-    flavor, table = answer.get("flavor"), answer.get(ENGINE)
-    if flavor is not None and flavor != ENGINE:
-        shown = shortened(flavor) if isinstance(flavor, str) else as_toml(flavor)[:60]
-        errors.append(f"flavor: {shown} is not {as_toml(ENGINE)}, the only one there is")
-    if table is None:
-        return {}
-    if not isinstance(table, Mapping):
-        errors.append(f"{ENGINE}: {wrong_type('a table', table)}")
-        return {}
-    if len(table) > MOST_KEYS:
-        errors.append(f"{ENGINE}: has more than {MOST_KEYS} keys")
-        return {}
-    return table
+def as_table(value: object, errors: list[str], label: str = "") -> Mapping[str, object]:
+    """The value if it is a table of a reasonable size; otherwise an empty one, and an error."""
+    if not isinstance(value, dict):
+        errors.append(f"{label}{wrong_type('a table', value)}")
+    elif len(value) > MOST_KEYS:
+        errors.append(f"{label}has more than {MOST_KEYS} keys")
+    else:
+        return value
+    return {}
+
+
+def shown(key: str) -> str:
+    """A key in a message: nothing long, nothing that a terminal would obey."""
+    return key if len(key) <= 64 and key.isprintable() else shortened(key)
+
+
+def foreign(key: str, known: list[str], agents: list[str]) -> str:
+    """What is said of a key that means nothing."""
+    hint = f"; settings stand in {ENGINE}, for any agent" if key in agents else did_you_mean(key, known)
+    return f"unknown key{hint}"
+
+
+def flavor_faults(flavor: object, agents: list[str]) -> Iterator[str]:
+    """Why nobody here is of that flavor."""
+    if flavor is None or flavor == ENGINE or flavor in agents:
+        return
+    if not isinstance(flavor, str):
+        yield f"flavor: {wrong_type('text', flavor)}"
+        return
+    known = f"known are {', '.join(map(as_toml, [ENGINE, *agents]))}"
+    why = "cannot be served" if flavor in OTHER_FLAVORS else "is no agent"
+    yield f"flavor: {shortened(flavor)} {why}; {known}"
 
 
 def read_table(table: Mapping[str, object], errors: list[str]) -> dict[str, Any]:
@@ -87,8 +193,7 @@ def read_table(table: Mapping[str, object], errors: list[str]) -> dict[str, Any]
     for key, raw in table.items():
         setting = spellings.get(key)
         if setting is None:
-            shown = key if len(key) <= 64 and key.isprintable() else shortened(key)
-            errors.append(f"{ENGINE}.{shown}: {unknown_key(key, list(spellings))}")
+            errors.append(f"{ENGINE}.{shown(key)}: {unknown_key(key, list(spellings))}")
         elif raw is None:
             continue
         elif setting.name in NOT_HERE:
@@ -105,17 +210,3 @@ def read_one(setting: Setting, raw: object, values: dict[str, Any], errors: list
         values[setting.name] = read_value(setting, raw, {})
     except Wrong as wrong:
         errors += [f"{setting.path}{where}: {text}" for where, text in wrong.found]
-
-
-def contradicting(merged: Settings, values: Mapping[str, Any]) -> list[str]:
-    """Contradictions that the answer's own values are part of."""
-    given = {f"{ENGINE}.{name}" for name in values}
-    view = AgentView(section=ENGINE, openai=merged.openai, sources=dict.fromkeys(given, "api_url"))
-    found = contradictions_of(view, attrs.evolve(merged, agents=()), simulator=False)
-    return [f"{finding.paths[0]}: {finding.text}" for finding in found if not given.isdisjoint(finding.paths)]
-
-
-def place_of(url: str) -> tuple[str, str | None, int | None]:
-    """Which server a checked URL leads to."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port

@@ -21,6 +21,8 @@ LONGEST_FIELD_OCTETS = 1000  # of a value
 NAME = frozenset(string.ascii_letters + string.digits + "_-")
 TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")  # RFC 9110 section 5.6.2
 FRAMING_FIELDS = ("connection", "content-length", "host", "transfer-encoding")
+LONGEST_HOST = 253  # RFC 1035 section 2.3.4, without the dot at the end
+LONGEST_SOCKET_PATH = 107  # octets, unix(7)
 LISTEN_TRANSPORTS = ("udp", "tcp", "tls")
 HOST_NAME = frozenset(string.ascii_letters + string.digits + ".-")
 USER = frozenset(string.ascii_letters + string.digits + "-_.!~*'()&=+$,;?/%")  # RFC 3261 section 25.1
@@ -82,6 +84,20 @@ def advertised_ipv6(text: str) -> None:
     """An IPv6 address that a peer can send to."""
     ipv6(text)
     advertised_ip(text)
+
+
+def host(text: str) -> None:
+    """An IPv4 address or a host name."""
+    if not text or len(text) > LONGEST_HOST or not HOST_NAME.issuperset(text):
+        raise ValueError(f"{shortened(text)} is no IPv4 address and no host name")
+    if text.replace(".", "").isdecimal():
+        ipv4(text)
+
+
+def socket_path(text: str) -> None:
+    """The path of a UNIX socket, as long as the system can take (unix(7))."""
+    if not text.startswith("/") or "\0" in text or octets(text) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"{shortened(text)} is no absolute path of at most {LONGEST_SOCKET_PATH} octets")
 
 
 def network(text: str) -> None:

@@ -11,11 +11,13 @@ from typing import Literal
 import attrs
 
 from aivc.config.metadata import about
+from aivc.config.opensips import OpenSipsSettings
 from aivc.config.rules import (
     digits,
     field_value,
     header_name,
     http_url,
+    ipv4,
     object_schema,
     plain_name,
     regular_expression,
@@ -35,6 +37,7 @@ __all__ = [
     "LogSettings",
     "McpServer",
     "OpenAISettings",
+    "OpenSipsSettings",
     "RecordsSettings",
     "RtpSettings",
     "Secret",
@@ -176,8 +179,20 @@ class RecordsSettings:
 
 @attrs.frozen(kw_only=True)
 class EngineSettings:
-    """`[engine]`: where the settings of a call may come from."""
+    """`[engine]`: where the settings of a call may come from, and where events of OpenSIPS come to."""
 
+    event_ip: str = attrs.field(
+        default="127.0.0.1",
+        metadata=about(
+            "Where OpenSIPS sends its events: a local address; 0.0.0.0: all, and OpenSIPS is told the one that leads to"
+            " it",
+            variable="EVENT_IP",
+            rule=ipv4,
+        ),
+    )
+    event_port: int = attrs.field(
+        default=0, metadata=about("The UDP port for events; 0: any free one", variable="EVENT_PORT", low=0, high=65535)
+    )
     api_url: str | None = attrs.field(
         default=None,
         metadata=about(
@@ -190,7 +205,10 @@ class EngineSettings:
     api_seconds: float = attrs.field(default=3.0, metadata=about("Deadline for its answer", unit="s", low=0.1, high=30))
     api_failure: Literal["fallback", "refuse"] = attrs.field(
         default="fallback",
-        metadata=about("A call without its answer: goes on with the settings from here, or is refused with 503"),
+        metadata=about(
+            "A call without its answer, or with extra_params of OpenSIPS that cannot be used: goes on with the settings"
+            " from here, or is refused with 503"
+        ),
     )
 
 
@@ -273,6 +291,7 @@ class Settings:
 
     openai: OpenAISettings = attrs.field(factory=OpenAISettings)
     sip: SipSettings = attrs.field(factory=SipSettings)
+    opensips: OpenSipsSettings = attrs.field(factory=OpenSipsSettings)
     rtp: RtpSettings = attrs.field(factory=RtpSettings)
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
     log: LogSettings = attrs.field(factory=LogSettings)

@@ -76,20 +76,18 @@ def uses_tls(sip: SipSettings) -> bool:
 def telephony_doubts(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
     """What will work otherwise than its writer may think."""
     sip, rtp = settings.sip, settings.rtp
-    if not sip.enabled:
-        yield "sip.enabled: nothing answers calls: there is no other front end"
-        return
     ports, calls = even_ports(rtp.min_port, rtp.max_port), settings.service.max_calls
     if ports < calls:
         yield (
             f"rtp.min_port: the range has room for {ports} calls, service.max_calls allows {calls};"
             " calls beyond the range are refused"
         )
-    yield from trust_doubts(sip)
-    yield from address_doubts(sip)
-    yield from number_doubts(sip)
-    if rtp.srtp != "off" and not uses_tls(sip) and not any(one.transport == "tls" for one in sip.register):
-        yield "rtp.srtp: the keys can be read on their way: there is no tls: in sip.listen"
+    if sip.enabled:
+        yield from trust_doubts(sip)
+        yield from address_doubts(sip)
+        yield from number_doubts(sip)
+        if rtp.srtp != "off" and not uses_tls(sip) and not any(one.transport == "tls" for one in sip.register):
+            yield "rtp.srtp: the keys can be read on their way: there is no tls: in sip.listen"
     if rtp.hold_timeout_seconds and not rtp.rtcp:
         yield (
             "rtp.hold_timeout_seconds: with rtp.rtcp = false nothing tells that a caller on hold is there, unless they"
@@ -143,12 +141,12 @@ def number_doubts(sip: SipSettings) -> Iterator[str]:
 EFFECTIVE_IF: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...]] = (
     (
         ("sip.tls_certificate", "sip.tls_key", "sip.tls_client_ca"),
-        lambda settings: uses_tls(settings.sip),
+        lambda settings: uses_tls(settings.sip) or not settings.sip.enabled,
         "without tls: in sip.listen",
     ),
     (
         ("sip.realm", "sip.digest", "sip.nonce_seconds"),
-        lambda settings: bool(settings.sip.users),
+        lambda settings: bool(settings.sip.users) or not settings.sip.enabled,
         "without sip.users: nobody is asked for a password",
     ),
     (("rtp.rtcp_seconds",), lambda settings: settings.rtp.rtcp, "with rtp.rtcp = false"),

@@ -92,8 +92,8 @@ async def serve_call(
       draining: when set, the call ends with BYE.
       observer: hears of everything that happens; it never delays the call and may miss events when it is full.
       prompts: the sounds of `sounds.*`; None loads them.
-      prepare: asked for the settings of this call while it rings; it may raise CallOver.
-      agent: its name, for the record.
+      prepare: asked for the agent and the settings of this call while it rings; it may raise CallOver.
+      agent: its name, for the record, unless `prepare` tells another one.
       wall_clock: seconds since 1970, to know when a session expires.
 
     Returns the record, whatever the ending; a bug in a tool or in aivc is logged and ends the call as
@@ -173,7 +173,8 @@ async def join(
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
         if means.prepare is not None:
-            settings = await means.prepare()
+            chosen = await means.prepare()
+            settings, progress.agent = chosen.settings, chosen.name
         openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
         settings = attrs.evolve(settings, openai=openai)
         progress.prices = settings.openai.prices

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
+from aivc.config.agents import Chosen
 from aivc.config.settings import Codec, OpenAISettings, Settings
 from aivc.media.clock import MediaClock
 from aivc.media.ports import PortPool
@@ -23,7 +24,7 @@ from aivc.realtime.usage import UsageTotals
 from aivc.sip.leg import Leg
 
 Connect = Callable[[trio.Nursery, OpenAISettings], Awaitable[RealtimeSocket]]
-Prepare = Callable[[], Awaitable[Settings]]  # raises CallOver
+Prepare = Callable[[], Awaitable[Chosen]]  # raises CallOver
 
 
 @attrs.frozen(eq=False)

@@ -7,8 +7,9 @@
      "call_id": "..."}                                        "welcome_message": "Hello Alice."}}
 
 `bot` is the user that was dialled. The answer is one JSON object, at most 64 kB, with status 200; what may be in it is
-told in `aivc.config.percall`, and it wins over the settings of the agent. Anything else is a failure, and so is an
-answer that is not there after `engine.api_seconds`: `engine.api_failure` says whether the call then goes on without it.
+told in `aivc.config.percall`, and it wins over the settings of the agent; what the call itself brought, as
+`Leg.extra_params`, wins over the answer. Anything else is a failure, and so is an answer that is not there after
+`engine.api_seconds`: `engine.api_failure` says whether the call then goes on without it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from urllib.parse import urlsplit
 import trio
 
 from aivc import logs
+from aivc.config.agents import Chosen
 from aivc.config.loading import ConfigError
-from aivc.config.percall import with_answer
+from aivc.config.percall import Wishes, read_wishes, with_wishes
 from aivc.config.settings import EngineSettings, Settings
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.routing import registry_for
+from aivc.nursery.routing import LONGEST_CAUSE, Route, registry_for
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import Leg
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("aivc.call")
 
 LONGEST_ANSWER: Final = 65_536  # octets: a prompt of many pages
-LONGEST_CAUSE: Final = 300  # characters of a failure's text
 # The answer's size is limited as it comes, so it may not be compressed. A redirect would send callers' numbers astray.
 HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
@@ -76,11 +77,13 @@ def check_installed(engine: EngineSettings) -> None:
 
 
 async def fetch_settings(
-    leg: Leg, settings: Settings, client: httpx2.AsyncClient, tools: ToolRegistry | None = None
-) -> Settings:
-    """Return the settings of this call: those of its agent with the answer of `engine.api_url` over them.
+    leg: Leg, settings: Settings, route: Route, client: httpx2.AsyncClient, tools: ToolRegistry | None = None
+) -> Chosen:
+    """Return who answers this call with which settings: its agent's, the answer of `engine.api_url`, its own wishes.
 
     Args:
+      settings: of the service.
+      route: what was chosen without an answer.
       tools: of the call; None: those that the settings name, which are looked at here, since an answer may not fit.
 
     Raises CallOver(CONFIG_FAILED) when there is no answer and `engine.api_failure` is "refuse", or when the answer says
@@ -90,27 +93,35 @@ async def fetch_settings(
     try:
         with trio.fail_after(engine.api_seconds):
             answer = await ask(client, engine.api_url or "", leg)
-        chosen = with_answer(settings, answer)
+        wishes = read_wishes("api_url", answer, settings)
+        chosen = with_wishes(settings, route.agent, wishes, *filter(None, (route.wishes,)))
         if tools is None:
-            registry_for(chosen)
+            registry_for(chosen.settings)
     except trio.TooSlowError:
-        return fall_back(settings, f"no answer within {engine.api_seconds:g} s (engine.api_seconds)")
+        return fall_back(route, f"no answer within {engine.api_seconds:g} s (engine.api_seconds)")
     except (AnswerError, ConfigError) as error:
-        return fall_back(settings, str(error)[:LONGEST_CAUSE])
-    logs.event(log, "call.configured", after_ms=round(1000 * (trio.current_time() - started_at)))
-    if chosen.openai.disable:
-        raise CallOver(Ending.CONFIG_FAILED, "the answer of engine.api_url has openai.disable")
+        return fall_back(route, str(error)[:LONGEST_CAUSE])
+    note_configured(wishes, started_at)
+    if chosen.settings.openai.disable:
+        raise CallOver(Ending.CONFIG_FAILED, "openai.disable is set, with the answer of engine.api_url")
     return chosen
 
 
-def fall_back(settings: Settings, cause: str) -> Settings:
+def note_configured(wishes: Wishes, started_at: float) -> None:
+    logs.event(log, "call.configured", after_ms=round(1000 * (trio.current_time() - started_at)))
+    if wishes.passed_over:
+        logs.event(log, "call.tables_ignored", level=logging.WARNING, tables=list(wishes.passed_over))
+
+
+def fall_back(route: Route, cause: str) -> Chosen:
     """Go on without an answer, or not."""
-    action: Literal["fallback", "refuse"] = settings.engine.api_failure
-    host = urlsplit(settings.engine.api_url or "").hostname  # the whole URL may have a password
+    engine = route.settings.engine
+    action: Literal["fallback", "refuse"] = engine.api_failure
+    host = urlsplit(engine.api_url or "").hostname  # the whole URL may have a password
     logs.event(log, "call.not_configured", level=logging.WARNING, host=host, error=cause, action=action)
     if action == "refuse":
         raise CallOver(Ending.CONFIG_FAILED, f"{host}: {cause}")
-    return settings
+    return route.chosen
 
 
 async def ask(client: httpx2.AsyncClient, url: str, leg: Leg) -> dict[str, object]:

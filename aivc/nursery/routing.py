@@ -1,15 +1,30 @@
-"""Which agent answers a call, and what it works with: all of it loaded at the start, looked up for each call."""
+"""Which agent answers a call, and what it works with: all of it loaded at the start, looked up for each call.
+
+A call may bring settings of its own, `Leg.extra_params`: see `aivc.config.percall` for what may be in them. They are
+read here, before the call rings, since they may say which agent answers. What cannot be used in them is treated as an
+answer of `engine.api_url` that cannot be used: `engine.api_failure` says whether the call goes on without them.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
-from aivc.config.agents import choose
+from aivc import logs
+from aivc.config.agents import Chosen, agent_named, choose
+from aivc.config.loading import ConfigError
+from aivc.config.percall import Wishes, parse_extra_params, with_wishes
 from aivc.config.settings import Settings
-from aivc.realtime.tools import ToolRegistry, load_registry
+from aivc.nursery.ending import CallOver, Ending
+from aivc.realtime.tools import ToolFileError, ToolRegistry, load_registry
 from aivc.sip.leg import Leg, Rejection
+
+log = logging.getLogger("aivc.service")
+
+LONGEST_CAUSE: Final = 300  # characters of a failure's text
 
 
 @attrs.frozen(eq=False)
@@ -17,8 +32,13 @@ class Route:
     """The agent of one call."""
 
     agent: str | None  # the NAME of `[agents.NAME]`; None: `[openai]` itself
-    settings: Settings  # with the agent's own `openai`
+    settings: Settings  # with the agent's own `openai`, and what the call itself wants over it
     tools: ToolRegistry
+    wishes: Wishes | None = None  # of the call itself
+
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(self.agent, self.settings)
 
 
 @attrs.frozen(eq=False)
@@ -27,16 +47,68 @@ class Routes:
 
     settings: Settings
     tools: Mapping[str | None, ToolRegistry]  # by agent
+    given: ToolRegistry | None = None  # the tools of all calls, if they are not those of the settings
 
     def route(self, leg: Leg) -> Route | Rejection:
-        """Who answers this leg: the first agent that wants it, or `[openai]`; or why nobody does."""
+        """Who answers this leg: whom its own settings name, or the first agent that wants it, or `[openai]`; or why
+        nobody does."""
+        try:
+            wishes = wishes_of(leg, self.settings)
+            return self._route(leg, wishes)
+        except ConfigError as error:
+            action, retry = self.settings.engine.api_failure, self.settings.service.retry_after_seconds
+            note_unusable(leg, error, action)
+            if action == "refuse":
+                return CallOver(Ending.CONFIG_FAILED).rejection(retry)
+            return self._route(leg, None)
+
+    def _route(self, leg: Leg, wishes: Wishes | None) -> Route | Rejection:
+        """Raises ConfigError if the wishes cannot be fulfilled."""
         chosen = choose(self.settings, leg.dialled, leg.caller)
+        if chosen is None and wishes is not None and wishes.any_number:
+            chosen = agent_named(self.settings, None)
         if chosen is None:
             return Rejection(404, "no agent for this number")
+        if wishes is not None:
+            chosen = with_wishes(self.settings, chosen.name, wishes)
         if chosen.settings.openai.disable:
-            section = "openai" if chosen.name is None else f"agents.{chosen.name}"
-            return Rejection(503, f"{section}.disable is set", self.settings.service.retry_after_seconds)
-        return Route(chosen.name, chosen.settings, self.tools[chosen.name])
+            return Rejection(503, disabled(chosen, wishes), self.settings.service.retry_after_seconds)
+        return Route(chosen.name, chosen.settings, self._tools(chosen, wishes), wishes)
+
+    def _tools(self, chosen: Chosen, wishes: Wishes | None) -> ToolRegistry:
+        """Those of the agent, as the wishes have them offered."""
+        if self.given is not None:
+            return self.given
+        if wishes is None or not wishes.values:
+            return self.tools[chosen.name]
+        try:
+            return registry_for(chosen.settings)
+        except ToolFileError as error:
+            raise ConfigError(tuple(f"{wishes.source}: {text}" for text in error.errors)) from None
+
+
+def wishes_of(leg: Leg, settings: Settings) -> Wishes | None:
+    """What the call itself wants, if it brought anything. Raises ConfigError."""
+    text = leg.extra_params
+    if text is None or not text.strip():
+        return None
+    wishes = parse_extra_params(text, settings)
+    if wishes.passed_over:
+        tables = list(wishes.passed_over)
+        logs.event(log, "call.tables_ignored", level=logging.WARNING, call_id=leg.call_id, tables=tables)
+    return wishes
+
+
+def note_unusable(leg: Leg, error: ConfigError, action: str) -> None:
+    cause = str(error)[:LONGEST_CAUSE]
+    logs.event(log, "call.not_configured", level=logging.WARNING, call_id=leg.call_id, error=cause, action=action)
+
+
+def disabled(chosen: Chosen, wishes: Wishes | None) -> str:
+    """Where it is said that this agent answers nobody."""
+    if wishes is not None and "disable" in wishes.values:
+        return f"{wishes.source}: openai.disable is set"
+    return "openai.disable is set" if chosen.name is None else f"agents.{chosen.name}.disable is set"
 
 
 def load_routes(settings: Settings, tools: ToolRegistry | None = None) -> Routes:
@@ -45,7 +117,8 @@ def load_routes(settings: Settings, tools: ToolRegistry | None = None) -> Routes
     Raises ToolFileError when a tool file of any of them cannot be used.
     """
     agents = agents_of(settings).items()
-    return Routes(settings, {name: registry_for(given) if tools is None else tools for name, given in agents})
+    loaded = {name: registry_for(given) if tools is None else tools for name, given in agents}
+    return Routes(settings, loaded, tools)
 
 
 def registry_for(settings: Settings) -> ToolRegistry:
@@ -55,10 +128,8 @@ def registry_for(settings: Settings) -> ToolRegistry:
 
 def agents_of(settings: Settings) -> dict[str | None, Settings]:
     """The settings of `[openai]`, under None, and of each agent."""
-    found: dict[str | None, Settings] = {None: settings}
-    for agent in settings.agents:
-        found[agent.name] = attrs.evolve(settings, openai=agent.openai)
-    return found
+    names = (None, *(agent.name for agent in settings.agents))
+    return {name: agent_named(settings, name).settings for name in names}
 
 
 def is_disabled(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The process: front end -> admission -> `serve_call`; draining and signals."""
+"""The process: front ends -> admission -> `serve_call`; draining and signals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ import trio
 
 from aivc import logs
 from aivc.config.loading import ConfigError
-from aivc.config.settings import Address, OpenAISettings, RtpSettings, Settings, SipSettings
+from aivc.config.settings import Address, OpenAISettings, RtpSettings, Settings
 from aivc.media.clock import MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.media.srtp import SrtpMissing, require_srtp
 from aivc.nursery.admission import TokenBucket
 from aivc.nursery.call import serve_call
+from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.front_ends import FrontEnds, addresses, open_front_ends
 from aivc.nursery.ground import Connect
 from aivc.nursery.observers import FanOut, Subscription
 from aivc.nursery.percall import check_installed, fetch_settings, open_client
@@ -32,9 +34,9 @@ from aivc.nursery.recordfile import open_record_file, prepare_folder
 from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.realtime.connection import RealtimeSocket, open_realtime
 from aivc.realtime.tools import ToolRegistry
-from aivc.sip.leg import Leg, Rejection
+from aivc.sip.leg import FrontEnd, Leg, Rejection
 from aivc.sip.registration import RegistrationStatus
-from aivc.sip.useragent import UserAgent, open_user_agent
+from aivc.sip.useragent import UserAgent
 
 log = logging.getLogger("aivc.service")
 
@@ -58,7 +60,7 @@ class Service:
     """A running service, as `open_service()` yields it."""
 
     settings: Settings
-    agent: UserAgent
+    front_ends: FrontEnds
     draining: trio.Event = attrs.field(factory=trio.Event)  # set: no new calls
     calls: int = 0  # in progress, ringing included
     refused: int = 0
@@ -68,6 +70,16 @@ class Service:
 
     def __attrs_post_init__(self) -> None:
         self.arrivals = TokenBucket(self.settings.service.calls_per_second)
+
+    @property
+    def agent(self) -> UserAgent:
+        """The built-in user agent; with `sip.enabled` = false it listens nowhere."""
+        return self.front_ends.agent
+
+    @property
+    def is_subscribed(self) -> bool | None:
+        """Whether OpenSIPS sends us its calls, as far as we know; None without `opensips.enabled`."""
+        return None if self.front_ends.opensips is None else self.front_ends.opensips.is_subscribed
 
     @property
     def listening(self) -> tuple[Address, ...]:
@@ -93,7 +105,7 @@ class Service:
     def drain(self) -> None:
         """Refuse new calls from now on; those in progress go on."""
         self.draining.set()
-        self._settle()
+        self.settle()
 
     def refusal(self) -> Rejection | None:
         """Why a new call cannot be taken now; None when it can."""
@@ -127,14 +139,17 @@ class Service:
 
     def call_began(self) -> None:
         self.calls += 1
-        self._settle()
+        self.settle()
 
     def call_ended(self) -> None:
         self.calls -= 1
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
-        self.agent.accepting = self.refusal() is None  # a dispatcher that asks by OPTIONS looks elsewhere in time
+    def settle(self) -> None:
+        """Tell the front ends whether calls can be taken, and whoever drains that none is left."""
+        accepting = self.refusal() is None
+        for front_end in self.front_ends.all:
+            front_end.accepting = accepting  # a dispatcher that asks by OPTIONS looks elsewhere in time
         if self.draining.is_set() and not self.calls:
             self.idle.set()
 
@@ -151,6 +166,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Answer calls while the block runs; leaving it drains.
 
+    They come by the built-in user agent, from an OpenSIPS, or both, as `sip.enabled` and `opensips.enabled` say.
     Leaving: new calls get 503, those in progress may finish for `service.drain_seconds`, then they are hung up with
     BYE. Cancel the block to end at once.
 
@@ -166,12 +182,12 @@ async def open_service(
     prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
-        open_user_agent(front_end(settings.sip), srtp=settings.rtp.srtp, rtcp=settings.rtp.rtcp) as agent,
+        open_front_ends(settings) as front_ends,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
         open_client(settings.engine) as client,
     ):
-        service = Service(settings, agent, events=FanOut((*filter(None, (records, observer)),)))
+        service = Service(settings, front_ends, events=FanOut((*filter(None, (records, observer)),)))
         run_call = partial(
             serve_call,
             connect=connect or realtime_connector(),
@@ -188,13 +204,14 @@ async def open_service(
             if client is None:
                 return await given(tools=route.tools)
             # The answer may change which tools are offered, so the call loads them after it.
-            return await given(tools=tools, prepare=partial(fetch_settings, leg, route.settings, client, tools))
+            return await given(tools=tools, prepare=partial(fetch_settings, leg, settings, route, client, tools))
 
-        agent.accepting = service.refusal() is None
+        service.settle()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(answer_calls, service, agent, routes.route, serve)
-                logs.event(log, "service.ready", listening=listening(agent))
+                for front_end in front_ends.all:
+                    nursery.start_soon(answer_calls, service, front_end, routes.route, serve)
+                logs.event(log, "service.ready", **addresses(front_ends, settings.opensips))
                 yield service
                 calls_cut = await drain(service, hang_up)
                 nursery.cancel_scope.cancel()
@@ -219,19 +236,14 @@ def check_srtp(rtp: RtpSettings) -> None:
             raise ConfigError(("rtp.srtp: needs the package pylibsrtp: pip install 'aivc[srtp]'",)) from None
 
 
-def listening(agent: UserAgent) -> list[str]:
-    """The addresses as `sip.listen` writes them, with their real ports."""
-    bound = ((transport.lower(), *address) for transport, address in agent.transports)
-    return [f"{kind}:[{host}]:{port}" if ":" in host else f"{kind}:{host}:{port}" for kind, host, port in bound]
-
-
 async def drain(service: Service, hang_up: trio.Event) -> int:
     """Let calls finish, then have them hang up, then stop waiting. Returns how many had to hang up."""
     settings = service.settings
     service.drain()
     logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(service.agent.withdraw)  # registrars need not send new calls here while these last
+        for front_end in service.front_ends.all:
+            nursery.start_soon(front_end.withdraw)  # registrars need not send new calls here while these last
         with trio.move_on_after(settings.service.drain_seconds):
             await service.idle.wait()
         calls_cut = service.calls
@@ -241,7 +253,7 @@ async def drain(service: Service, hang_up: trio.Event) -> int:
     return calls_cut
 
 
-async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serve: ServeLeg) -> None:
+async def answer_calls(service: Service, front_end: FrontEnd, route: RouteLeg, serve: ServeLeg) -> None:
     """One task a call; a call that cannot be taken is refused with the true cause."""
 
     async def run_one(leg: Leg, found: Route) -> None:
@@ -259,8 +271,8 @@ async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serv
             logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
 
     async with trio.open_nursery() as nursery:
-        async for leg in agent.legs:
-            match service.admit(leg, route):
+        async for leg in front_end.legs:
+            match admitted(service, leg, route):
                 case Route() as found:
                     service.call_began()
                     nursery.start_soon(run_one, leg, found)
@@ -268,6 +280,15 @@ async def answer_calls(service: Service, agent: UserAgent, route: RouteLeg, serv
                     service.refused += 1
                     note_refusal(leg, refusal, hint)
                     nursery.start_soon(refuse_one, leg, refusal)
+
+
+def admitted(service: Service, leg: Leg, route: RouteLeg) -> Route | Refused:
+    """As `Service.admit`; a bug in choosing, which looks at what the caller wrote, costs this call only."""
+    try:
+        return service.admit(leg, route)
+    except Exception as error:
+        logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
+        return Refused(CallOver(Ending.INTERNAL_ERROR).rejection(0))
 
 
 def unmatched(leg: Leg) -> str:
@@ -279,11 +300,6 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
     status, cause, source = refusal.status, refusal.cause, leg.source[0]
     whose = partial(logs.event, log, "call.refused", call_id=leg.call_id, caller=leg.caller, dialled=leg.dialled)
     whose(source=source, status=status, cause=cause, hint=hint)
-
-
-def front_end(settings: SipSettings) -> SipSettings:
-    """A user agent that is not enabled listens nowhere, and tells nobody that it does."""
-    return settings if settings.enabled else attrs.evolve(settings, listen=(), register=())
 
 
 def realtime_connector() -> Connect:

@@ -13,18 +13,17 @@ import attrs
 import trio
 
 from aivc import logs
-from aivc.sip import info
 from aivc.sip.awaited_answer import AwaitedAnswer
 from aivc.sip.bye import Bye
 from aivc.sip.dialog import DialogId, record_routes
 from aivc.sip.dialog_client import DialogClient
 from aivc.sip.holder import Early, Holder, Phase
-from aivc.sip.info import InfoError
 from aivc.sip.inspection import (
     ACCEPT_HEADER,
     SDP_TYPE,
     SERVER_HEADER,
     Refusal,
+    read_key,
     retry_after_header,
     session_body,
 )
@@ -304,12 +303,10 @@ class CallDialog:
             self.finish(HungUp())
 
     def _informed(self, request: Request) -> Refusal | None:
-        """A key, or nothing at all: some peers keep a dialog alive so."""
-        try:
-            digit = info.parse_untrusted(request.body) if request.body else None
-        except InfoError as error:
-            return Refusal(400, str(error))
-        if digit is not None and self.phase is Phase.CONFIRMED:
+        digit = read_key(request)
+        if digit is None or isinstance(digit, Refusal):
+            return digit
+        if self.phase is Phase.CONFIRMED:
             if not self.has_room:
                 return Refusal(500, "too many events", (retry_after_header(1),))
             self.holder.tell(self, digit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aivc.config.rules import sip_header_fields
 from aivc.sip.leg import Fields
@@ -35,3 +35,12 @@ def overridden(fields: Iterable[tuple[str, str]], by: Fields) -> Fields:
     """Both, without those of the first that the second names again."""
     names = {name.lower() for name, _ in by}
     return (*(field for field in fields if field[0].lower() not in names), *by)
+
+
+def sent_fields(own: Fields, supported: Fields, configured: Mapping[str, str], more: Fields) -> Fields:
+    """The fields of a REFER: all but the first of our own may be replaced by what is configured, and that by `more`.
+
+    Raises ValueError as `checked_fields` does for `more`.
+    """
+    by = overridden(sendable_fields(tuple(configured.items())), checked_fields(more))
+    return (*overridden((*own[1:], *supported), by), own[0])

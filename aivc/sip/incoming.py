@@ -12,23 +12,20 @@ import trio
 
 from aivc import logs
 from aivc.config.settings import Address
-from aivc.sip import negotiation
-from aivc.sip.address import NameAddr, SipUri, format_host_port, parse_name_addr
+from aivc.sip.address import format_host_port
 from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.calling import Wanted, call_out
 from aivc.sip.dialog import Dialog, record_routes
 from aivc.sip.dialog_client import DialogClient
-from aivc.sip.fields import checked_fields, overridden, sendable_fields
+from aivc.sip.fields import sent_fields
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import (
     SERVER_HEADER,
     Refusal,
     dialled_number,
-    reason_header,
-    retry_after_header,
     session_body,
-    warning_header,
 )
+from aivc.sip.invitation import ASSERTED, asserted_identity, read_expires, rejection_fields
 from aivc.sip.leg import (
     AudioAgreement,
     Cancelled,
@@ -56,15 +53,12 @@ from aivc.sip.provisional import (
 from aivc.sip.referral import name_addr_of, refer_fields
 from aivc.sip.refreshing import judge
 from aivc.sip.replacing import replaces_of
-from aivc.sip.scanner import AddressError, parse_number
+from aivc.sip.scanner import AddressError
 from aivc.sip.session_timer import Terms
 from aivc.sip.transaction_layer import ServerTransaction
 
 log = logging.getLogger("aivc.sip")
 
-ASSERTED: Final = "P-Asserted-Identity"
-MAX_EXPIRES: Final = 2**32 - 1  # RFC 3261 section 20.19
-LONGEST_RINGING: Final = 300  # seconds: no call of ours is answered later, and a timer keeps it in memory
 NO_PRACK: Final = "no PRACK came for the 180"
 
 
@@ -118,6 +112,10 @@ class IncomingLeg:
         return found
 
     @property
+    def extra_params(self) -> str | None:
+        return None
+
+    @property
     def source(self) -> Address:
         return self.transaction.arrival.source
 
@@ -146,13 +144,8 @@ class IncomingLeg:
 
     async def reject(self, rejection: Rejection) -> None:
         if self._early.phase is Phase.EARLY:
-            headers = [
-                warning_header(negotiation.WARN_OTHER, self._early.client.host, rejection.cause),
-                reason_header(rejection.cause, rejection.status),
-            ]
-            if rejection.retry_after_seconds is not None:
-                headers.append(retry_after_header(rejection.retry_after_seconds))
-            self._refuse(Refusal(rejection.status, rejection.cause, tuple(headers)), None)
+            fields = rejection_fields(rejection, self._early.client.host)
+            self._refuse(Refusal(rejection.status, rejection.cause, fields), None)
         await trio.lowlevel.checkpoint()
 
     async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
@@ -179,11 +172,9 @@ class IncomingLeg:
             replaced = replaces_of(replaces.dialog.id)
             if refer_to[:4].lower() == "tel:":  # which cannot hold Replaces: who answered is where they are now
                 refer_to = str(attrs.evolve(replaces.dialog.client.dialog.remote_target, headers=""))
+        settings, supported = self.board.settings, self.board.capabilities.fields[1:]
         own = refer_fields(refer_to, referred_by, replaced)
-        configured = sendable_fields(tuple(self.board.settings.refer_headers.items()))
-        supported = self.board.capabilities.fields[1:]
-        more = overridden(configured, checked_fields(fields))
-        return await self.party.refer((*overridden((*own[1:], *supported), more), own[0]), seconds)
+        return await self.party.refer(sent_fields(own, supported, settings.refer_headers, fields), seconds)
 
     async def hang_up(self, reason: str, fields: Fields = ()) -> None:
         """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
@@ -233,7 +224,7 @@ class IncomingLeg:
         if self.offer is not None:
             self._early.take(self.offer)
         seconds = read_expires(self.transaction.request)
-        if seconds is not None and seconds <= LONGEST_RINGING:
+        if seconds is not None:
             self._expires = trio.current_time() + seconds
             self.board.layer.timers.watch(self)
 
@@ -290,23 +281,3 @@ def receive_call(board: Board, transaction: ServerTransaction, *, is_trusted: bo
     leg = IncomingLeg(transaction, offer, terms, board, is_trusted)
     leg.begin(DialogClient.of_invite(dialog, transaction, board.credentials), media)
     return leg
-
-
-def read_expires(request: Request) -> int | None:
-    """The seconds in Expires; None: it is missing, or cannot be read."""
-    try:
-        return parse_number(request.headers.get("Expires") or "", MAX_EXPIRES, "Expires")
-    except AddressError:
-        return None
-
-
-def asserted_identity(request: Request) -> str | None:
-    """The URI of P-Asserted-Identity (RFC 3325 section 9.1), of two the sip one; None: there is none."""
-    found: list[NameAddr] = []
-    for text in request.headers.items(ASSERTED)[:2]:
-        try:
-            found.append(parse_name_addr(text))
-        except AddressError:
-            continue
-    found.sort(key=lambda each: not isinstance(each.uri, SipUri))
-    return str(found[0].uri) if found else None

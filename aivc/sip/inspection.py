@@ -8,9 +8,10 @@ from typing import Final
 import attrs
 
 from aivc.config.settings import SipSettings
+from aivc.sip import info
 from aivc.sip.address import SipUri, format_host_port, quote
-from aivc.sip.info import DTMF_TYPES
-from aivc.sip.leg import Fields
+from aivc.sip.info import DTMF_TYPES, InfoError
+from aivc.sip.leg import DigitPressed, Fields
 from aivc.sip.message import REASONS, Headers, Request, Response, answer_to
 from aivc.sip.multipart import MULTIPART, find_part
 from aivc.sip.negotiation import Refused
@@ -71,10 +72,14 @@ class Refusal:
     cause: str  # the true one: for the log, and for the peer where that helps it
     headers: Fields = ()
 
+    @property
+    def phrase(self) -> str:
+        """The reason phrase."""
+        return self.cause if self.status == 400 else REASONS.get(self.status, "")
+
     def answer(self, headers: Headers, tag: str) -> Response:
         """The response to the request with these headers."""
-        phrase = self.cause if self.status == 400 else REASONS.get(self.status)
-        return answer_to(headers, self.status, phrase, tag=tag, extra=self.headers)
+        return answer_to(headers, self.status, self.phrase, tag=tag, extra=self.headers)
 
 
 def inspect(request: Request, capabilities: Capabilities) -> Refusal | None:
@@ -157,6 +162,14 @@ def session_body(message: Request | Response) -> bytes:
         return find_part(message.header("Content-Type"), message.body, SDP_TYPE) or b""
     disposition = (message.headers.get("Content-Disposition") or "session").partition(";")[0].strip(" \t").lower()
     return message.body if content_type(message) == SDP_TYPE and disposition == "session" else b""
+
+
+def read_key(request: Request) -> DigitPressed | Refusal | None:
+    """The key that an INFO tells of; None: it tells of none, as some peers keep a dialog alive so."""
+    try:
+        return info.parse_untrusted(request.body) if request.body else None
+    except InfoError as error:
+        return Refusal(400, str(error))
 
 
 def content_type(message: Request | Response) -> str:

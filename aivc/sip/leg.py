@@ -172,6 +172,10 @@ class Leg(Protocol):
         """The INVITE's header fields by lower-case name; the values of a repeated one are joined by commas."""
 
     @property
+    def extra_params(self) -> str | None:
+        """What came with the call beside SIP: settings of this call as JSON, see `aivc.config.percall`; mostly None."""
+
+    @property
     def source(self) -> Address:
         """Where the INVITE came from: tells a NAT from an honest SDP."""
 
@@ -225,3 +229,16 @@ class Leg(Protocol):
 
         Does nothing in a dialog that is already over, or before the answer.
         """
+
+
+class FrontEnd(Protocol):
+    """Where calls come from."""
+
+    accepting: bool  # False: tell whoever asks that no calls are taken; legs come all the same
+
+    @property
+    def legs(self) -> trio.MemoryReceiveChannel[Leg]:
+        """Incoming calls, each waiting for `answer` or `reject`. Ends with the front end."""
+
+    async def withdraw(self) -> None:
+        """Take back what makes others send calls here, as far as those in progress do not need it."""

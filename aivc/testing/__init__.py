@@ -14,6 +14,7 @@ from aivc.testing.handset import Handset, RtpHeard, RtpSent
 from aivc.testing.keys import DigitHeard
 from aivc.testing.model import FakeModel, serve_port
 from aivc.testing.network import VirtualNetwork
+from aivc.testing.opensips import FakeOpenSips, MiCommand, open_fake_opensips
 from aivc.testing.phrases import phrase
 from aivc.testing.refreshing import SessionTimer
 from aivc.testing.refusal import CallRefused
@@ -33,10 +34,12 @@ __all__ = [
     "DigitHeard",
     "Fail",
     "FakeModel",
+    "FakeOpenSips",
     "Faults",
     "Guard",
     "Handset",
     "Latency",
+    "MiCommand",
     "Part",
     "Phone",
     "PhoneCall",
@@ -56,6 +59,7 @@ __all__ = [
     "decided",
     "echo",
     "memory_stream_pair",
+    "open_fake_opensips",
     "open_phone",
     "phrase",
     "scripted",

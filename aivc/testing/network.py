@@ -2,48 +2,30 @@
 
 It stands on trio's public hooks: code under test calls `trio.socket.socket()` and `getaddrinfo()` as always. No task
 runs for it: a packet waits in its receiver's heap until the receiver's clock reaches its due time, so nothing can leak.
-UDP is here, TCP in `aivc.testing.streams`, names in `aivc.testing.names`.
+UDP is in `aivc.testing.datagrams`, TCP in `aivc.testing.streams`, names in `aivc.testing.names`.
 """
 
 from __future__ import annotations
 
-import builtins
 import errno
-import heapq
 import os
 import random
 import socket as stdlib
 from collections.abc import Callable, Container
-from math import inf
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Self
 
 import attrs
 import trio
 from trio.abc import SocketFactory
-from trio.socket import SocketType
 
 from aivc.config.settings import Address
-from aivc.testing.addresses import as_address, as_name, checked_family, is_wildcard, wildcards_for
+from aivc.testing.addresses import is_wildcard, wildcards_for
+from aivc.testing.datagrams import InFlight, VirtualSocket
 from aivc.testing.names import Names
 from aivc.testing.streams import VirtualStream
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
 FIRST_EPHEMERAL_PORT = 49152  # RFC 6335 section 6
-RECEIVE_QUEUE_DATAGRAMS = 4096  # per socket; what does not fit is lost, as in a kernel
 STREAM_RESEND = 0.2  # seconds, the least that TCP waits before it sends a lost segment again (Linux: TCP_RTO_MIN)
-
-
-@attrs.frozen(order=True)
-class InFlight:
-    """One datagram on its way."""
-
-    due: float  # seconds on trio's clock
-    serial: int  # ties arrive in sending order
-    data: bytes = attrs.field(order=False)
-    source: Address = attrs.field(order=False)
 
 
 @attrs.define
@@ -181,21 +163,33 @@ class VirtualNetwork(SocketFactory):
         self.bound.pop(address, None)
 
     def carry(self, source: Address, to: Address, data: bytes) -> None:
-        """Send one datagram; where nobody listens it vanishes."""
+        """Send one datagram; where nobody listens it vanishes, and a connected sender is told."""
         self.note(source, to, data)
         flow = self._flow(source, to)
         flow.sent += 1
+        due = self._due(source, to, flow)
+        if due is None:
+            flow.lost += 1
+            return
+        if (receiver := self._bound_at(to)) is not None:
+            self._serial += 1
+            receiver.arrive(InFlight(due, self._serial, data, source))
+        elif (sender := self._bound_at(source)) is not None:
+            sender.refuse(to, due + self.delay)
+
+    def _due(self, source: Address, to: Address, flow: Flow) -> float | None:
+        """When a datagram arrives; None: it is lost. A host reaches itself at once, whatever the network does."""
+        if source[0] == to[0]:
+            return trio.current_time()
         late = flow.random.uniform(0, self.jitter)
         if flow.random.random() < self.reordering:
             late += self.reordering_delay
-        if flow.random.random() < self.loss:
-            flow.lost += 1
-            return
-        wildcards = (self.bound.get((host, to[1])) for host in wildcards_for(to[0]))
-        receiver = self.bound.get(to) or next(filter(None, wildcards), None)
-        if receiver is not None:
-            self._serial += 1
-            receiver.arrive(InFlight(trio.current_time() + self.delay + late, self._serial, data, source))
+        return None if flow.random.random() < self.loss else trio.current_time() + self.delay + late
+
+    def _bound_at(self, address: Address) -> VirtualSocket | None:
+        """Who gets datagrams to this address."""
+        wildcards = (self.bound.get((host, address[1])) for host in wildcards_for(address[0]))
+        return self.bound.get(address) or next(filter(None, wildcards), None)
 
     def _free(self, address: Address, taken: Container[Address]) -> Address:
         host, port = address
@@ -210,112 +204,3 @@ class VirtualNetwork(SocketFactory):
         if flow is None:
             flow = self.flows[source, to] = Flow(random.Random(f"{self.seed} {source} {to}"))
         return flow
-
-
-class VirtualSocket(SocketType):
-    """One UDP socket of a `VirtualNetwork`: bind, sendto, recvfrom, and connect to learn one's own address."""
-
-    def __init__(self, network: VirtualNetwork, family: int = stdlib.AF_INET) -> None:
-        super().__init__()
-        self._network = network
-        self._family = stdlib.AddressFamily(family)
-        self._address: Address | None = None
-        self._name: Address | None = None  # what a connected socket calls itself
-        self._arrivals: list[InFlight] = []
-        self._waiting = trio.CancelScope()  # of the one task that waits for a datagram
-        self._closed = False
-
-    async def bind(self, address: tuple[object, ...] | str | Buffer) -> None:
-        self._check_open()
-        self._address = self._network.bind(self, checked_family(as_address(address), self._family))
-        await trio.lowlevel.checkpoint()
-
-    async def connect(self, address: tuple[object, ...] | str | Buffer) -> None:
-        self._check_open()
-        checked_family(as_address(address), self._family)
-        host, port = self._bind_anywhere()
-        self._name = (self._network.host_for(host), port)
-        await trio.lowlevel.checkpoint()
-
-    def getsockname(self) -> tuple[Any, ...]:
-        """(host, port), or (host, port, 0, 0) of an IPv6 socket."""
-        self._check_open()
-        return as_name(self._name or self._address, self._family)
-
-    @property
-    def family(self) -> stdlib.AddressFamily:
-        return self._family
-
-    @property
-    def type(self) -> stdlib.SocketKind:
-        return stdlib.SOCK_DGRAM
-
-    @property
-    def proto(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return f"<virtual UDP socket {self._address} {'closed' if self._closed else 'open'}>"
-
-    def fileno(self) -> int:
-        """-1: there is no descriptor that a poll could wait for."""
-        return -1
-
-    @overload
-    async def sendto(self, data: Buffer, address: tuple[object, ...] | str | Buffer, /) -> int: ...
-    @overload
-    async def sendto(self, data: Buffer, flags: int, address: tuple[object, ...] | str | Buffer, /) -> int: ...
-    async def sendto(self, *args: object) -> int:
-        self._check_open()
-        data, address = args[0], args[-1]
-        assert isinstance(data, (bytes, bytearray, memoryview))
-        await trio.lowlevel.checkpoint()
-        self._check_open()
-        to = checked_family(as_address(address), self._family)
-        host, port = self._bind_anywhere()
-        self._network.carry((self._network.host_for(host), port), to, bytes(data))
-        return len(data)
-
-    def _bind_anywhere(self) -> Address:
-        if self._address is None:
-            wildcard = "::" if self._family == stdlib.AF_INET6 else "0.0.0.0"
-            self._address = self._network.bind(self, (self._network.host_for(wildcard), 0))
-        return self._address
-
-    async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, tuple[Any, ...]]:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            self._check_open()
-            if self._arrivals and self._arrivals[0].due <= trio.current_time():
-                packet = heapq.heappop(self._arrivals)
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return packet.data[:bufsize], as_name(packet.source, self._family)
-            with trio.CancelScope(deadline=self._arrivals[0].due if self._arrivals else inf) as self._waiting:
-                await trio.sleep_forever()
-
-    def arrive(self, packet: InFlight) -> None:
-        if len(self._arrivals) < RECEIVE_QUEUE_DATAGRAMS:
-            heapq.heappush(self._arrivals, packet)
-            self._waiting.deadline = min(self._waiting.deadline, packet.due)
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            if self._address is not None:
-                self._network.unbind(self._address)
-            self._waiting.deadline = -inf
-
-    def setsockopt(self, *args: object) -> None:
-        """Accepted and ignored: socket options mean nothing here."""
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this socket was already closed")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: builtins.type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

@@ -59,13 +59,13 @@ async def open_kamailio(folder: Path, *instances: int) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def open_opensips(folder: Path, *instances: int) -> AsyncIterator[int]:
-    """deploy/opensips in front of these ports; its own."""
+    """deploy/opensips/sip-dispatcher in front of these ports; its own."""
     port, tables = free_port(), folder / "dbtext"
-    shutil.copytree(ROOT / "deploy" / "opensips" / "dbtext", tables)
+    shutil.copytree(ROOT / "deploy" / "opensips" / "sip-dispatcher" / "dbtext", tables)
     balanced = tables / "load_balancer"
     lines = [f"{number}:1:sip\\:{HOST}\\:{instance}:calls=100:2::" for number, instance in enumerate(instances, 1)]
     balanced.write_text("\n".join([balanced.read_text().partition("\n")[0], *lines]) + "\n")
-    config = (ROOT / "deploy" / "opensips" / "opensips.cfg").read_text()
+    config = (ROOT / "deploy" / "opensips" / "sip-dispatcher" / "opensips.cfg").read_text()
     for ours, theirs in (
         ("192.0.2.1:5060", f"{HOST}:{port}"),
         ("/etc/opensips/dbtext", str(tables)),

@@ -1,15 +1,19 @@
-"""Every scenario runs under twenty orders of ready tasks, ten of them in each dialect.
+"""Every scenario runs under twenty orders of ready tasks, ten of them in each dialect, and ten behind each front end.
 
-The variants of a parametrized scenario share the twenty; each has four at least.
+The variants of a parametrized scenario share the twenty; each has four at least. What only the built-in user agent can
+do (TCP, digest, Replaces, ...) is marked `sip_only`, with the reason.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
+
+from scenarios.front_ends import FRONT_END, FrontEndName
 
 Dialect = Literal["ga", "beta"]
 
@@ -17,6 +21,7 @@ HERE = Path(__file__).parent
 MOST_SHARES = 5  # a fifth of twenty schedules is four
 SCHEDULE = "any_schedule"
 SCHEDULES = 20
+OPENSIPS_SCHEDULES = range(2, 12)  # so that each share of each dealing below has both front ends, in both dialects
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +34,16 @@ def schedule(any_schedule: int) -> int:
 def dialect(schedule: int) -> Dialect:
     """The dialect of both the service and the model; the other one under the next schedule."""
     return "beta" if schedule % 2 else "ga"
+
+
+@pytest.fixture(autouse=True)
+def front_end(request: pytest.FixtureRequest, schedule: int) -> Iterator[FrontEndName]:
+    """What `open_world` puts between the telephone and the service."""
+    alone = request.node.get_closest_marker("sip_only") is not None
+    name: FrontEndName = "opensips" if schedule in OPENSIPS_SCHEDULES and not alone else "sip"
+    token = FRONT_END.set(name)
+    yield name
+    FRONT_END.reset(token)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,5 +1,8 @@
 """A small world with one phone, one service and one model, and what must hold in it after every call.
 
+Half of the runs of a scenario have an OpenSIPS at the service's own address, which answers the phone and hands its
+calls over as UA sessions: `scenarios.conftest`.
+
     async with open_world(scripted([[Say("Hello.", seconds=1.0)]])) as world:
         async with world.dial() as call:
             await call.handset.wait_speech(0.5)
@@ -34,8 +37,21 @@ from aivc.media.clock import TaskClock
 from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import Tool, load_registry
-from aivc.testing import FakeModel, Faults, Phone, PhoneCall, Script, Session, VirtualNetwork, connect_to, open_phone
+from aivc.testing import (
+    FakeModel,
+    FakeOpenSips,
+    Faults,
+    Phone,
+    PhoneCall,
+    Script,
+    Session,
+    VirtualNetwork,
+    connect_to,
+    open_fake_opensips,
+    open_phone,
+)
 from aivc.testing.registrar import Registrar
+from scenarios.front_ends import FRONT_END
 
 SERVICE: Final = "192.0.2.1"  # addresses of RFC 5737
 PHONE: Final = "192.0.2.9"
@@ -94,6 +110,7 @@ class World:
     service: Service
     phone: Phone
     registrar: Registrar | None = None  # at REGISTRAR
+    opensips: FakeOpenSips | None = None  # between the phone and the service
     events: list[CallEvent] = attrs.field(factory=list)  # what the observer heard, once the calls are over
 
     def dial(self, codec: Codec = "PCMU", **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
@@ -123,8 +140,9 @@ class World:
 
     def media_sockets(self) -> list[Address]:
         """The service's open sockets of RTP and RTCP."""
-        signalling = self.service.listening
-        return [each for each in self.network.bound if each[0] in (SERVICE, SERVICE6) and each not in signalling]
+        rtp = self.service.settings.rtp
+        ports, hosts = range(rtp.min_port, rtp.max_port + 2), (SERVICE, SERVICE6)
+        return [each for each in self.network.bound if each[0] in hosts and each[1] in ports]
 
 
 @asynccontextmanager
@@ -156,6 +174,7 @@ async def open_world(
     """
     tasks = trio.lowlevel.current_statistics().tasks_living
     network = (network or VirtualNetwork(delay=DELAY)).enable()
+    network.host = SERVICE  # OpenSIPS and the service are on one machine, and talk to each other without delay
     registry = None if tools is None else load_registry(settings.openai, settings.tools.http)
     for definition in tools or ():
         assert registry is not None
@@ -168,8 +187,9 @@ async def open_world(
         lines.append(await connect_to(fake)(nursery, openai))
         return lines[-1]
 
+    is_behind = FRONT_END.get() == "opensips"
     service = open_service(
-        in_dialect(settings, dialect),
+        in_dialect(behind_opensips(settings) if is_behind else settings, dialect),
         connect=connect,
         tools=registry,
         clock=TaskClock(),
@@ -178,19 +198,48 @@ async def open_world(
     )
     try:
         with trio.fail_after(PATIENCE):
-            async with fake, registrar as pbx, open_phone(PHONE) as phone:
+            async with fake, registrar as pbx, opensips_if(is_behind) as opensips, open_phone(PHONE) as phone:
                 async with service as served:
-                    world = World(network, fake, served, phone, pbx)
+                    world = World(network, fake, served, phone, pbx, opensips)
+                    if opensips is not None:
+                        await opensips.wait_subscribed()
                     yield world
                     if not drains:
                         await wait_over(world)
                         assert world.media_sockets() == []
+                if opensips is not None:
+                    check_opensips(opensips)
                 world.events += received(observed)
                 check_calls(world, calls, blunders)
                 check_closed(lines)
     except BaseExceptionGroup as group:
         raise only_one(group) from None
     check_remains(world, tasks)
+
+
+def behind_opensips(settings: Settings) -> Settings:
+    """The same settings, but that calls come through the OpenSIPS on the same machine."""
+    return attrs.evolve(
+        changed(settings, sip={"enabled": False}),
+        opensips=attrs.evolve(settings.opensips, enabled=True, ip=SERVICE),
+        engine=attrs.evolve(settings.engine, event_ip=SERVICE),
+    )
+
+
+@asynccontextmanager
+async def opensips_if(is_wanted: bool) -> AsyncIterator[FakeOpenSips | None]:
+    """An OpenSIPS where the service's user agent would be, with its MI at the default port; or none."""
+    if not is_wanted:
+        yield None
+        return
+    async with open_fake_opensips(SERVICE, sip_port=5060, mi_port=8080) as opensips:
+        yield opensips
+
+
+def check_opensips(opensips: FakeOpenSips) -> None:
+    """It was told nothing that it cannot bear, and has no session left."""
+    assert opensips.violations == []
+    assert opensips.sessions == {}
 
 
 def in_dialect(settings: Settings, dialect: Literal["ga", "beta"]) -> Settings:

@@ -1,0 +1,64 @@
+"""Where the calls of a service come from: the built-in user agent, an OpenSIPS, or both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from aivc.config.settings import OpenSipsSettings, Settings, SipSettings
+from aivc.sip.address import format_host_port
+from aivc.sip.leg import FrontEnd
+from aivc.sip.opensips import OpenSips, open_opensips
+from aivc.sip.useragent import UserAgent, open_user_agent
+
+
+@attrs.frozen(eq=False)
+class FrontEnds:
+    """What `open_front_ends` yields."""
+
+    agent: UserAgent
+    opensips: OpenSips | None = None
+
+    @property
+    def all(self) -> tuple[FrontEnd, ...]:
+        return (self.agent,) if self.opensips is None else (self.agent, self.opensips)
+
+
+@asynccontextmanager
+async def open_front_ends(settings: Settings) -> AsyncIterator[FrontEnds]:
+    """Take calls while the block runs. Raises what `open_user_agent` and `open_opensips` do."""
+    sip, rtp = settings.sip, settings.rtp
+    async with open_user_agent(user_agent(sip), srtp=rtp.srtp, rtcp=rtp.rtcp) as agent:
+        if not settings.opensips.enabled:
+            yield FrontEnds(agent)
+            return
+        opened = open_opensips(settings.opensips, settings.engine, sip, srtp=rtp.srtp, rtcp=rtp.rtcp)
+        async with opened as opensips:
+            yield FrontEnds(agent, opensips)
+
+
+def user_agent(settings: SipSettings) -> SipSettings:
+    """A user agent that is not enabled listens nowhere, and tells nobody that it does."""
+    return settings if settings.enabled else attrs.evolve(settings, listen=(), register=())
+
+
+def addresses(front_ends: FrontEnds, settings: OpenSipsSettings) -> dict[str, Any]:
+    """Where calls and events come to and commands go, with the real ports, for the log."""
+    told: dict[str, Any] = {"listening": listening(front_ends.agent)}
+    if front_ends.opensips is not None:
+        told["opensips"] = management_address(settings)
+        told["events"] = f"udp:{format_host_port(*front_ends.opensips.event_address)}"
+    return told
+
+
+def listening(agent: UserAgent) -> list[str]:
+    """The addresses as `sip.listen` writes them."""
+    return [f"{transport.lower()}:{format_host_port(*address)}" for transport, address in agent.transports]
+
+
+def management_address(settings: OpenSipsSettings) -> str:
+    """The management interface as OpenSIPS's mi_datagram writes it."""
+    return f"udp:{settings.ip}:{settings.port}" if settings.socket is None else f"unix:{settings.socket}"

@@ -1,0 +1,202 @@
+"""Where each event of OpenSIPS goes: to its session, to a new one, or to nobody. By key, never by a To-tag."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Final
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.config.percall import INSTANCE
+from aivc.config.settings import OpenSipsSettings
+from aivc.sip.address import format_host_port
+from aivc.sip.errands import Errands
+from aivc.sip.inspection import Refusal
+from aivc.sip.leg import Leg
+from aivc.sip.message import REASONS
+from aivc.sip.reception import LOG_BURST, LOG_SECONDS, MAX_LEGS, busy
+from aivc.sip.session_board import SessionBoard
+from aivc.sip.session_leg import SessionLeg, receive_session
+from aivc.sip.sources import Bucket
+from aivc.sip.subscribing import Subscription
+from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply
+
+log = logging.getLogger("aivc.opensips")
+
+OVER_SECONDS: Final = 5.0  # processes of OpenSIPS overtake each other: a CANCEL may come before its INVITE
+MAX_OVER: Final = 4096  # sessions remembered as over
+ACK_METHODS: Final = ("ACK", "PRACK")  # that nobody answers
+
+
+@attrs.frozen
+class Over:
+    """A session that has ended.
+
+    Attributes:
+      was_cancelled: before we have heard of it; the caller waits for 487.
+      until: when to forget it, on trio's clock.
+    """
+
+    was_cancelled: bool
+    until: float
+
+
+@attrs.define(eq=False, repr=False)
+class SessionTable:
+    """The sessions that live, and those that have just ended."""
+
+    live: dict[str, SessionLeg] = attrs.field(factory=dict)
+    _over: dict[str, Over] = attrs.field(factory=dict, init=False)  # oldest first
+
+    def forget(self, key: str) -> None:
+        """That session is over."""
+        if self.live.pop(key, None) is not None:
+            self.note_over(key, was_cancelled=False)
+
+    def note_over(self, key: str, *, was_cancelled: bool) -> None:
+        self._over.pop(key, None)
+        self._over[key] = Over(was_cancelled, trio.current_time() + OVER_SECONDS)
+        if len(self._over) > MAX_OVER:
+            del self._over[next(iter(self._over))]
+
+    def over(self, key: str) -> Over | None:
+        """How that session ended, if it was lately."""
+        found = self._over.get(key)
+        return found if found is not None and trio.current_time() < found.until else None
+
+
+@attrs.define(eq=False, repr=False)
+class EventReception:
+    """Serves every event. Each is one step: nothing here waits for OpenSIPS.
+
+    Args:
+      waiting: where legs go.
+      subscription: unless it is the sole one, sessions that we do not know are somebody else's to answer.
+
+    Attributes:
+      unreadable: datagrams that are no event.
+      ignored: events of sessions that OpenSIPS was told to make by others, and new ones for another instance.
+      strays: events of sessions that we do not have.
+      refused: calls that were refused before they became legs, or requests of unknown sessions.
+      failures: events that met a bug of ours.
+    """
+
+    board: SessionBoard
+    settings: OpenSipsSettings
+    table: SessionTable
+    errands: Errands
+    waiting: trio.MemorySendChannel[Leg]
+    subscription: Subscription
+    unreadable: int = attrs.field(default=0, init=False)
+    ignored: int = attrs.field(default=0, init=False)
+    strays: int = attrs.field(default=0, init=False)
+    refused: int = attrs.field(default=0, init=False)
+    failures: int = attrs.field(default=0, init=False)
+    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
+
+    def take_untrusted(self, data: bytes) -> None:
+        """Serve one datagram."""
+        try:
+            event = parse_untrusted(data)
+        except EventError as error:
+            self.unreadable += 1
+            logs.event(log, "opensips.unreadable", level=logging.DEBUG, cause=str(error))
+            return
+        try:
+            self._take(event)
+        except Exception as error:  # a bug of ours may cost one event, never all calls
+            self.failures += 1
+            logs.event(log, "sip.bug", level=logging.ERROR, key=event.key, exc_info=error)
+            if event.event_type == "NEW" and event.key not in self.table.live:
+                self._refuse(event.key, Refusal(500, "a bug"))
+
+    def _take(self, event: SessionEvent) -> None:
+        session = self.table.live.get(event.key)
+        if session is not None and event.event_type != "NEW":
+            session.take(event)
+        elif event.event_type != "NEW":
+            self._stray(event)
+        elif session is None and self._is_for_us(event):
+            self._begin(event)
+        else:
+            self.ignored += 1
+
+    def _is_for_us(self, event: SessionEvent) -> bool:
+        instance = self.settings.instance
+        return event.entity_type == "UAS" and (instance is None or instance_of(event.extra_params) == instance)
+
+    def _begin(self, event: SessionEvent) -> None:
+        over = self.table.over(event.key)
+        if over is None:
+            refusal = self._admit(event)
+        elif over.was_cancelled:
+            refusal = Refusal(487, "cancelled before we heard of it")
+        else:
+            refusal = None
+        if refusal is not None:
+            self._refuse(event.key, refusal)
+
+    def _admit(self, event: SessionEvent) -> Refusal | None:
+        """Make a leg of it and hand it over, or refuse."""
+        if event.headers is None or event.body is None:
+            hint = 'give ua_session_server_init the flags "abh": headers and bodies are not told without them'
+            logs.event(log, "opensips.flags", level=logging.WARNING, key=event.key, hint=hint)
+            return Refusal(500, "no headers or no body came with the event")
+        if len(self.table.live) >= MAX_LEGS:
+            return busy("too many calls")
+        try:
+            leg = receive_session(self.board, event)
+        except EventError as error:
+            return Refusal(400, str(error))
+        if isinstance(leg, Refusal):
+            return leg
+        try:
+            self.waiting.send_nowait(leg)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            leg.close()
+            return busy("nobody takes calls")
+        self.table.live[event.key] = leg
+        source = format_host_port(*leg.source)
+        logs.event(log, "sip.invited", call_id=leg.call_id, source=source, transport="OpenSIPS", dialled=leg.dialled)
+        return None
+
+    def _refuse(self, key: str, refusal: Refusal) -> None:
+        self.refused += 1
+        now = trio.current_time()
+        bucket = self._told.setdefault(refusal.status, Bucket(LOG_BURST, 0, now))
+        level = logging.INFO if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG
+        logs.event(log, "sip.refused", level=level, key=key, status=refusal.status, cause=refusal.cause)
+        phrase = refusal.cause if refusal.status == 400 else REASONS.get(refusal.status, "")
+        self.errands.refuse(key, refusal.status, phrase, refusal.headers)
+
+    def _stray(self, event: SessionEvent) -> None:
+        """An event of a session that we do not have, or not any more (RFC 3261 section 12.2.2)."""
+        self.strays += 1
+        over = self.table.over(event.key)
+        if event.event_type == "TERMINATED":
+            if over is None:
+                self.table.note_over(event.key, was_cancelled=event.method == "CANCEL")
+        elif over is None and is_request(event) and self.subscription.is_sole:
+            self.refused += 1
+            cause = "no such session"
+            logs.event(log, "sip.refused", level=logging.DEBUG, key=event.key, status=481, cause=cause)
+            self.errands.put_nowait(reply(event.key, event.method, 481, REASONS[481]))
+
+
+def is_request(event: SessionEvent) -> bool:
+    """Whether it is a request in a session that came in, which waits for an answer."""
+    is_request = event.event_type == "UPDATED" and event.status == 0 and event.method not in ACK_METHODS
+    return is_request and event.entity_type == "UAS"
+
+
+def instance_of(extra_params: str | None) -> str | None:
+    """Which connector the script wants: the member "instance" of what is a JSON object."""
+    try:
+        found = json.loads(extra_params) if extra_params else None
+    except (ValueError, RecursionError):
+        return None
+    name = found.get(INSTANCE) if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None

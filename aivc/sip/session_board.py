@@ -1,0 +1,99 @@
+"""What all UA sessions of one OpenSIPS share."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.config.settings import Address, SipSettings
+from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
+from aivc.sip.jsonrpc import Command
+from aivc.sip.negotiation import Origin, SrtpPolicy
+from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.session_timer import TIMER
+from aivc.sip.switchboard import KEY_OCTETS, MAX_RETRY_SECONDS
+from aivc.sip.timers import Timers
+
+log = logging.getLogger("aivc.sip")
+
+# PRACK never comes to us, so 100rel is not promised; nor is a session replaced or a REFER followed.
+CAPABILITIES: Final = Capabilities(
+    ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "UPDATE"),
+    (TIMER,),
+)
+
+
+class Commands(Protocol):
+    """How OpenSIPS is told what to do: `aivc.sip.mi.ManagementInterface`."""
+
+    async def perform(self, command: Command, seconds: float | None = None) -> object:
+        """The result. Raises MiError."""
+
+
+@attrs.define
+class SessionCounts:
+    """What the sessions count.
+
+    Attributes:
+      refused: requests of peers that were refused.
+      failed: commands that OpenSIPS refused or did not answer: mostly the session was over already.
+      dropped: requests that were not answered, because too many answers wait to be taken by OpenSIPS.
+      stray: events that say nothing to the session, such as answers to requests that nobody waits for.
+    """
+
+    refused: int = 0
+    failed: int = 0
+    dropped: int = 0
+    stray: int = 0
+
+
+@attrs.frozen(eq=False, repr=False)
+class SessionBoard:
+    """Shared by all sessions of one OpenSIPS. Its timers run in `tasks` from the beginning.
+
+    Args:
+      commands: how OpenSIPS is told what to do.
+      tasks: what the sessions still have to say is said there, also when their calls are cancelled: sheltered.
+      settings: `[sip]`, of which the session timer, the header fields and `hang_up_seconds` are used.
+      srtp, rtcp: the settings of `[rtp]`.
+      signalling: where events come to, which is where no audio may go; and our host name in Warning.
+      forget: the session of this key is over, and needs no more events. Called once for each.
+    """
+
+    commands: Commands
+    tasks: trio.Nursery
+    settings: SipSettings
+    srtp: SrtpPolicy
+    rtcp: bool
+    randomness: random.Random
+    signalling: Address
+    forget: Callable[[str], None]
+    counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)
+    timers: Timers = attrs.field(factory=Timers, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.tasks.start_soon(self.timers.run)
+
+    def new_media(self) -> OfferAnswer:
+        """The offer/answer of a new session."""
+        origin = Origin(self.randomness.getrandbits(62))  # fits a signed 64-bit integer everywhere
+        return OfferAnswer(self.signalling, origin, self.srtp, self.new_key, rtcp=self.rtcp)
+
+    def new_key(self) -> bytes:
+        """For SDES."""
+        return self.randomness.randbytes(KEY_OCTETS)
+
+    def later(self, cause: str) -> Refusal:
+        """500 with a random Retry-After (RFC 3261 section 14.2)."""
+        return Refusal(500, cause, (retry_after_header(self.randomness.randint(0, MAX_RETRY_SECONDS)),))
+
+    def note_refusal(self, call_id: str, method: str, refusal: Refusal) -> None:
+        """Count and log a request that is refused."""
+        self.counts.refused += 1
+        logs.event(log, "sip.refused", call_id=call_id, method=method, status=refusal.status, cause=refusal.cause)

@@ -1,0 +1,102 @@
+"""What one UA session has OpenSIPS do: one command after the other, whoever gave them and whether they wait or not."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from aivc import logs
+from aivc.sip.jsonrpc import Command
+from aivc.sip.mi import MiError
+from aivc.sip.session_board import SessionBoard
+
+log = logging.getLogger("aivc.sip")
+
+Report = Callable[[Exception | None], None]
+
+
+@attrs.define(eq=False, repr=False)
+class Given:
+    """One command that was given.
+
+    Attributes:
+      done: set when it was carried out, has failed, or never will be.
+      error: how it failed.
+    """
+
+    command: Command
+    report: Report | None
+    done: trio.Event = attrs.field(factory=trio.Event, init=False)
+    error: Exception | None = attrs.field(default=None, init=False)
+
+
+@attrs.define(eq=False, repr=False)
+class SessionCommands:
+    """The commands of one session in their order: that of a 180, a 200 and a BYE must not change.
+
+    They are carried out in a task of the board, so that a call that is cancelled does not take back what it said.
+    """
+
+    board: SessionBoard
+    call_id: str
+    _waiting: deque[Given] = attrs.field(factory=deque, init=False)
+    _is_running: bool = attrs.field(default=False, init=False)
+
+    def __len__(self) -> int:
+        """How many are not carried out yet."""
+        return len(self._waiting)
+
+    def give(self, command: Command, report: Report | None = None) -> Given:
+        """Have it carried out after those before.
+
+        Args:
+          report: told as soon as that is done, with how it failed.
+        """
+        given = Given(command, report)
+        self._waiting.append(given)
+        if not self._is_running:
+            self._is_running = True
+            self.board.tasks.start_soon(self._run)
+        return given
+
+    async def perform(self, command: Command) -> Exception | None:
+        """The same, and wait for it; how it failed."""
+        given = self.give(command)
+        await given.done.wait()
+        return given.error
+
+    async def _run(self) -> None:
+        """Task: carry out what there is. Never raises."""
+        try:
+            while self._waiting:
+                given = self._waiting[0]
+                given.error = await attempt(self.board, given.command, self.call_id)
+                self._waiting.popleft()
+                given.done.set()
+                if given.report is not None:
+                    given.report(given.error)
+        finally:
+            self._is_running = False
+            for given in self._waiting:  # the front end ends: nobody must wait for them
+                given.done.set()
+
+
+async def attempt(board: SessionBoard, command: Command, call_id: str) -> Exception | None:
+    """Have OpenSIPS carry out a command whose result does not matter; how it failed.
+
+    A failure is mostly that of a session that has just ended: whether it matters is for the caller to say.
+    """
+    try:
+        await board.commands.perform(command)
+    except MiError as error:
+        board.counts.failed += 1
+        logs.event(log, "sip.command_failed", level=logging.DEBUG, call_id=call_id, cause=str(error))
+        return error
+    except Exception as error:  # a bug of ours may cost one command, never all calls
+        logs.event(log, "sip.bug", level=logging.ERROR, call_id=call_id, exc_info=error)
+        return error
+    return None

@@ -1,0 +1,111 @@
+"""The REFERs of one UA session (RFC 3515): sent as commands, followed by events, whose order is not certain."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import trio
+
+from aivc.sip.address import parse_cseq
+from aivc.sip.inspection import Refusal
+from aivc.sip.leg import Fields, ReferOutcome
+from aivc.sip.message import Request
+from aivc.sip.mi import MiRefused
+from aivc.sip.referral import NO_ANSWER, NO_CALL, UNDER_WAY, Referral, Subscriptions, read_event
+from aivc.sip.scanner import AddressError
+from aivc.sip.session_board import SessionBoard
+from aivc.sip.session_commands import attempt
+from aivc.sip.uasession import SessionEvent, update
+
+UNKNOWN: Final = -1  # the CSeq of a REFER that OpenSIPS has not told yet
+
+
+@attrs.define(eq=False, repr=False)
+class SessionTransfer:
+    """Sends REFER and follows it; the leg tells of each answer and NOTIFY, and of its end.
+
+    OpenSIPS chooses the CSeq that the subscription is named after: it is learnt from the answer to the REFER, or from
+    the first NOTIFY, whichever comes first.
+    """
+
+    board: SessionBoard
+    key: str
+    call_id: str
+    _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
+    _latest: Referral | None = attrs.field(default=None, init=False)
+    _highest: int = attrs.field(default=UNKNOWN, init=False)  # CSeq of a REFER so far
+    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
+        """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
+        if self._subscriptions.under_way:
+            return ReferOutcome(None, UNDER_WAY)
+        referral = self._latest = self._subscriptions.begin(UNKNOWN)
+        self.board.tasks.start_soon(self._send, referral, fields)
+        try:
+            with trio.move_on_after(seconds):
+                while referral.outcome is None:
+                    await self._changed.wait()
+        finally:  # also when cancelled: nobody waits for it any more
+            referral.settle(None, NO_ANSWER)
+        assert referral.outcome is not None
+        return referral.outcome
+
+    def take_response(self, event: SessionEvent) -> bool:
+        """A final answer to a REFER; False when none is waited for."""
+        referral, cseq = self._latest, read_cseq(event)
+        if referral is None or (referral.cseq != UNKNOWN and referral.cseq != cseq):
+            return False
+        if cseq is not None:
+            self._number(referral, cseq)
+        self._latest = None
+        self._subscriptions.take_response(referral, event.status, event.reason)
+        self._notify()
+        return True
+
+    def take_notify(self, request: Request) -> Refusal | None:
+        """Take a NOTIFY; None: it is to be answered 200."""
+        referral, number = self._latest, read_event_id(request)
+        if referral is not None and number is not None and number > self._highest:
+            self._number(referral, number)
+        refusal = self._subscriptions.take_notify(request)
+        self._notify()
+        return refusal
+
+    def close(self, text: str) -> None:
+        """The session is over: whoever waits is told so."""
+        self._latest = None
+        self._subscriptions.close(text)
+        self._notify()
+
+    async def _send(self, referral: Referral, fields: Fields) -> None:
+        """Task: apart from other commands, since it is never repeated, so that a lost answer takes its time."""
+        error = await attempt(self.board, update(self.key, "REFER", fields=fields), self.call_id)
+        if isinstance(error, MiRefused):  # not sent; without an answer it may have been, and events tell
+            referral.settle(None, NO_CALL)
+            self._notify()
+
+    def _number(self, referral: Referral, cseq: int) -> None:
+        if referral.cseq == UNKNOWN:
+            self._subscriptions.renumber(referral, cseq)
+        self._highest = max(self._highest, cseq)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def read_cseq(event: SessionEvent) -> int | None:
+    """The number of the request that an answer is for; None: it is not told, as after a timeout."""
+    try:
+        return parse_cseq(event.headers.get("CSeq") or "").number if event.headers is not None else None
+    except AddressError:
+        return None
+
+
+def read_event_id(request: Request) -> int | None:
+    try:
+        return read_event(request.headers.get("Event"))
+    except AddressError:
+        return None

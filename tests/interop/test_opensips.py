@@ -1,0 +1,237 @@
+"""Whole calls of telephones through OpenSIPS, which hands them to the service as UA sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+import trio
+
+from aivc.demo.simulator import open_simulator
+from aivc.testing import CallRefused, Phone, open_phone
+from aivc.testing.faults import Faults
+from aivc.testing.model import FakeModel
+from aivc.testing.script import CallTool, Context, Part, Say, decided
+from aivc.testing.transfers import Transfers
+from interop import opensips
+from interop.calls import HEARD_OCTETS, Case, model_of
+from interop.conversing import needs
+from interop.handed_over import POLL_SECONDS, Handover, open_handover, variables_for
+from interop.opensips import open_opensips
+from interop.service_process import serving
+from interop.sipp import open_target
+from interop.sipp_scenario import answering, refusing
+from interop.speech import caller_speech, without_negative_zero
+
+pytestmark = [pytest.mark.interop, needs(opensips)]
+
+LONGEST_SECONDS: Final = 30.0
+HEARD_SECONDS: Final = 0.5
+CASES: Final = (
+    Case("sipp", "PCMU", "caller"),
+    Case("sipp", "PCMA", "model"),
+    Case("baresip", "PCMU", "model"),
+    Case("baresip", "PCMA", "caller"),
+    Case("pjsip", "PCMU", "caller"),
+    Case("linphone", "PCMU", "model"),
+)
+
+
+def talker(context: Context) -> Sequence[Part]:
+    """Goes on talking."""
+    return [Say("A long story.", seconds=30.0)]
+
+
+def telling() -> FakeModel:
+    return FakeModel(decided(talker))
+
+
+WELCOME: Final = {"OPENAI_WELCOME_MSG": "Tell a long story."}
+
+
+# Telephones
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_a_telephone_talks_with_the_model_and_the_session_is_freed(case: Case, tmp_path: Path) -> None:
+    if (reason := case.make.missing()) is not None:
+        pytest.skip(reason)
+    model = model_of(case)
+    variables = (
+        {"OPENAI_WELCOME_MSG": "Say goodbye.", "OPENAI_TURN_DETECT_TYPE": "none"} if case.ends == "caller" else {}
+    )
+    with trio.fail_after(LONGEST_SECONDS):
+        async with open_handover(model, tmp_path, deployed=True, **(greeted if case.ends == "caller" else {})) as handover:
+            uri = handover.opensips.uri("1000")
+            async with case.make.call(uri, case.codec, tmp_path, hangs_up=case.ends == "caller") as phone:
+                session = await model.wait_session()
+                if case.ends == "caller":
+                    await session.wait_until(lambda session: len(session.received_audio) >= HEARD_OCTETS)
+                    await phone.hang_up()
+                assert await phone.wait_over() == 0
+            record = await handover.service.wait_log("call.ended")
+            await handover.wait_freed()
+    assert record["ending"] == {"caller": "caller_hung_up", "model": "model_hung_up"}[case.ends]
+    assert caller_speech(case.codec) in without_negative_zero(session.received_audio, case.codec)
+    assert (session.errors, handover.service.log("call.bug"), handover.service.log("sip.bug")) == ([], [], [])
+
+
+# What a caller may do
+
+
+async def test_a_caller_who_gives_up_gets_487_and_the_session_is_freed(tmp_path: Path) -> None:
+    model = telling()
+    model.faults = Faults(silent_upgrade=True)  # so that the call stays unanswered
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_handover(model, tmp_path) as handover,
+            open_phone() as phone,
+            phone.ring(handover.opensips.uri()) as call,
+        ):
+            while not await handover.sessions():
+                await trio.sleep(POLL_SECONDS)
+            await call.cancel()
+            while not call.responses or call.responses[-1].status < 300:
+                await trio.sleep(POLL_SECONDS)
+            assert call.responses[-1].status == 487
+            await handover.wait_freed()
+
+
+async def test_hold_resume_digits_and_other_requests_are_answered(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_handover(telling(), tmp_path, **WELCOME) as handover,
+            open_phone() as phone,
+            phone.dial(handover.opensips.uri()) as call,
+        ):
+            await call.handset.wait_speech(HEARD_SECONDS)
+            for way in ("sendonly", "inactive", "0.0.0.0"):
+                assert (await call.hold(way)).status == 200
+                assert (await call.resume()).status == 200
+            await call.handset.wait_speech(HEARD_SECONDS)
+            for digit in "1#":
+                assert (await call.info_digit(digit)).status == 200
+            for method, status in (("OPTIONS", 200), ("UPDATE", 200), ("MESSAGE", 405), ("SUBSCRIBE", 405)):
+                assert (await call.ask(method)).status == status, method
+            assert (await call.ask("REFER", (("Refer-To", "<sip:bob@192.0.2.77>"),))).status == 603
+            assert (await call.ask("INFO", (), "text/plain", "hello")).status == 415
+            await call.hang_up()
+            record = await handover.service.wait_log("call.ended")
+            await handover.wait_freed()
+    assert record["ending"] == "caller_hung_up"
+
+
+async def test_digits_in_the_audio_and_by_info_are_heard(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_handover(telling(), tmp_path, **WELCOME) as handover,
+            open_phone() as phone,
+            phone.dial(handover.opensips.uri()) as call,
+        ):
+            await call.handset.wait_speech(HEARD_SECONDS)
+            call.handset.press("12")
+            await call.handset.wait_pressed()
+            await handover.service.wait_log("caller.pressed_keys", keys=2)
+            await call.info_digit("3")
+            await handover.service.wait_log("caller.pressed_keys", keys=1)
+            await call.hang_up()
+            await handover.service.wait_log("call.ended")
+
+
+# Transfers
+
+
+def operator(context: Context) -> Sequence[Part]:
+    """Transfers the call at once; says goodbye and hangs up if it comes to nothing."""
+    if context.outputs:
+        return [Say("Nobody is there. Goodbye.", seconds=0.6), CallTool("terminate_call")]
+    return [Say("I connect you.", seconds=0.4), CallTool("transfer_call")]
+
+
+@pytest.mark.parametrize(("busy", "ending"), [(False, "transferred"), (True, "model_hung_up")])
+async def test_a_transfer_is_followed_to_its_outcome(tmp_path: Path, busy: bool, ending: str) -> None:
+    steps = refusing("486 Busy Here") if busy else answering("PCMU")
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_target(steps, tmp_path) as (uri, target),
+            open_handover(FakeModel(decided(operator)), tmp_path, OPENAI_TRANSFER_TO=uri) as handover,
+            open_phone() as phone,
+            phone.dial(handover.opensips.uri(), transfers=Transfers(calls="always")) as call,
+        ):
+            await call.wait_hung_up()
+            record = await handover.service.wait_log("call.ended")
+            assert await target.wait_exit() == 0
+            await handover.wait_freed()
+    assert record["ending"] == ending
+    assert call.requests[-1].headers.get("Reason")
+
+
+# Restarts
+
+
+async def test_a_restart_of_opensips_ends_its_calls_and_new_ones_come(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with open_handover(telling(), tmp_path, **WELCOME) as handover, open_phone() as phone:
+            async with phone.dial(handover.opensips.uri()) as call:
+                await call.handset.wait_speech(HEARD_SECONDS)
+                await handover.restart_opensips(tmp_path)
+                await handover.service.wait_log("opensips.lapsed")
+                lost = await handover.service.wait_log("call.ended")
+            assert lost["ending"] not in ("caller_hung_up", "model_hung_up")
+            async with phone.dial(handover.opensips.uri()) as call:
+                await call.handset.wait_speech(HEARD_SECONDS)
+            await handover.wait_freed()
+
+
+async def test_sessions_of_a_connector_that_died_are_ended_when_it_is_back(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with open_handover(telling(), tmp_path, **WELCOME) as handover, open_phone() as phone:
+            async with phone.dial(handover.opensips.uri()) as call:
+                await call.handset.wait_speech(HEARD_SECONDS)
+                await handover.restart_service()
+                await call.wait_hung_up()
+            await handover.wait_freed()
+            assert handover.service.log("opensips.orphan")
+            async with phone.dial(handover.opensips.uri()) as call:
+                await call.handset.wait_speech(HEARD_SECONDS)
+
+
+async def test_a_service_that_drains_or_is_full_refuses_with_503_and_frees_the_session(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_handover(telling(), tmp_path, AIVC_SERVICE_MAX_CALLS="1", **WELCOME) as handover,
+            open_phone() as phone,
+            phone.dial(handover.opensips.uri()) as call,
+        ):
+            await call.handset.wait_speech(HEARD_SECONDS)
+            await refused_with_503(phone, handover)
+            assert len(await handover.sessions()) == 1
+            await call.hang_up()
+            await handover.wait_freed()
+
+
+async def refused_with_503(phone: Phone, handover: Handover) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        async with phone.dial(handover.opensips.uri()):
+            pass
+    assert refusal.value.status == 503
+
+
+# The other ways to reach it
+
+
+async def test_commands_by_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "mi.sock"
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_simulator(telling()) as url,
+            open_opensips(tmp_path, mi_path=path) as running,
+            serving(url, **variables_for(1), AIVC_OPENSIPS_SOCKET=str(path), **WELCOME) as service,
+            open_phone() as phone,
+        ):
+            await service.wait_log("opensips.subscribed")
+            async with phone.dial(running.uri()) as call:
+                await call.handset.wait_speech(HEARD_SECONDS)
+            await service.wait_log("call.ended", ending="caller_hung_up")
