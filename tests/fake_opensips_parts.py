@@ -49,6 +49,9 @@ class Connector:
     async def reply(self, key: str, method: str, code: int, reason: str = "Said", **params: object) -> Any:
         return await self.tell("ua_session_reply", key=key, method=method, code=code, reason=reason, **params)
 
+    async def subscribe(self, seconds: int) -> Any:
+        return await self.tell("event_subscribe", event="E_UA_SESSION", socket="udp:192.0.2.1:9000", expire=seconds)
+
     async def hear(self, seconds: float = BRIEFLY) -> list[Json]:
         """What comes within that time."""
         found = []
@@ -161,20 +164,16 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """An OpenSIPS with one subscriber on a virtual network; everything ends within ten minutes."""
     VirtualNetwork(delay=0.005).enable()
-    with trio.fail_after(600), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as mi:
-        with (
-            trio.socket.socket(type=trio.socket.SOCK_DGRAM) as events,
-            trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sip,
-        ):
-            await mi.bind(("192.0.2.1", 0))
-            await events.bind(EVENTS)
-            await sip.bind(("192.0.2.9", 5060))
-            async with open_fake_opensips(
-                flags=flags, extra_params=extra_params, fr_timeout=fr_timeout, fr_inv_timeout=4.0
-            ) as opensips:
-                connector = Connector(mi, events, opensips.mi_address)
-                subscribed = await connector.tell(
-                    "event_subscribe", event="E_UA_SESSION", socket="udp:192.0.2.1:9000", expire=500
-                )
-                assert subscribed == "OK"
-                yield World(opensips, connector, Caller(sip, opensips.sip_address))
+    with trio.fail_after(600), udp_socket() as mi, udp_socket() as events, udp_socket() as sip:
+        await mi.bind(("192.0.2.1", 0))
+        await events.bind(EVENTS)
+        await sip.bind(("192.0.2.9", 5060))
+        opened = open_fake_opensips(flags=flags, extra_params=extra_params, fr_timeout=fr_timeout, fr_inv_timeout=4.0)
+        async with opened as opensips:
+            connector = Connector(mi, events, opensips.mi_address)
+            assert await connector.subscribe(500) == "OK"
+            yield World(opensips, connector, Caller(sip, opensips.sip_address))
+
+
+def udp_socket() -> trio.socket.SocketType:
+    return trio.socket.socket(type=trio.socket.SOCK_DGRAM)

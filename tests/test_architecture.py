@@ -34,6 +34,7 @@ PURE = frozenset(
     | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
     | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "ip")}
     | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_timing")}
+    | {f"testing/opensips_{name}.py" for name in ("wording", "jsonrpc", "subscribers", "faults")}
     | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
     | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}

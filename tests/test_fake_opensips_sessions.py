@@ -61,7 +61,8 @@ async def test_a_call_goes_through_the_states_of_the_list(autojump_clock: MockCl
         assert await tell.state(key) == 1  # a 180 leaves no trace
         assert await tell.reply(key, "INVITE", 200, "OK", body=SDP) == "OK"
         ringing, answered = await caller.read()
-        assert isinstance(answered, Response) and answered.to.tag == ringing.to.tag == key
+        assert isinstance(answered, Response)
+        assert answered.to.tag == ringing.to.tag == key
         assert (answered.header("Contact"), answered.header("Content-Type")) == (
             "<sip:192.0.2.5:5060>",
             "application/sdp",
@@ -119,7 +120,9 @@ async def test_terminate_sends_a_bye_and_tells_nothing(autojump_clock: MockClock
         key = await world.talk()
         assert await world.connector.tell("ua_session_terminate", key=key) == "OK"
         (bye,) = await world.caller.read()
-        assert isinstance(bye, Request) and str(bye.cseq) == "2 BYE" and bye.sender.tag == key
+        assert isinstance(bye, Request)
+        assert str(bye.cseq) == "2 BYE"
+        assert bye.sender.tag == key
         await world.caller.answer(bye, "200 OK")
         assert await world.connector.hear() == []
         assert (await world.connector.tell("ua_session_terminate", key=key))["message"] == "Failed to terminate session"
@@ -146,7 +149,8 @@ async def test_the_session_timer_ends_a_call_with_a_bye_and_without_an_event(aut
         key = await world.talk()
         begun = world.opensips.sessions[key].opened_at
         (bye,) = await world.caller.read(4.9)
-        assert isinstance(bye, Request) and bye.method == "BYE"
+        assert isinstance(bye, Request)
+        assert bye.method == "BYE"
         assert 4 <= trio.current_time() - begun <= 5.5
         assert await world.connector.hear() == []
         assert await world.connector.state(key) == 404

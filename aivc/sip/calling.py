@@ -7,23 +7,20 @@ import trio
 
 from aivc.config.settings import Address, Codec
 from aivc.sip import outgoing
-from aivc.sip.address import SipUri, parse_name_addr, parse_uri
+from aivc.sip.address import SipUri, parse_uri
 from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.dialog import asked_transport, reachable_address
 from aivc.sip.dialog_client import DialogClient
 from aivc.sip.flow import Flow, NoFlow, Transport
 from aivc.sip.holder import Holder
+from aivc.sip.invitation import own_uri
 from aivc.sip.leg import ConsultationFailed, Fields
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.outgoing import Answered, Invitation
-from aivc.sip.referral import name_addr_of
-from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_timer import LEAST_SECONDS
 from aivc.sip.switchboard import Identity
-
-ANONYMOUS = "sip:anonymous@anonymous.invalid"  # RFC 3323 section 4.1.1.3
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +70,7 @@ async def call_out(board: Board, wanted: Wanted, seconds: float) -> Reached:
     flow = way_to(wanted.uri, wanted.near)
     media = board.media_for(flow)
     media.local = wanted.local
-    identity = board.identity_at(flow.peer[0]) or Identity(own_uri(wanted.near))
+    identity = board.identity_at(flow.peer[0]) or Identity(own_uri(wanted.near.dialog.local))
     invitation = Invitation(
         target=wanted.uri,
         caller=identity.uri,
@@ -132,13 +129,3 @@ def onward(near: DialogClient, transport: Transport, peer: Address) -> Flow:
         return near.layer.transports.onward(transport, peer, near.near)
     except NoFlow as error:
         raise ConsultationFailed(None, f"there is no way to call it: {error}") from error
-
-
-def own_uri(client: DialogClient) -> str:
-    """Whom the caller called is who calls."""
-    try:
-        uri = str(parse_name_addr(client.dialog.local).uri)
-        name_addr_of(uri)
-    except (AddressError, ValueError):
-        return ANONYMOUS
-    return uri

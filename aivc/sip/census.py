@@ -18,6 +18,7 @@ from aivc.config.settings import OpenSipsSettings
 from aivc.sip.errands import Errand, perform_all, refusal
 from aivc.sip.inspection import retry_after_header
 from aivc.sip.mi import MiError, MiRefused
+from aivc.sip.own_sessions import OwnSessions
 from aivc.sip.reception import RETRY_AFTER_SECONDS
 from aivc.sip.session_board import Commands
 from aivc.sip.subscribing import Subscription
@@ -49,7 +50,7 @@ class Look:
 
     Attributes:
       missing: sessions of ours that OpenSIPS does not have, or takes for cancelled: their keys.
-      unknown: sessions that came in, and are none of ours, by key.
+      unknown: sessions that nobody serves, as far as they are ours to end, by key.
       waiting: the cancelled ones, which wait for their 487 and to be freed.
     """
 
@@ -67,7 +68,8 @@ class Census:
     """Args:
       settings: `check_seconds` and `end_orphans` are used.
       sessions: ours, by key.
-      subscription: unless it is the sole one, sessions that we do not know may be somebody else's.
+      subscription: unless it is the sole one, sessions that came in and that we do not know may be somebody else's.
+      own: which of those that OpenSIPS was told to make are ours; the others are left alone.
 
     Attributes:
       lost: sessions of ours that OpenSIPS did not have any more.
@@ -78,6 +80,7 @@ class Census:
     settings: OpenSipsSettings
     sessions: Mapping[str, Counted]
     subscription: Subscription
+    own: OwnSessions = attrs.field(factory=OwnSessions)
     lost: int = attrs.field(default=0, init=False)
     orphans: int = attrs.field(default=0, init=False)
     _last: Look = attrs.field(factory=Look, init=False)
@@ -103,8 +106,10 @@ class Census:
         regular = self.settings.check_seconds
         return min(regular, SECOND_LOOK_SECONDS) if self._is_doubtful else regular
 
-    def _may_end(self) -> bool:
-        """Whether a session that we do not know is to be ended."""
+    def _may_end(self, session: ListedSession) -> bool:
+        """Whether a session that nobody serves is to be ended."""
+        if session.is_outgoing:
+            return self.own.is_ours(session, trio.current_time())
         return self.settings.end_orphans and self.subscription.is_sole
 
     async def _compare(self) -> None:
@@ -126,6 +131,8 @@ class Census:
         else:
             self._last = found
             self._is_doubtful = last.is_clear and not found.is_clear
+            if self._is_doubtful:  # after a restart of OpenSIPS we hear of nothing, and should not wait for a renewal
+                self.subscription.doubt()
 
     async def _look(self) -> Look:
         known = [key for key, session in self.sessions.items() if not session.is_over]
@@ -134,10 +141,10 @@ class Census:
             return Look(await self._missing(known))
         waiting = self._cancelled(known, listed)
         living = frozenset(session.key for session in listed) - waiting
-        unknown = [session for session in listed if session.key not in self.sessions and is_incoming(session)]
+        unknown = [session for session in listed if session.key not in self.sessions and self._may_end(session)]
         return Look(
             missing=frozenset(known) - living,
-            unknown={session.key: session for session in unknown} if self._may_end() else {},
+            unknown={session.key: session for session in unknown},
             waiting=waiting,
         )
 
@@ -178,20 +185,18 @@ class Census:
             await perform_all(self.commands, refusal(key, 487, "Request Terminated"))
 
     async def _end(self, orphan: ListedSession) -> None:
-        if not self._may_end() or orphan.key in self.sessions:
+        if not self._may_end(orphan) or orphan.key in self.sessions:
             return
         self.orphans += 1
         logs.event(log, "opensips.orphan", level=logging.WARNING, key=orphan.key, state=orphan.state)
         await perform_all(self.commands, ending(orphan))
-
-
-def is_incoming(session: ListedSession) -> bool:
-    """Whether somebody called; the key of one that OpenSIPS was told to make is its Call-ID. Those are not ours."""
-    return session.key != session.call_id
+        self.own.forget(orphan.key)
 
 
 def ending(orphan: ListedSession) -> Errand:
     """What ends a session that nobody serves. Who is still waiting for an answer gets one."""
+    if orphan.is_outgoing:
+        return (terminate(orphan.key),)
     if orphan.state in (NEW, EARLY):
         return refusal(orphan.key, 503, "Service Unavailable", (retry_after_header(RETRY_AFTER_SECONDS),))
     if orphan.state == TERMINATED:  # cancelled; or refused, and then this is one answer too many, which is none

@@ -18,11 +18,11 @@ from aivc.sip.inspection import Refusal
 from aivc.sip.leg import Leg
 from aivc.sip.message import REASONS
 from aivc.sip.reception import LOG_BURST, LOG_SECONDS, MAX_LEGS, busy
-from aivc.sip.session_board import SessionBoard
-from aivc.sip.session_leg import SessionLeg, receive_session
+from aivc.sip.session_board import Session, SessionBoard
+from aivc.sip.session_leg import receive_session
 from aivc.sip.sources import Bucket
 from aivc.sip.subscribing import Subscription
-from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply
+from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply, terminate
 
 log = logging.getLogger("aivc.opensips")
 
@@ -48,7 +48,7 @@ class Over:
 class SessionTable:
     """The sessions that live, and those that have just ended."""
 
-    live: dict[str, SessionLeg] = attrs.field(factory=dict)
+    live: dict[str, Session] = attrs.field(factory=dict)
     _over: dict[str, Over] = attrs.field(factory=dict, init=False)  # oldest first
 
     def forget(self, key: str) -> None:
@@ -174,7 +174,12 @@ class EventReception:
 
     def _stray(self, event: SessionEvent) -> None:
         """An event of a session that we do not have, or not any more (RFC 3261 section 12.2.2)."""
+        if self.board.own.keep(event):
+            return
         self.strays += 1
+        if self.board.own.is_lost(event, trio.current_time()):
+            self.errands.put_nowait(terminate(event.key))
+            return
         over = self.table.over(event.key)
         if event.event_type == "TERMINATED":
             if over is None:

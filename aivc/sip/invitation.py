@@ -12,8 +12,10 @@ from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields, Rejection
 from aivc.sip.message import Request
 from aivc.sip.negotiation import WARN_OTHER
+from aivc.sip.referral import name_addr_of
 from aivc.sip.scanner import AddressError, is_ip_address, parse_number
 
+ANONYMOUS: Final = "sip:anonymous@anonymous.invalid"  # RFC 3323 section 4.1.1.3
 ASSERTED: Final = "P-Asserted-Identity"
 MAX_EXPIRES: Final = 2**32 - 1  # RFC 3261 section 20.19
 LONGEST_RINGING: Final = 300  # seconds: no call of ours is answered later, and a timer keeps it in memory
@@ -37,6 +39,20 @@ def addressee(request: Request) -> str:
     if isinstance(uri, SipUri):
         return uri.user or ""
     return uri.rest.partition(";")[0] if uri.scheme == "tel" else ""
+
+
+def own_uri(to: str) -> str:
+    """Who we are in calls of ours: whom the caller called.
+
+    Args:
+      to: the To of their INVITE.
+    """
+    try:
+        uri = str(parse_name_addr(to).uri)
+        name_addr_of(uri)
+    except ValueError:
+        return ANONYMOUS
+    return uri
 
 
 def read_expires(request: Request) -> int | None:

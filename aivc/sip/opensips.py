@@ -107,9 +107,9 @@ class OpenSips:
         await self._subscription.end()
 
     def close(self) -> None:
-        """End every leg without a word, and the channel of legs."""
-        for leg in list(self._reception.table.live.values()):
-            leg.close()
+        """End every session without a word, and the channel of legs."""
+        for session in list(self._reception.table.live.values()):
+            session.close()
         self._reception.waiting.close()
 
 
@@ -145,9 +145,11 @@ async def open_opensips(
             await own_socket()
             waiting, legs = trio.open_memory_channel[Leg](WAITING_LEGS)
             table, errands = SessionTable(), Errands(commands)
-            board = SessionBoard(commands, tasks, sip, srtp, rtcp, randomness, events.address, table.forget)
+            board = SessionBoard(
+                commands, tasks, sip, srtp, rtcp, randomness, events.address, table.forget, table.live.__setitem__
+            )
             subscription = Subscription(commands, settings, own_socket)
-            census = Census(commands, settings, table.live, subscription)
+            census = Census(commands, settings, table.live, subscription, board.own)
             subscription.on_subscribed = census.wake
             reception = EventReception(board, settings, table, errands, waiting, subscription)
             front_end = OpenSips(legs, events, reception, subscription, census)

@@ -16,9 +16,11 @@ from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
 from aivc.sip.jsonrpc import Command
 from aivc.sip.negotiation import Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.own_sessions import OwnSessions
 from aivc.sip.session_timer import TIMER
 from aivc.sip.switchboard import KEY_OCTETS, MAX_RETRY_SECONDS
 from aivc.sip.timers import Timers
+from aivc.sip.uasession import SessionEvent
 
 log = logging.getLogger("aivc.sip")
 
@@ -34,6 +36,31 @@ class Commands(Protocol):
 
     async def perform(self, command: Command, seconds: float | None = None) -> object:
         """The result. Raises MiError."""
+
+
+class Session(Protocol):
+    """One UA session, as those see it who bring its events, and count it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was told; OpenSIPS may have to be told still."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether its INVITE came in and has no final answer of ours."""
+
+    def take(self, event: SessionEvent) -> None:
+        """An event of this session but NEW."""
+
+    def lose(self, cause: str) -> None:
+        """OpenSIPS does not have the session any more: nothing is sent."""
+
+    def close(self) -> None:
+        """The front end ends: nothing is sent."""
+
+
+def nowhere(key: str, session: Session) -> None:
+    """Where sessions of ours are served if nobody brings their events."""
 
 
 @attrs.define
@@ -64,6 +91,8 @@ class SessionBoard:
       srtp, rtcp: the settings of `[rtp]`.
       signalling: where events come to, which is where no audio may go; and our host name in Warning.
       forget: the session of this key is over, and needs no more events. Called once for each.
+      serve: the session of this key is there, made by OpenSIPS because we told it to, and needs events.
+      own: all of these.
     """
 
     commands: Commands
@@ -74,6 +103,8 @@ class SessionBoard:
     randomness: random.Random
     signalling: Address
     forget: Callable[[str], None]
+    serve: Callable[[str, Session], None] = nowhere
+    own: OwnSessions = attrs.field(factory=OwnSessions)
     counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
 

@@ -47,7 +47,7 @@ from aivc.sip.session_release import SessionRelease
 from aivc.sip.session_requests import Answer, SessionRequests
 from aivc.sip.session_timer import Terms
 from aivc.sip.session_timing import ACK_SECONDS, Lapse, SessionTiming
-from aivc.sip.session_transfer import SessionTransfer
+from aivc.sip.session_transfer import SessionTransfer, read_cseq
 from aivc.sip.uasession import EventError, SessionEvent, reply, request_of
 
 log = logging.getLogger("aivc.sip")
@@ -64,8 +64,9 @@ class SessionDialog:
     """The dialog that one INVITE makes, from its beginning.
 
     Args:
-      request: the INVITE.
-      offer: what it offered; None when it had no SDP: then the 2xx offers and the ACK answers.
+      request: the INVITE; of one of ours hardly more than its Call-ID is known.
+      offer: what the peer has described: in that INVITE, or in its answer to one of ours; None when it had no SDP: then
+        our 2xx offers and the ACK answers.
       terms: of the session timer.
 
     Attributes:
@@ -116,6 +117,10 @@ class SessionDialog:
         """Whether OpenSIPS has taken our last 2xx, and the peer has."""
         return self.release.is_answered and not self._ack.is_open
 
+    def establish(self) -> None:
+        """It is a call of ours, which the peer has answered and OpenSIPS acknowledged."""
+        self._phase, self.release.is_answered = Phase.CONFIRMED, True
+
     # What the leg wants
 
     async def ring(self) -> None:
@@ -157,6 +162,12 @@ class SessionDialog:
                 await self.release.done.wait()
         finally:
             self.end(None)
+
+    def leave(self, reason: str, status: int = 200) -> None:
+        """Send BYE and wait for nothing."""
+        if self.phase is Phase.CONFIRMED:
+            self._part(reason, status)
+        self.end(None)
 
     # What the front end tells us
 
@@ -209,6 +220,9 @@ class SessionDialog:
 
     def _serve(self, event: SessionEvent) -> None:
         """Answer a request, whatever it is."""
+        if self._requests.is_copy(read_cseq(event)):
+            self.board.counts.stray += 1
+            return
         if len(self._commands) >= MAX_WAITING:
             self.board.counts.dropped += 1
             return

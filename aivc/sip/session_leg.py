@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import attrs
 import trio
@@ -12,24 +11,22 @@ from aivc.config.settings import Address
 from aivc.sip.fields import sent_fields
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import Refusal, inspect, session_body
-from aivc.sip.invitation import addressee, asserted_identity, origin_of, rejection_fields
+from aivc.sip.invitation import addressee, asserted_identity, origin_of, own_uri, rejection_fields
 from aivc.sip.leg import (
     AudioAgreement,
     Consultation,
-    ConsultationFailed,
     Fields,
     LegEvent,
     ReferOutcome,
     Rejection,
 )
 from aivc.sip.modifying import read_offer
-from aivc.sip.referral import name_addr_of, refer_fields
+from aivc.sip.referral import refer_fields
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
+from aivc.sip.session_calling import SessionConsultation, Wanted, call_out
 from aivc.sip.session_dialog import SessionDialog
 from aivc.sip.session_timing import session_terms
 from aivc.sip.uasession import SessionEvent, request_of
-
-NO_CONSULTING: Final = "no other party can be called through OpenSIPS"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -98,9 +95,11 @@ class SessionLeg:
                 await self.dialog.release.done.wait()
 
     async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
-        name_addr_of(uri)
-        await trio.lowlevel.checkpoint()
-        raise ConsultationFailed(None, NO_CONSULTING)
+        """Whom the caller called is who calls."""
+        caller = own_uri(self.dialog.request.header("To"))
+        codec = self.agreement.codec
+        wanted = Wanted(uri=uri, caller=caller, near=self.key, call_id=self.call_id, local=local, codec=codec)
+        return await call_out(self.dialog.board, wanted, seconds)
 
     async def refer(
         self,
@@ -112,9 +111,12 @@ class SessionLeg:
         replaces: Consultation | None = None,
     ) -> ReferOutcome:
         """Before the ACK has come it is waited for first, in the same `seconds`."""
+        replaced = None
         if replaces is not None:
-            raise ValueError("replaces is no consultation of this front end")
-        own, settings = refer_fields(refer_to, referred_by), self.dialog.board.settings
+            if not isinstance(replaces, SessionConsultation):
+                raise ValueError("replaces is no consultation of this front end")
+            refer_to, replaced = replaces.joining.target, replaces.joining.replaces
+        own, settings = refer_fields(refer_to, referred_by, replaced), self.dialog.board.settings
         sent = sent_fields(own, CAPABILITIES.fields[1:], settings.refer_headers, fields)
         return await self.dialog.refer(sent, seconds)
 

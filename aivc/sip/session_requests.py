@@ -6,6 +6,7 @@ RFC 3261 sections 11, 12.2.2 and 14.2, RFC 3311, RFC 3515, RFC 4028, RFC 6086.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import attrs
@@ -27,6 +28,7 @@ from aivc.sip.session_transfer import SessionTransfer
 from aivc.sip.sources import Bucket
 
 RETRY_AFTER_SECONDS: Final = 10  # of who asks for too much
+REMEMBERED: Final = 32  # CSeq numbers of the latest requests
 NOT_TOLD: Final = 'the answer to our offer was not told: ua_session_server_init needs the flag "a"'
 NO_REFER: Final = "REFER is not followed in calls from OpenSIPS"
 
@@ -71,9 +73,17 @@ class SessionRequests:
     is_offering: bool = attrs.field(default=False, init=False)
     has_agreed: bool = attrs.field(default=False, init=False)
     _pace: Bucket = attrs.field(init=False)
+    _served: deque[int] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pace = Bucket(REQUESTS_BURST, 0, self.began)
+
+    def is_copy(self, cseq: int | None) -> bool:
+        """Whether the request with this CSeq number was here before: a datagram may come twice, in any order."""
+        if cseq is None or cseq in self._served:
+            return cseq is not None
+        self._served.append(cseq)
+        return False
 
     def answer(self, request: Request, phase: Phase, now: float) -> Answer:
         """Serve one request, not ACK, BYE or CANCEL."""

@@ -14,7 +14,7 @@ import attrs
 from aivc.sip.address import SipUri
 from aivc.sip.jsonrpc import Command, JsonRpcError, Repeat, load_untrusted, octets_of, readable, text_of
 from aivc.sip.leg import Fields
-from aivc.sip.message import Headers, Request, check_headers, is_safe_line, read_headers, without_length
+from aivc.sip.message import Headers, Request, Response, check_headers, is_safe_line, read_headers, without_length
 from aivc.sip.scanner import TOKEN, AddressError
 
 EventType = Literal["NEW", "EARLY", "ANSWERED", "REJECTED", "UPDATED", "TERMINATED"]
@@ -61,11 +61,18 @@ class ListedSession:
       key: what the event would call it.
       state: 1 new, 3 early, 4 final answer sent or received, 5 acknowledged, 6 re-INVITE pending, 7 terminated
         (`b2b_state_t` in b2b_entities/dlg.h).
+      is_outgoing: OpenSIPS was told to make it.
+      caller, callee: the URIs in From and To of its INVITE.
+      contact: the URI that OpenSIPS is reached by in it.
     """
 
     key: str
     state: int
     call_id: str
+    is_outgoing: bool = False
+    caller: str = ""
+    callee: str = ""
+    contact: str = ""
 
 
 @attrs.frozen
@@ -174,6 +181,24 @@ def request_of(event: SessionEvent) -> Request:
     return attrs.evolve(request, target=str(uri)) if isinstance(uri, SipUri) else request
 
 
+def response_of(event: SessionEvent) -> Response:
+    """The SIP response that an event tells of, checked like one from the wire.
+
+    Raises:
+      EventError: it is a request, or one that OpenSIPS made up, which has hardly any headers; or its headers are bad.
+    """
+    if not event.status or event.headers is None:
+        raise EventError("no response" if not event.status else "no headers")
+    try:
+        if event.fault:
+            raise AddressError(event.fault)
+        check_headers(event.headers)
+    except AddressError as error:
+        raise EventError(str(error)) from error
+    headers = without_length(event.headers)
+    return Response(status=event.status, reason=event.reason, headers=headers, body=event.body or b"")
+
+
 def subscribe(socket: str, seconds: int) -> Command:
     """Have events sent to `socket`, such as udp:192.0.2.7:50060, for so long; renews what is there. 0: no more."""
     return Command("event_subscribe", {"event": EVENT, "socket": socket, "expire": seconds}, Repeat.HARMLESS)
@@ -241,8 +266,18 @@ def read_session(item: object) -> ListedSession:
     state, call_id, to_tag = item.get("state"), text_member(item, "callid"), text_member(item, "to_tag")
     if not isinstance(state, int) or call_id is None:
         raise EventError("an entity without state or Call-ID")
-    # Only those that came in have the Request-URI that they came with; their key is our To-tag.
-    return ListedSession(key=(to_tag or "") if "ruri" in item else call_id, state=state, call_id=call_id)
+    is_outgoing = "ruri" not in item  # only those that came in have the Request-URI that they came with
+    contacts = item.get("contact")
+    own_side = "caller" if is_outgoing else "callee"
+    return ListedSession(
+        key=call_id if is_outgoing else to_tag or "",
+        state=state,
+        call_id=call_id,
+        is_outgoing=is_outgoing,
+        caller=text_member(item, "from_uri") or "",
+        callee=text_member(item, "to_uri") or "",
+        contact=(text_member(contacts, own_side) or "") if isinstance(contacts, dict) else "",
+    )
 
 
 def list_subscribers() -> Command:

@@ -11,7 +11,7 @@ from aivc.sip.dialog import MAX_FORWARDS
 from aivc.sip.message import Headers, Request
 from aivc.sip.scanner import AddressError
 from aivc.testing.opensips_entities import Entities, read_flags
-from aivc.testing.opensips_jsonrpc import INVALID_PARAMS, CommandError, Parameters
+from aivc.testing.opensips_jsonrpc import INVALID_PARAMS, CommandError, Parameters, octets
 from aivc.testing.opensips_session import Session, read_key
 from aivc.testing.opensips_subscribers import EVENT, Subscribers, read_socket
 from aivc.testing.opensips_wording import SOFTWARE, given_headers, request_headers
@@ -83,7 +83,7 @@ class Commands:
 
     def _reply(self, parameters: Parameters) -> str:
         session, method = self.entities.find(parameters.text("key")), parameters.text("method")
-        code, reason = parameters.integer("code"), as_octets(parameters.text("reason"))
+        code, reason = parameters.integer("code"), octets(parameters.text("reason")).decode("latin-1")
         given, body = content(parameters)
         if session is None or not self.entities.reply(session, method.upper(), code, reason, given, body):
             raise CommandError(500, "Failed to send reply")
@@ -161,10 +161,6 @@ def content(parameters: Parameters) -> tuple[bytes, bytes | None]:
     names = ("body", "content_type", "extra_headers")
     body, content_type, extra_headers = (parameters.optional(name) for name in names)
     return given_headers(body, content_type, extra_headers), body
-
-
-def as_octets(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def named(text: str) -> NameAddr:

@@ -216,9 +216,11 @@ class Entities:
         if session.state is State.ESTABLISHED:
             return
         request = received.message
+        assert isinstance(request, Request)
+        self.transactions.acknowledge(request)
         pending = session.uas
         if pending is not None and pending.status >= 200 and pending.request.cseq.number == request.cseq.number:
-            pending.acknowledged, session.uas = True, None
+            session.uas = None
         session.step("ACK", trio.current_time())
         if "a" in session.flags:
             self.notify(session, "UPDATED", received)

@@ -101,7 +101,7 @@ class Parameters:
         raise bad_type(name)
 
     def optional(self, name: str) -> bytes | None:
-        return self.text(name).encode("utf-8", "surrogateescape") if name in self.values else None
+        return octets(self.text(name)) if name in self.values else None
 
     def integer(self, name: str) -> int:
         """A number, or a string of digits. Raises CommandError."""
@@ -142,10 +142,11 @@ class Call:
 
 
 def read_call(data: bytes) -> Call | None:
-    """One datagram; None if it is no JSON. What follows a JSON text is not looked at."""
+    """One datagram; None if it is no JSON. What follows a JSON text is not looked at, octets need not be UTF-8."""
     try:
-        text = data[:LARGEST_OCTETS].decode("latin-1").lstrip()
+        text = data[:LARGEST_OCTETS].decode("utf-8", "surrogateescape").lstrip()
         request, _ = json.JSONDecoder(strict=False).raw_decode(text)
+        octets(json.dumps(request, ensure_ascii=False))  # half a surrogate pair, escaped, is no JSON for cJSON
     except (ValueError, RecursionError):
         return None
     if not isinstance(request, dict):
@@ -158,16 +159,12 @@ def read_call(data: bytes) -> Call | None:
     )
     is_valid = is_valid and is_id(request.get("id"))
     name = method if isinstance(method, str) else ""
-    return Call(in_utf8(request), name, in_utf8(request.get("id")), "id" in request, is_valid)
+    return Call(request, name, request.get("id"), "id" in request, is_valid)
 
 
-def in_utf8(value: Any) -> Any:
-    """A decoded JSON text with its strings read as UTF-8: until here they are octets, as mi.c takes them."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
-    if isinstance(value, dict):
-        return {in_utf8(name): in_utf8(member) for name, member in value.items()}
-    return [in_utf8(member) for member in value] if isinstance(value, list) else value
+def octets(text: str) -> bytes:
+    """As they came, or the UTF-8 of what was escaped. Raises UnicodeEncodeError."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def is_structured(params: object) -> bool:
@@ -219,5 +216,5 @@ def answer_to(call: Call, perform: Callable[[str, Parameters], object]) -> tuple
         return told, INTERNAL_ERROR
     identity = to_int(call.id) if is_number(call.id) else call.id
     text = json.dumps({"jsonrpc": "2.0", **told, "id": identity}, ensure_ascii=False, separators=(",", ":"))
-    data = text.encode("utf-8", "surrogateescape")
+    data = octets(text)
     return told, data if len(data) < LARGEST_OCTETS else INTERNAL_ERROR

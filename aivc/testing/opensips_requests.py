@@ -12,7 +12,7 @@ import trio
 from aivc.config.settings import Address
 from aivc.sip.address import MAGIC_COOKIE, Via
 from aivc.sip.dialog import Dialog, reachable_address
-from aivc.sip.message import Request, Response
+from aivc.sip.message import Headers, Request, Response
 from aivc.testing.opensips_session import Session, State
 from aivc.testing.opensips_transactions import ClientTransaction, Transactions
 from aivc.testing.opensips_wording import Received, request_headers, request_octets
@@ -131,7 +131,7 @@ class Requests:
                 session.move(State.TERMINATED, now)
             return False
         if is_first:
-            session.dialog = Dialog.from_response(transaction.request, response)
+            session.dialog = Dialog.from_response(transaction.request, with_contact(response, transaction.request))
             session.peer = answer.source
             session.move(State.EARLY if response.status < 200 else State.CONFIRMED, now)
             return response.status >= 200
@@ -142,6 +142,14 @@ class Requests:
             self._send_in_dialog(session, "ACK", b"", None, is_told=False)
             self._send_in_dialog(session, "BYE", b"", None, is_told=False)
         return False
+
+
+def with_contact(response: Response, request: Request) -> Response:
+    """A response that need not have a Contact, as a 180, names whom was asked."""
+    if response.headers.get("Contact") is not None:
+        return response
+    headers = Headers((*response.headers, ("Contact", f"<{request.target}>")))
+    return attrs.evolve(response, headers=headers)
 
 
 def timeout_of(request: Request, received: Received | None) -> Received:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -14,7 +15,7 @@ import trio
 from aivc.demo.simulator import open_simulator
 from aivc.testing.model import FakeModel
 from interop.dispatchers import HOST, free_port
-from interop.opensips import OpenSips, open_deployed, open_opensips
+from interop.opensips import DEPLOYED, OpenSips, open_deployed, open_opensips
 from interop.service_process import ServiceProcess, serving
 
 SUBSCRIPTION_SECONDS: Final = 6  # renewed every 2 s
@@ -71,10 +72,10 @@ class Handover:
     old_opensips: Replaceable[OpenSips]
     old_service: Replaceable[ServiceProcess]
 
-    async def wait_freed(self) -> None:
-        """Until OpenSIPS has no session left."""
+    async def wait_sessions(self, count: int) -> None:
+        """Until OpenSIPS has so many sessions."""
         with trio.fail_after(FREED_SECONDS):
-            while await self.sessions():
+            while len(await self.sessions()) != count:  # noqa: ASYNC110
                 await trio.sleep(POLL_SECONDS)
 
     async def sessions(self) -> list[dict[str, Any]]:
@@ -106,19 +107,24 @@ async def ask(mi_port: int, method: str) -> Any:
 
 @asynccontextmanager
 async def open_handover(
-    model: FakeModel, folder: Path, *, deployed: bool = False, flags: str = "abh", **variables: str
+    model: FakeModel,
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    deployed: bool = False,
+    flags: str = "abh",
 ) -> AsyncIterator[Handover]:
     """A model, an OpenSIPS, and the service between them, subscribed.
 
     Args:
+      variables: the service's environment, over those that are set here.
       deployed: with the script of deploy/opensips/ua-sessions.
       flags: of ua_session_server_init, unless it is that script.
-      variables: the service's environment, over those that are set here.
     """
     async with open_simulator(model) as url, trio.open_nursery() as nursery:
         opensips, service = Replaceable[OpenSips](nursery), Replaceable[ServiceProcess](nursery)
         proxy = await opensips.begin(open_deployed_here(folder) if deployed else open_opensips(folder, flags=flags))
-        environ = variables_for(proxy.mi_port) | variables
+        environ = variables_for(proxy.mi_port) | dict(variables or {})
         process = await service.begin(serving(url, **environ))
         await process.wait_log("opensips.subscribed")
         yield Handover(model, url, environ, proxy, process, opensips, service)
@@ -143,3 +149,24 @@ async def open_deployed_here(folder: Path) -> AsyncIterator[OpenSips]:
     ours = {"192.0.2.1:5060": f"{HOST}:{port}", "127.0.0.1:8080": f"{HOST}:{mi_port}"}
     async with open_deployed("ua-sessions/opensips.cfg", folder, ours, port=port, mi_port=mi_port) as opensips:
         yield opensips
+
+
+@asynccontextmanager
+async def open_several(folder: Path) -> AsyncIterator[tuple[OpenSips, tuple[int, int]]]:
+    """The script for several connectors, and the ports where it expects the SIP of two of them."""
+    port, mi_port, sip_ports = free_port(), free_port(), (free_port(), free_port())
+    shutil.copytree(DEPLOYED / "ua-sessions-several" / "dbtext", folder / "dbtext")
+    table = folder / "dbtext" / "dispatcher"
+    text = table.read_text()
+    for number, sip_port in enumerate(sip_ports, 1):
+        assert f"192.0.2.1{number}\\:5060" in text
+        text = text.replace(f"192.0.2.1{number}\\:5060", f"{HOST}\\:{sip_port}")
+    table.write_text(text)
+    ours = {
+        "192.0.2.1:5060": f"{HOST}:{port}",
+        "192.0.2.1:8080": f"{HOST}:{mi_port}",
+        "/etc/opensips/dbtext": str(folder / "dbtext"),
+    }
+    script = "ua-sessions-several/opensips.cfg"
+    async with open_deployed(script, folder, ours, port=port, mi_port=mi_port) as opensips:
+        yield opensips, sip_ports

@@ -18,8 +18,9 @@ from aivc.testing.transfers import Transfers
 from interop import opensips
 from interop.calls import HEARD_OCTETS, Case, model_of
 from interop.conversing import needs
-from interop.handed_over import POLL_SECONDS, Handover, open_handover, variables_for
-from interop.opensips import open_opensips
+from interop.dispatchers import HOST
+from interop.handed_over import POLL_SECONDS, Handover, open_handover, open_several, variables_for
+from interop.opensips import OpenSips, open_opensips
 from interop.service_process import serving
 from interop.sipp import open_target
 from interop.sipp_scenario import answering, refusing
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.interop, needs(opensips)]
 
 LONGEST_SECONDS: Final = 30.0
 HEARD_SECONDS: Final = 0.5
+PROBED_SECONDS: Final = 8.0  # OPTIONS every 2 s, and 5 s until one is given up
 CASES: Final = (
     Case("sipp", "PCMU", "caller"),
     Case("sipp", "PCMA", "model"),
@@ -49,21 +51,19 @@ def telling() -> FakeModel:
 
 
 WELCOME: Final = {"OPENAI_WELCOME_MSG": "Tell a long story."}
+NAT: Final = {"AIVC_RTP_NAT": "on"}  # the SDP of a telephone may name another address of this machine
 
 
 # Telephones
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case), marks=needs(case.make)) for case in CASES])
 async def test_a_telephone_talks_with_the_model_and_the_session_is_freed(case: Case, tmp_path: Path) -> None:
-    if (reason := case.make.missing()) is not None:
-        pytest.skip(reason)
     model = model_of(case)
-    variables = (
-        {"OPENAI_WELCOME_MSG": "Say goodbye.", "OPENAI_TURN_DETECT_TYPE": "none"} if case.ends == "caller" else {}
-    )
+    greeted = {"OPENAI_WELCOME_MSG": "Say goodbye.", "OPENAI_TURN_DETECT_TYPE": "none"}
+    variables = greeted if case.ends == "caller" else {}
     with trio.fail_after(LONGEST_SECONDS):
-        async with open_handover(model, tmp_path, deployed=True, **(greeted if case.ends == "caller" else {})) as handover:
+        async with open_handover(model, tmp_path, variables | NAT, deployed=True) as handover:
             uri = handover.opensips.uri("1000")
             async with case.make.call(uri, case.codec, tmp_path, hangs_up=case.ends == "caller") as phone:
                 session = await model.wait_session()
@@ -72,7 +72,7 @@ async def test_a_telephone_talks_with_the_model_and_the_session_is_freed(case: C
                     await phone.hang_up()
                 assert await phone.wait_over() == 0
             record = await handover.service.wait_log("call.ended")
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
     assert record["ending"] == {"caller": "caller_hung_up", "model": "model_hung_up"}[case.ends]
     assert caller_speech(case.codec) in without_negative_zero(session.received_audio, case.codec)
     assert (session.errors, handover.service.log("call.bug"), handover.service.log("sip.bug")) == ([], [], [])
@@ -90,19 +90,18 @@ async def test_a_caller_who_gives_up_gets_487_and_the_session_is_freed(tmp_path:
             open_phone() as phone,
             phone.ring(handover.opensips.uri()) as call,
         ):
-            while not await handover.sessions():
-                await trio.sleep(POLL_SECONDS)
+            await handover.wait_sessions(1)
             await call.cancel()
-            while not call.responses or call.responses[-1].status < 300:
+            while not call.responses or call.responses[-1].status < 300:  # noqa: ASYNC110
                 await trio.sleep(POLL_SECONDS)
             assert call.responses[-1].status == 487
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
 
 
 async def test_hold_resume_digits_and_other_requests_are_answered(tmp_path: Path) -> None:
     with trio.fail_after(LONGEST_SECONDS):
         async with (
-            open_handover(telling(), tmp_path, **WELCOME) as handover,
+            open_handover(telling(), tmp_path, WELCOME) as handover,
             open_phone() as phone,
             phone.dial(handover.opensips.uri()) as call,
         ):
@@ -119,23 +118,25 @@ async def test_hold_resume_digits_and_other_requests_are_answered(tmp_path: Path
             assert (await call.ask("INFO", (), "text/plain", "hello")).status == 415
             await call.hang_up()
             record = await handover.service.wait_log("call.ended")
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
     assert record["ending"] == "caller_hung_up"
 
 
-async def test_digits_in_the_audio_and_by_info_are_heard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["rtp", "info"])
+async def test_digits_in_the_audio_or_by_info_are_heard(tmp_path: Path, source: str) -> None:
     with trio.fail_after(LONGEST_SECONDS):
         async with (
-            open_handover(telling(), tmp_path, **WELCOME) as handover,
+            open_handover(telling(), tmp_path, WELCOME) as handover,
             open_phone() as phone,
             phone.dial(handover.opensips.uri()) as call,
         ):
             await call.handset.wait_speech(HEARD_SECONDS)
-            call.handset.press("12")
-            await call.handset.wait_pressed()
-            await handover.service.wait_log("caller.pressed_keys", keys=2)
-            await call.info_digit("3")
-            await handover.service.wait_log("caller.pressed_keys", keys=1)
+            if source == "rtp":
+                call.handset.press("12")
+            else:
+                for digit in "12":
+                    await call.info_digit(digit)
+            await handover.service.wait_log("caller.pressed_keys", keys=2, source=source)
             await call.hang_up()
             await handover.service.wait_log("call.ended")
 
@@ -156,14 +157,14 @@ async def test_a_transfer_is_followed_to_its_outcome(tmp_path: Path, busy: bool,
     with trio.fail_after(LONGEST_SECONDS):
         async with (
             open_target(steps, tmp_path) as (uri, target),
-            open_handover(FakeModel(decided(operator)), tmp_path, OPENAI_TRANSFER_TO=uri) as handover,
+            open_handover(FakeModel(decided(operator)), tmp_path, {"OPENAI_TRANSFER_TO": uri} | WELCOME) as handover,
             open_phone() as phone,
-            phone.dial(handover.opensips.uri(), transfers=Transfers(calls="always")) as call,
         ):
-            await call.wait_hung_up()
-            record = await handover.service.wait_log("call.ended")
-            assert await target.wait_exit() == 0
-            await handover.wait_freed()
+            async with phone.dial(handover.opensips.uri(), transfers=Transfers(calls="always")) as call:
+                await call.wait_hung_up()
+                record = await handover.service.wait_log("call.ended")
+                await handover.wait_sessions(0)
+            assert await target.wait_exit() == 0  # the second call ends with the first one's telephone
     assert record["ending"] == ending
     assert call.requests[-1].headers.get("Reason")
 
@@ -173,7 +174,7 @@ async def test_a_transfer_is_followed_to_its_outcome(tmp_path: Path, busy: bool,
 
 async def test_a_restart_of_opensips_ends_its_calls_and_new_ones_come(tmp_path: Path) -> None:
     with trio.fail_after(LONGEST_SECONDS):
-        async with open_handover(telling(), tmp_path, **WELCOME) as handover, open_phone() as phone:
+        async with open_handover(telling(), tmp_path, WELCOME) as handover, open_phone() as phone:
             async with phone.dial(handover.opensips.uri()) as call:
                 await call.handset.wait_speech(HEARD_SECONDS)
                 await handover.restart_opensips(tmp_path)
@@ -182,17 +183,17 @@ async def test_a_restart_of_opensips_ends_its_calls_and_new_ones_come(tmp_path: 
             assert lost["ending"] not in ("caller_hung_up", "model_hung_up")
             async with phone.dial(handover.opensips.uri()) as call:
                 await call.handset.wait_speech(HEARD_SECONDS)
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
 
 
 async def test_sessions_of_a_connector_that_died_are_ended_when_it_is_back(tmp_path: Path) -> None:
     with trio.fail_after(LONGEST_SECONDS):
-        async with open_handover(telling(), tmp_path, **WELCOME) as handover, open_phone() as phone:
+        async with open_handover(telling(), tmp_path, WELCOME) as handover, open_phone() as phone:
             async with phone.dial(handover.opensips.uri()) as call:
                 await call.handset.wait_speech(HEARD_SECONDS)
                 await handover.restart_service()
                 await call.wait_hung_up()
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
             assert handover.service.log("opensips.orphan")
             async with phone.dial(handover.opensips.uri()) as call:
                 await call.handset.wait_speech(HEARD_SECONDS)
@@ -201,15 +202,15 @@ async def test_sessions_of_a_connector_that_died_are_ended_when_it_is_back(tmp_p
 async def test_a_service_that_drains_or_is_full_refuses_with_503_and_frees_the_session(tmp_path: Path) -> None:
     with trio.fail_after(LONGEST_SECONDS):
         async with (
-            open_handover(telling(), tmp_path, AIVC_SERVICE_MAX_CALLS="1", **WELCOME) as handover,
+            open_handover(telling(), tmp_path, {"AIVC_SERVICE_MAX_CALLS": "1"} | WELCOME) as handover,
             open_phone() as phone,
             phone.dial(handover.opensips.uri()) as call,
         ):
             await call.handset.wait_speech(HEARD_SECONDS)
             await refused_with_503(phone, handover)
-            assert len(await handover.sessions()) == 1
+            await handover.wait_sessions(1)
             await call.hang_up()
-            await handover.wait_freed()
+            await handover.wait_sessions(0)
 
 
 async def refused_with_503(phone: Phone, handover: Handover) -> None:
@@ -235,3 +236,34 @@ async def test_commands_by_a_unix_socket(tmp_path: Path) -> None:
             async with phone.dial(running.uri()) as call:
                 await call.handset.wait_speech(HEARD_SECONDS)
             await service.wait_log("call.ended", ending="caller_hung_up")
+
+
+async def test_of_several_connectors_the_one_that_the_script_names_takes_the_call(tmp_path: Path) -> None:
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_simulator(telling()) as url,
+            open_several(tmp_path) as (several, sip_ports),
+            serving(url, **variables_of_one(several, 1, sip_ports)) as first,
+            serving(url, **variables_of_one(several, 2, sip_ports)) as second,
+            open_phone() as phone,
+        ):
+            for service in (first, second):
+                await service.wait_log("opensips.subscribed")
+            await trio.sleep(PROBED_SECONDS)
+            for _ in range(4):
+                async with phone.dial(several.uri()) as call:
+                    await call.handset.wait_speech(0.1)
+            second.kill()
+            await trio.sleep(PROBED_SECONDS)
+            answered = len(second.log("call.answered"))
+            for _ in range(2):
+                async with phone.dial(several.uri()) as call:
+                    await call.handset.wait_speech(0.1)
+            assert (len(first.log("call.answered")), answered) == (4, 2)
+
+
+def variables_of_one(several: OpenSips, number: int, sip_ports: Sequence[int]) -> dict[str, str]:
+    """Of one of the connectors: both front ends, and its name."""
+    port = sip_ports[number - 1]
+    own = {"AIVC_OPENSIPS_INSTANCE": f"aivc-{number}", "AIVC_SIP_LISTEN": f"udp:{HOST}:{port}"}
+    return variables_for(several.mi_port) | {"AIVC_SIP_ENABLED": "true", "AIVC_SIP_TRUSTED": HOST} | own | WELCOME

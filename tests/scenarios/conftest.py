@@ -1,7 +1,8 @@
 """Every scenario runs under twenty orders of ready tasks, ten of them in each dialect, and ten behind each front end.
 
 The variants of a parametrized scenario share the twenty; each has four at least. What only the built-in user agent can
-do (TCP, digest, Replaces, ...) is marked `sip_only`, with the reason.
+do (TCP, digest, Replaces, ...) is marked `sip_only`, with the reason; what only OpenSIPS brings is `opensips_only`, and
+all of its runs are behind it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ HERE = Path(__file__).parent
 MOST_SHARES = 5  # a fifth of twenty schedules is four
 SCHEDULE = "any_schedule"
 SCHEDULES = 20
+pytest.register_assert_rewrite("scenarios.world", "scenarios.behind")  # so that their assertions tell what they saw
 OPENSIPS_SCHEDULES = range(2, 12)  # so that each share of each dealing below has both front ends, in both dialects
 
 
@@ -39,8 +41,10 @@ def dialect(schedule: int) -> Dialect:
 @pytest.fixture(autouse=True)
 def front_end(request: pytest.FixtureRequest, schedule: int) -> Iterator[FrontEndName]:
     """What `open_world` puts between the telephone and the service."""
-    alone = request.node.get_closest_marker("sip_only") is not None
-    name: FrontEndName = "opensips" if schedule in OPENSIPS_SCHEDULES and not alone else "sip"
+    node = request.node
+    alone, always = (node.get_closest_marker(name) is not None for name in ("sip_only", "opensips_only"))
+    is_behind = always or (schedule in OPENSIPS_SCHEDULES and not alone)
+    name: FrontEndName = "opensips" if is_behind else "sip"
     token = FRONT_END.set(name)
     yield name
     FRONT_END.reset(token)

@@ -40,6 +40,7 @@ def check_transferred(world: World) -> None:
     assert (run.status, run.succeeded, run.attended) == (200, True, True)
 
 
+@pytest.mark.sip_only("TCP is between OpenSIPS and the telephones")
 async def test_caller_and_target_over_tcp(autojump_clock: MockClock, dialect: Dialect) -> None:
     settings = changed(SETTINGS, sip={"listen": (f"tcp:{SERVICE}:5060",)})
     async with (
@@ -55,6 +56,7 @@ async def test_caller_and_target_over_tcp(autojump_clock: MockClock, dialect: Di
     check_transferred(world)
 
 
+@pytest.mark.sip_only("TCP is between OpenSIPS and the telephones")
 async def test_a_connection_to_the_target_that_is_lost_is_made_again_for_the_bye(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -76,6 +78,7 @@ async def test_a_connection_to_the_target_that_is_lost_is_made_again_for_the_bye
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@pytest.mark.sip_only("the test OpenSIPS has IPv4 only")
 async def test_caller_and_target_over_ipv6(autojump_clock: MockClock, dialect: Dialect) -> None:
     settings = changed(
         SETTINGS,
@@ -114,6 +117,7 @@ async def test_caller_and_target_with_keys_of_their_own(autojump_clock: MockCloc
     check_transferred(world)
 
 
+@pytest.mark.sip_only("OpenSIPS registers, and has the passwords")
 @pytest.mark.parametrize("password", ["s3cret", "wrong"])
 async def test_a_pbx_that_asks_for_our_password_in_the_consultation(
     autojump_clock: MockClock, dialect: Dialect, password: Literal["s3cret", "wrong"]

@@ -31,6 +31,8 @@ from aivc.testing.registrar import Binding, Registrar, Trouble, open_registrar
 from scenarios.conftest import Dialect
 from scenarios.world import DELAY, REGISTRAR, SERVICE, World, changed, open_world
 
+pytestmark = pytest.mark.sip_only("registration: OpenSIPS does it")
+
 GREETING: Final = speech(0.5, pitch_hz=210.0)
 QUESTION: Final = speech(0.3, seed=9)
 PASSWORDS: Final = {"200": "s3cret"}

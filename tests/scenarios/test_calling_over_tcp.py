@@ -17,6 +17,8 @@ from aivc.testing.wording import media_address
 from scenarios.conftest import Dialect
 from scenarios.world import DELAY, NUMBER, PHONE6, RTP_PORT, SERVICE, SERVICE6, World, changed, open_world
 
+pytestmark = pytest.mark.sip_only("our own TCP and IPv6 signalling: OpenSIPS has its own")
+
 GREETING: Final = speech(0.5, pitch_hz=210.0)
 QUESTION: Final = speech(0.3, seed=9)
 CALLER: Final = "192.0.2.20"

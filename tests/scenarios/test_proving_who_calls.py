@@ -18,6 +18,8 @@ from aivc.testing.credentials import Mistake
 from scenarios.conftest import Dialect
 from scenarios.world import NUMBER, PHONE, SERVICE, World, changed, open_world
 
+pytestmark = pytest.mark.sip_only("digest authentication: OpenSIPS asks for it")
+
 GREETING: Final = speech(0.5, pitch_hz=210.0)
 HELLO: Final = scripted([[Say("Hello.", audio=GREETING)]])
 USERS: Final = (SipUser(name="trunk", password=Secret("s3cret")), SipUser(name="desk", password=Secret("other")))

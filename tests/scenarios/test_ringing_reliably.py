@@ -15,6 +15,8 @@ from aivc.testing import CallRefused, Faults, PhoneCall, Say, scripted, speech
 from scenarios.conftest import Dialect
 from scenarios.world import DELAY, World, changed, open_world
 
+pytestmark = pytest.mark.sip_only("100rel: OpenSIPS has none")
+
 GREETING: Final = speech(0.5, pitch_hz=210.0)
 HELLO: Final = scripted([[Say("Hello.", audio=GREETING)]])
 SLOW: Final = Faults(session_updated_seconds=2.0)  # so long it rings

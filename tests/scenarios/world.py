@@ -90,6 +90,8 @@ def changed(
     sip: Changes = NONE,
     rtp: Changes = NONE,
     service: Changes = NONE,
+    opensips: Changes = NONE,
+    engine: Changes = NONE,
 ) -> Settings:
     """The same settings but for the given ones."""
     return attrs.evolve(
@@ -98,6 +100,8 @@ def changed(
         sip=attrs.evolve(settings.sip, **sip),
         rtp=attrs.evolve(settings.rtp, **rtp),
         service=attrs.evolve(settings.service, **service),
+        opensips=attrs.evolve(settings.opensips, **opensips),
+        engine=attrs.evolve(settings.engine, **engine),
     )
 
 
@@ -159,6 +163,8 @@ async def open_world(
     drains: bool = False,
     registrar: AbstractAsyncContextManager[Registrar | None] = NO_REGISTRAR,
     wall_clock: Callable[[], float] = lambda: NOON,
+    opensips: Changes = NONE,
+    opensips_is_down: bool = False,
     **model: Any,
 ) -> AsyncIterator[World]:
     """Open the world, and check at the end that nothing is left of it.
@@ -170,6 +176,8 @@ async def open_world(
       drains: calls are still running at the end of the block: `phone.nursery` has the tasks of their callers.
       registrar: what `open_registrar` gives: it outlives the service, as registrars do.
       wall_clock: of the service, seconds since 1970; the model's stands still at `NOON`, when a session begins.
+      opensips: arguments of `open_fake_opensips`, for the runs behind it.
+      opensips_is_down: it is for the scenario to start it.
       model: further arguments of `FakeModel`.
     """
     tasks = trio.lowlevel.current_statistics().tasks_living
@@ -198,17 +206,19 @@ async def open_world(
     )
     try:
         with trio.fail_after(PATIENCE):
-            async with fake, registrar as pbx, opensips_if(is_behind) as opensips, open_phone(PHONE) as phone:
+            async with fake, registrar as pbx, opensips_if(is_behind, opensips) as between, open_phone(PHONE) as phone:
+                if between is not None and opensips_is_down:
+                    await between.stop()
                 async with service as served:
-                    world = World(network, fake, served, phone, pbx, opensips)
-                    if opensips is not None:
-                        await opensips.wait_subscribed()
+                    world = World(network, fake, served, phone, pbx, between)
+                    if between is not None and not opensips_is_down:
+                        await between.wait_subscribed()
                     yield world
                     if not drains:
                         await wait_over(world)
                         assert world.media_sockets() == []
-                if opensips is not None:
-                    check_opensips(opensips)
+                if between is not None:
+                    check_opensips(between)
                 world.events += received(observed)
                 check_calls(world, calls, blunders)
                 check_closed(lines)
@@ -218,7 +228,9 @@ async def open_world(
 
 
 def behind_opensips(settings: Settings) -> Settings:
-    """The same settings, but that calls come through the OpenSIPS on the same machine."""
+    """The same settings, but that calls come through the OpenSIPS on the same machine; a scenario may have said how."""
+    if settings.opensips.enabled:
+        return settings
     return attrs.evolve(
         changed(settings, sip={"enabled": False}),
         opensips=attrs.evolve(settings.opensips, enabled=True, ip=SERVICE),
@@ -227,12 +239,12 @@ def behind_opensips(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def opensips_if(is_wanted: bool) -> AsyncIterator[FakeOpenSips | None]:
+async def opensips_if(is_wanted: bool, arguments: Changes = NONE) -> AsyncIterator[FakeOpenSips | None]:
     """An OpenSIPS where the service's user agent would be, with its MI at the default port; or none."""
     if not is_wanted:
         yield None
         return
-    async with open_fake_opensips(SERVICE, sip_port=5060, mi_port=8080) as opensips:
+    async with open_fake_opensips(SERVICE, **arguments) as opensips:
         yield opensips
 
 
