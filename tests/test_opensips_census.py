@@ -108,6 +108,16 @@ async def test_after_a_restart_all_sessions_are_lost_within_a_renewal_and_two_lo
         assert [len(session.lost) for session in sessions] == [1] * 5
 
 
+async def test_sessions_that_are_missing_have_the_subscription_made_again_before_its_renewal(
+    autojump_clock: MockClock,
+) -> None:
+    async with counted(subscription_seconds=3600) as found:
+        found.call(1)
+        found.opensips.restart()
+        await trio.sleep(15 + 2.5)
+        assert found.census.subscription.lapses == 1
+
+
 async def test_many_sessions_are_asked_for_one_by_one(autojump_clock: MockClock) -> None:
     async with counted() as found:
         ours = [found.call(number) for number in range(100)]

@@ -23,7 +23,7 @@ from session_leg_parts import (
 )
 from trio.testing import MockClock
 
-from aivc.sip.leg import Cancelled, ConsultationFailed, HungUp, Leg, Rejection, SessionExpired, SignallingFailed
+from aivc.sip.leg import Cancelled, HungUp, Leg, Rejection, SessionExpired, SignallingFailed
 from aivc.sip.session_leg import receive_session
 from aivc.sip.uasession import EventError
 
@@ -307,14 +307,6 @@ async def test_an_event_after_the_end_says_nothing(autojump_clock: MockClock) ->
             await session.say(late)
         assert session.paper.told == ["reply INVITE 200"]
         assert session.board.counts.stray == 4
-
-
-async def test_nobody_else_can_be_called_through_opensips(autojump_clock: MockClock) -> None:
-    async with open_session() as session:
-        with pytest.raises(ConsultationFailed):
-            await session.leg.consult("sip:bob@example.com", LOCAL, 5.0)
-        with pytest.raises(ValueError, match="no URI"):
-            await session.leg.consult("bob", LOCAL, 5.0)
 
 
 async def test_a_bug_in_one_command_does_not_stop_those_after_it(

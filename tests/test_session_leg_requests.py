@@ -43,6 +43,17 @@ async def test_a_hold_and_its_end_are_answered_and_told(autojump_clock: MockCloc
         assert session.paper.told == ["reply INVITE 200"] * 3
 
 
+async def test_a_request_whose_event_comes_twice_is_served_once(autojump_clock: MockClock) -> None:
+    async with open_session() as session:
+        await session.answer()
+        for cseq in (3, 3, 2, 3, 2, 4):  # processes of OpenSIPS overtake each other
+            await session.say(request("INFO", DTMF, cseq=cseq, body=KEY_5))
+        assert session.paper.told.count("reply INFO 200") == 3
+        assert [type(session.leg.events.receive_nowait()) for _ in range(3)] == [DigitPressed] * 3
+        with pytest.raises(trio.WouldBlock):
+            session.leg.events.receive_nowait()
+
+
 async def test_audio_that_moves_is_told_and_the_version_of_our_sdp_rises_only_with_a_change(
     autojump_clock: MockClock,
 ) -> None:

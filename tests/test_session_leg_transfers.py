@@ -150,9 +150,9 @@ async def test_a_second_transfer_is_told_from_the_first_by_the_cseq(autojump_clo
             await settle()
             await made.session.say(notify("200 OK", "terminated", "refer;id=2"))  # of the first, too late
             assert again.took == 0.0
-            await made.session.say(notify("180 Ringing", "active", "refer;id=3"))
+            await made.session.say(notify("180 Ringing", "active", "refer;id=3", 6))
             await made.session.say(response("REFER", 202, "Accepted", cseq=3))
-            await made.session.say(notify("503 Service Unavailable", "terminated", "refer;id=3"))
+            await made.session.say(notify("503 Service Unavailable", "terminated", "refer;id=3", 7))
         assert again.outcome == ReferOutcome(503, "Service Unavailable", accepted=True)
         assert made.session.paper.told.count("reply NOTIFY 200") == 3
 

@@ -310,7 +310,7 @@ def test_a_session_that_came_in_is_listed_with_our_tag_for_its_key_and_one_of_op
     assert list_sessions().lists
     assert read_sessions([came, went]) == (
         ListedSession(KEY, 5, "B2B.1.2.3.4"),
-        ListedSession("B2B.1.7.3.4", 1, "B2B.1.7.3.4"),
+        ListedSession("B2B.1.7.3.4", 1, "B2B.1.7.3.4", is_outgoing=True),
     )
     assert list_sessions(KEY).params == {"key": KEY}
     assert not list_sessions(KEY).lists

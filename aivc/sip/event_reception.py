@@ -49,12 +49,20 @@ class SessionTable:
     """The sessions that live, and those that have just ended."""
 
     live: dict[str, Session] = attrs.field(factory=dict)
+    _forgotten: trio.Event = attrs.field(factory=trio.Event, init=False)
     _over: dict[str, Over] = attrs.field(factory=dict, init=False)  # oldest first
 
     def forget(self, key: str) -> None:
         """That session is over."""
         if self.live.pop(key, None) is not None:
             self.note_over(key, was_cancelled=False)
+            self._forgotten.set()
+
+    async def wait_freed(self) -> None:
+        """Wait until OpenSIPS was told all of the sessions that are over."""
+        while any(session.is_over for session in self.live.values()):
+            self._forgotten = trio.Event()
+            await self._forgotten.wait()
 
     def note_over(self, key: str, *, was_cancelled: bool) -> None:
         self._over.pop(key, None)

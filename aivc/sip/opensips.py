@@ -33,7 +33,8 @@ from aivc.sip.subscribing import Subscription
 from aivc.sip.transport import shelter
 from aivc.sip.useragent import SYSTEM_RANDOMNESS
 
-LEAVE_SECONDS: Final = 2.0  # for the last errands, and to take the subscription back
+LEAVE_SECONDS: Final = 2.0  # for the last errands, the last BYEs, and to take the subscription back
+FREE_SECONDS: Final = 1.0  # of these, for sessions whose calls are over: a BYE may be unanswered for longer
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +105,8 @@ class OpenSips:
     async def leave(self) -> None:
         """Say the last things, and that we want no more events; use a deadline."""
         await self._reception.errands.finish()
+        with trio.move_on_after(FREE_SECONDS):
+            await self._reception.table.wait_freed()
         await self._subscription.end()
 
     def close(self) -> None:

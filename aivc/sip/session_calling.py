@@ -325,7 +325,7 @@ async def own_contact(board: SessionBoard, wanted: Wanted) -> SipUri | None:
     """Where OpenSIPS was called in the call at hand, as it writes itself into Contact; None: it does not say."""
     try:
         found = read_sessions(await board.commands.perform(list_sessions(wanted.near)))
-        uri = parse_name_addr(found[0].contact).uri if found else None
+        uri = parse_uri(found[0].contact) if found else None
     except (MiError, EventError, AddressError) as error:
         logs.event(log, "sip.no_contact", level=logging.DEBUG, call_id=wanted.call_id, cause=str(error))
         return None

@@ -67,6 +67,7 @@ class FakeOpenSips:
         start on).
       commands: all that was told to it, in order.
       events: the params of all events, in order, whoever got them.
+      was_troubled: it has died, or datagrams were to be lost, late or doubled: then not all can end well.
     """
 
     sip_address: Address
@@ -83,6 +84,7 @@ class FakeOpenSips:
     seed: int = 0
     commands: list[MiCommand] = attrs.field(factory=list)
     events: list[Json] = attrs.field(factory=list)
+    was_troubled: bool = False
     judge: Judge = attrs.field(factory=Judge)
     _troubles: list[Trouble] = attrs.field(factory=list)
     _process: Process | None = None
@@ -109,6 +111,7 @@ class FakeOpenSips:
 
     async def stop(self) -> None:
         """Die: the ports are closed, sessions and subscribers are gone, and nobody is told."""
+        self.was_troubled = True
         if self._process is not None:
             self._process.tasks.cancel_scope.cancel()
             self._process = None
@@ -189,16 +192,19 @@ class FakeOpenSips:
           concerns: which ones: called with the JSON-RPC request (also for an answer), or with the params of the event.
           times: how many of them.
         """
+        self.was_troubled = True
         self._troubles.append(Trouble(kind, concerns, Fate(copies=0), times))
 
     def delay(
         self, kind: Kind, seconds: float, concerns: Callable[[Json], bool] = anything, times: float = inf
     ) -> None:
         """Let them be late, so that others overtake them."""
+        self.was_troubled = True
         self._troubles.append(Trouble(kind, concerns, Fate(delay=seconds), times))
 
     def duplicate(self, kind: Kind, concerns: Callable[[Json], bool] = anything, times: float = inf) -> None:
         """Let them come twice."""
+        self.was_troubled = True
         self._troubles.append(Trouble(kind, concerns, Fate(copies=2), times))
 
     def heal(self) -> None:

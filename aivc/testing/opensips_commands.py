@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from aivc.sip.address import NameAddr, SipUri, parse_uri
+from aivc.sip.address import NameAddr, SipUri, Uri, parse_uri
 from aivc.sip.dialog import MAX_FORWARDS
 from aivc.sip.message import Headers, Request
 from aivc.sip.scanner import AddressError
@@ -122,9 +122,9 @@ class Commands:
         if "socket" in parameters.values and read_socket(parameters.text("socket")) != self.entities.address:
             raise CommandError(500, "Non-local socket specified")
         contact = self.advertised_contact or (self.entities.contact if "socket" in parameters.values else None)
-        ruri = sip_uri(parameters.text("ruri"))
-        proxy = sip_uri(parameters.text("proxy")) if "proxy" in parameters.values else ruri
-        if contact is None or ruri is None or proxy is None or proxy.address is None:
+        ruri = known_uri(parameters.text("ruri"))
+        proxy = known_uri(parameters.text("proxy")) if "proxy" in parameters.values else ruri
+        if contact is None or ruri is None or not isinstance(proxy, SipUri) or proxy.address is None:
             raise CommandError(500, "Failed to start session")
         caller, callee = named(parameters.text("from")), named(parameters.text("to"))
         key = self.entities.new_key(str(caller), str(callee))
@@ -166,15 +166,16 @@ def content(parameters: Parameters) -> tuple[bytes, bytes | None]:
 def named(text: str) -> NameAddr:
     """`Name,sip:uri`, or the URI alone. Raises CommandError."""
     name, comma, uri = text.partition(",")
-    found = sip_uri(uri if comma else text)
+    found = known_uri(uri if comma else text)
     if found is None:
         raise CommandError(500, "Failed to start session")
     return NameAddr(found, name if comma else "")
 
 
-def sip_uri(text: str) -> SipUri | None:
+def known_uri(text: str) -> Uri | None:
+    """A sip, sips or tel URI."""
     try:
         uri = parse_uri(text)
     except AddressError:
         return None
-    return uri if isinstance(uri, SipUri) else None
+    return uri if isinstance(uri, SipUri) or uri.scheme == "tel" else None

@@ -35,6 +35,7 @@ class Requests:
 
     Args:
       uac_auth: whether the module of this name is loaded; without it a refused INVITE of ours leaves its entity behind.
+        One that has rung leaves it behind in any case.
     """
 
     address: Address
@@ -127,7 +128,7 @@ class Requests:
         if response.status >= 200:
             session.last_invite_cseq = response.cseq.number
         if response.status >= 300:
-            if is_first and self.uac_auth:
+            if session.state is State.NEW and self.uac_auth:
                 session.move(State.TERMINATED, now)
             return False
         if is_first:

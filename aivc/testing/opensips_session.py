@@ -82,6 +82,11 @@ class Session:
         """Requests that the connector has not answered."""
         return tuple(each for each in (self.uas, self.update) if each is not None and each.status < 200)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it is a call of ours that was refused, and whose entity nothing frees."""
+        return self.entity_type == "UAC" and self.state < State.CONFIRMED and self.uac is None
+
     def move(self, state: State, now: float) -> None:
         self.terminated_at = now if state is State.TERMINATED else None
         self.state = state

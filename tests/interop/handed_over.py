@@ -113,17 +113,19 @@ async def open_handover(
     *,
     deployed: bool = False,
     flags: str = "abh",
+    uac_auth: bool = False,
 ) -> AsyncIterator[Handover]:
     """A model, an OpenSIPS, and the service between them, subscribed.
 
     Args:
       variables: the service's environment, over those that are set here.
       deployed: with the script of deploy/opensips/ua-sessions.
-      flags: of ua_session_server_init, unless it is that script.
+      flags: of ua_session_server_init, unless it is that script; and whether `uac_auth` is loaded.
     """
     async with open_simulator(model) as url, trio.open_nursery() as nursery:
         opensips, service = Replaceable[OpenSips](nursery), Replaceable[ServiceProcess](nursery)
-        proxy = await opensips.begin(open_deployed_here(folder) if deployed else open_opensips(folder, flags=flags))
+        opened = open_deployed_here(folder) if deployed else open_opensips(folder, flags=flags, uac_auth=uac_auth)
+        proxy = await opensips.begin(opened)
         environ = variables_for(proxy.mi_port) | dict(variables or {})
         process = await service.begin(serving(url, **environ))
         await process.wait_log("opensips.subscribed")

@@ -331,6 +331,21 @@ def test_a_call_of_ours_that_is_refused_is_freed_by_itself_only_with_uac_auth(ag
     against(talk, uac_auth=uac_auth)
 
 
+def test_a_call_of_ours_that_has_rung_and_is_refused_is_never_freed(against: Against) -> None:
+    async def talk(lab: Lab) -> None:
+        bob, invite, key = await called(lab)
+        await bob.reply(invite, "180 Ringing")
+        await lab.expect("EARLY 180 INVITE")
+        await bob.reply(invite, "486 Busy Here")
+        await lab.expect("REJECTED 486 INVITE")
+        await bob.expect("ACK")
+        await trio.sleep(0.2)
+        assert await lab.state(key) == 3
+        assert await lab.mi("ua_session_terminate", key=key) == "500 Failed to terminate session"
+
+    against(talk, uac_auth=True)
+
+
 def test_a_call_of_ours_that_rings_is_cancelled_by_terminate(against: Against) -> None:
     async def talk(lab: Lab) -> None:
         bob, invite, key = await called(lab)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Final
 
-import attrs
 import pytest
 import trio
 
-from aivc import CallEvent, CallRecord, Service, Settings, open_service
-from aivc.media.clock import TaskClock
-from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.sip.message import Request
-from aivc.testing import FakeOpenSips, PhoneCall, Say, Script, connect_to, decided, speech
+from aivc.testing import FakeOpenSips, PhoneCall, Say, Script, decided, speech
 from aivc.testing.schema import Json
 from aivc.testing.script import Context, Part
-from scenarios.world import NOON, RTP_PORT, World, behind_opensips, changed, in_dialect, only_one, received
+from scenarios.world import DELAY, RTP_PORT, World, changed
 
 FEW_SCHEDULES: Final = pytest.mark.parametrize("any_schedule", [0, 7, 12, 19], indirect=True)  # it takes long
 HELLO: Final = speech(1.0, pitch_hz=210.0, seed=61)
@@ -100,43 +95,22 @@ def check_pace(call: PhoneCall, since: float = 0.0) -> None:
     assert min(gaps) == pytest.approx(0.020, abs=1e-6) == max(gaps)
 
 
+async def hear_refusal(call: PhoneCall) -> list[int]:
+    """Wait until an INVITE was refused; the statuses that were heard."""
+    await call.wait_over()
+    await trio.sleep(2 * DELAY)
+    return statuses(call)
+
+
+def excuse(opensips: FakeOpenSips, *commands: str) -> None:
+    """These commands, such as `INVITE 487`, may have been refused: they crossed what OpenSIPS did meanwhile."""
+    found = opensips.judge.found
+    excused = [each for each in found if any(f" {name}: 500 Failed to send reply" in each for name in commands)]
+    found[:] = [each for each in found if each not in excused]
+
+
 async def until_over(world: World) -> float:
     """When the service has no calls any more."""
     while world.service.calls:  # noqa: ASYNC110 - a fake clock makes polling cheap
         await trio.sleep(0.02)
     return trio.current_time()
-
-
-@attrs.define(eq=False)
-class Another:
-    """A service beside that of the world, or after it."""
-
-    service: Service
-    _observed: trio.MemoryReceiveChannel[CallEvent]
-    records: list[CallRecord] = attrs.field(factory=list)  # once it has ended
-
-    def note_records(self) -> None:
-        events = received(self._observed)
-        self.records += [event.what.record for event in events if isinstance(event.what, Ended)]
-
-
-@asynccontextmanager
-async def open_another(
-    world: World, settings: Settings, dialect: Literal["ga", "beta"] = "ga", **more: Any
-) -> AsyncIterator[Another]:
-    """Another service at the same OpenSIPS, with the same model."""
-    observer, observed = trio.open_memory_channel[CallEvent](OBSERVER_EVENTS)
-    try:
-        async with open_service(
-            in_dialect(behind_opensips(settings), dialect),
-            connect=connect_to(world.model),
-            clock=TaskClock(),
-            observer=observer,
-            wall_clock=lambda: NOON,
-            **more,
-        ) as service:
-            another = Another(service, observed)
-            yield another
-    except BaseExceptionGroup as group:
-        raise only_one(group) from None
-    another.note_records()

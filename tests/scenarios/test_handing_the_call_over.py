@@ -26,6 +26,8 @@ ANSWER: Final = speech(0.6, pitch_hz=210.0, seed=42)
 ALICES: Final = speech(0.4, seed=43)
 BOBS_QUESTION: Final = speech(0.4, seed=44)
 FOLLOWING: Final = changed(sip={"follow_refer": ("sip:bob@192[.]0[.]2[.]31:5060",)})
+REPLACES: Final = pytest.mark.sip_only("Replaces: OpenSIPS lets no session take the place of another")
+FOLLOWED: Final = pytest.mark.sip_only("a REFER that is followed: behind OpenSIPS it is declined")
 FEW_SCHEDULES: Final = pytest.mark.parametrize("any_schedule", [0, 6, 11, 17], indirect=True)
 
 
@@ -50,6 +52,7 @@ async def ask(call: Any, question: bytes) -> None:
     assert call.handset.speech_heard()[seen:] == ANSWER
 
 
+@REPLACES
 async def test_bob_takes_the_place_of_alice_and_the_conversation_goes_on(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -88,6 +91,7 @@ async def test_bob_takes_the_place_of_alice_and_the_conversation_goes_on(
     assert record.caller == f"sip:alice@{PHONE}"
 
 
+@REPLACES
 async def test_the_call_may_be_handed_on_again_and_back(autojump_clock: MockClock, dialect: Dialect) -> None:
     async with open_world(decided(talk), dialect=dialect) as world:
         async with open_bob() as bob, world.dial() as first:
@@ -103,6 +107,7 @@ async def test_the_call_may_be_handed_on_again_and_back(autojump_clock: MockCloc
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@REPLACES
 async def test_a_held_call_goes_on_when_it_is_handed_over(autojump_clock: MockClock, dialect: Dialect) -> None:
     """As a telephone does that transfers: it holds, and then somebody else comes."""
     async with (
@@ -121,6 +126,7 @@ async def test_a_held_call_goes_on_when_it_is_handed_over(autojump_clock: MockCl
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@REPLACES
 async def test_bob_with_another_codec_or_a_call_that_is_over_gets_nothing(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -143,6 +149,7 @@ async def test_bob_with_another_codec_or_a_call_that_is_over_gets_nothing(
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@REPLACES
 @FEW_SCHEDULES
 async def test_bobs_call_has_its_own_session_timer(autojump_clock: MockClock, dialect: Dialect) -> None:
     timer = SessionTimer(expires=90, refresher="uac", refreshes=False)
@@ -157,6 +164,7 @@ async def test_bobs_call_has_its_own_session_timer(autojump_clock: MockClock, di
     assert world.record.ending is Ending.SESSION_EXPIRED
 
 
+@REPLACES
 async def test_of_alice_and_bob_who_hang_up_together_the_call_is_over_once(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -189,6 +197,7 @@ async def test_a_refer_elsewhere_than_the_settings_allow_is_declined(autojump_cl
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_we_call_bob_because_alice_asks_for_it(autojump_clock: MockClock, dialect: Dialect) -> None:
     async with open_world(decided(talk), settings=FOLLOWING, dialect=dialect, speed=100.0) as world:
         async with open_bob() as bob, bob.answering(ring_seconds=1.0) as calls, world.dial() as call:
@@ -218,6 +227,7 @@ def notifies(call: PhoneCall) -> list[Any]:
     return list({request.cseq.number: request for request in call.requests if request.method == "NOTIFY"}.values())
 
 
+@FOLLOWED
 @pytest.mark.parametrize("status", [486, 603, 404])
 async def test_when_bob_refuses_alice_is_told_and_keeps_the_model(
     autojump_clock: MockClock, dialect: Dialect, status: int
@@ -241,6 +251,7 @@ async def test_when_bob_refuses_alice_is_told_and_keeps_the_model(
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_alice_may_hang_up_as_soon_as_her_refer_is_accepted(autojump_clock: MockClock, dialect: Dialect) -> None:
     async with (
         open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,
@@ -258,6 +269,7 @@ async def test_alice_may_hang_up_as_soon_as_her_refer_is_accepted(autojump_clock
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_a_call_whose_caller_has_gone_and_whose_target_refuses_is_over(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -277,6 +289,7 @@ async def test_a_call_whose_caller_has_gone_and_whose_target_refuses_is_over(
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_alice_connects_us_with_bob_whom_she_talks_to(autojump_clock: MockClock, dialect: Dialect) -> None:
     """An attended transfer by the caller: REFER with Replaces."""
     async with (
@@ -303,6 +316,7 @@ async def test_alice_connects_us_with_bob_whom_she_talks_to(autojump_clock: Mock
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_a_replaces_that_bob_does_not_know_is_told_and_the_call_goes_on(
     autojump_clock: MockClock, dialect: Dialect
 ) -> None:
@@ -320,6 +334,7 @@ async def test_a_replaces_that_bob_does_not_know_is_told_and_the_call_goes_on(
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 
+@FOLLOWED
 async def test_a_second_refer_is_for_later(autojump_clock: MockClock, dialect: Dialect) -> None:
     async with (
         open_world(decided(talk), settings=FOLLOWING, dialect=dialect) as world,

@@ -10,7 +10,20 @@ from trio.testing import MockClock
 
 from aivc import Ending
 from aivc.testing import CallTool, Faults, Say, scripted
-from scenarios.behind import FEW_SCHEDULES, HELLO, LOST, ROOMY, byes, check_pace, greeter, opensips_of, told, until_over
+from scenarios.behind import (
+    FEW_SCHEDULES,
+    HELLO,
+    LOST,
+    ROOMY,
+    byes,
+    check_pace,
+    command,
+    greeter,
+    opensips_of,
+    statuses,
+    told,
+    until_over,
+)
 from scenarios.conftest import Dialect
 from scenarios.world import SETTINGS, World, changed, open_world
 
@@ -121,7 +134,7 @@ async def test_opensips_may_start_after_us(autojump_clock: MockClock, dialect: D
     async with open_world(greeter(), dialect=dialect, opensips_is_down=True) as world:
         opensips = opensips_of(world)
         await trio.sleep(seconds)
-        assert not world.service.is_subscribed
+        assert opensips.told("event_subscribe") == []
         await opensips.start()
         with trio.fail_after(2.0 + SETTINGS.opensips.command_seconds + SLACK):
             await opensips.wait_subscribed()
@@ -172,6 +185,28 @@ async def test_opensips_that_stops_while_it_rings_ends_the_call(autojump_clock: 
             await opensips.start()
             with trio.fail_after(2.0 + NO_ANSWER + SLACK):
                 await opensips.wait_subscribed()
+        await hear_greeting(world)
+    assert [record.ending for record in world.records] == [Ending.SIGNALLING_FAILED, Ending.CALLER_HUNG_UP]
+
+
+@FEW_SCHEDULES
+@pytest.mark.parametrize("has_answered", [False, True])
+async def test_opensips_that_stops_while_we_answer_ends_the_call(
+    autojump_clock: MockClock, dialect: Dialect, has_answered: bool
+) -> None:
+    async with open_world(greeter(), settings=looking(30, 5.0), dialect=dialect, calls=2) as world:
+        opensips = opensips_of(world)
+        opensips.lose("answer" if has_answered else "command", command("reply", "INVITE", 200))
+        async with world.ring() as call:
+            await trio.sleep(0.1)
+            await opensips.stop()
+            opensips.heal()
+            stopped_at = trio.current_time()
+            assert await until_over(world) - stopped_at < NO_ANSWER + SLACK
+            assert statuses(call) == ([100, 180, 200] if has_answered else [100, 180])
+            assert byes(call) == []
+            await opensips.start()
+            await opensips.wait_subscribed()
         await hear_greeting(world)
     assert [record.ending for record in world.records] == [Ending.SIGNALLING_FAILED, Ending.CALLER_HUNG_UP]
 

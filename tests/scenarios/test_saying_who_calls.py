@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from aivc import Ending, ToolContext, ToolError, tool
 from aivc.testing import CallTool, Say, Transfers, scripted, speech
 from scenarios.conftest import Dialect
+from scenarios.front_ends import FrontEndName
 from scenarios.world import PHONE, World, changed, open_world
 
 GREETING: Final = speech(0.3, pitch_hz=210.0)
@@ -25,13 +26,14 @@ def instructions(world: World) -> str:
 
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_trunk_is_believed_who_calls_and_nobody_else_is(
-    autojump_clock: MockClock, dialect: Dialect, trusted: bool
+    autojump_clock: MockClock, dialect: Dialect, front_end: FrontEndName, trusted: bool
 ) -> None:
     settings = changed(TRUSTED if trusted else changed(), openai={"instructions": "The caller is {{caller}}."})
     async with open_world(scripted([[]]), settings=settings, dialect=dialect) as world:
         async with world.dial(headers=(ASSERTED,)) as call:
             await trio.sleep(0.1)
-        caller = "sip:+15551234@carrier.test" if trusted else f"sip:alice@{PHONE}"
+        is_believed = trusted or front_end == "opensips"  # whose script says whose word counts
+        caller = "sip:+15551234@carrier.test" if is_believed else f"sip:alice@{PHONE}"
         assert instructions(world) == f"The caller is {caller}."
         assert call.hung_up_at is None
     assert world.record.caller == caller

@@ -63,6 +63,7 @@ RTP_PORT: Final = 40_000  # the only one, so that a seed of the network decides 
 DELAY: Final = 0.005  # seconds, of the network, one way
 NOON: Final = 1_800_000_000.0  # seconds since 1970, of everybody's wall clock
 EVENTS_OF_A_CALL: Final = 20  # at most, when there are many calls: the observer is read at the end only
+EXPIRY: Final = 2.0  # seconds: OpenSIPS counts whole ones, and drops who has unsubscribed when the next one is over
 PATIENCE: Final = 200.0  # virtual seconds: no scenario lasts so long
 
 SETTINGS: Final = Settings(
@@ -218,7 +219,7 @@ async def open_world(
                         await wait_over(world)
                         assert world.media_sockets() == []
                 if between is not None:
-                    check_opensips(between)
+                    await check_opensips(between, served)
                 world.events += received(observed)
                 check_calls(world, calls, blunders)
                 check_closed(lines)
@@ -248,10 +249,18 @@ async def opensips_if(is_wanted: bool, arguments: Changes = NONE) -> AsyncIterat
         yield opensips
 
 
-def check_opensips(opensips: FakeOpenSips) -> None:
-    """It was told nothing that it cannot bear, and has no session left."""
+async def check_opensips(opensips: FakeOpenSips, service: Service) -> None:
+    """It was told nothing that it cannot bear, and has neither a subscriber nor a session left that it can free."""
     assert opensips.violations == []
-    assert opensips.sessions == {}
+    assert [session for session in opensips.sessions.values() if not session.is_stuck] == []
+    await trio.sleep(EXPIRY)
+    assert opensips.subscribers == []
+    assert service.front_ends.opensips is not None
+    statistics = service.front_ends.opensips.statistics()
+    assert (statistics.legs, statistics.failures, statistics.foreign, statistics.unreadable) == (0, 0, 0, 0)
+    if not opensips.was_troubled:
+        assert [each for each in opensips.commands if each.error is not None] == []
+        assert (statistics.unanswered, statistics.lost, statistics.orphans, statistics.lapses) == (0, 0, 0, 0)
 
 
 def in_dialect(settings: Settings, dialect: Literal["ga", "beta"]) -> Settings:
