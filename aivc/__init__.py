@@ -57,6 +57,7 @@ from aivc.nursery.record import (
     TurnLatency,
 )
 from aivc.nursery.recordfile import RecordFile, open_record_file
+from aivc.nursery.routing import Route, Routes, load_routes
 from aivc.nursery.service import Service, open_service, run_service
 from aivc.realtime.effects import (
     CallerSaid,
@@ -146,6 +147,8 @@ __all__ = [
     "RegistrationStatus",
     "Rejection",
     "ResponseFinished",
+    "Route",
+    "Routes",
     "RtpCounters",
     "RtpSettings",
     "Secret",
@@ -185,6 +188,7 @@ __all__ = [
     "load",
     "load_prompts",
     "load_registry",
+    "load_routes",
     "load_tools",
     "open_heartbeat",
     "open_opensips",

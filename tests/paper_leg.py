@@ -48,6 +48,7 @@ class PaperLeg:
     agreement: AudioAgreement = AGREEMENT
     headers: Mapping[str, str] = attrs.field(factory=dict)
     extra_params: str | None = None
+    session_key: str | None = None
     source: Address = REMOTE
     is_trusted: bool = False
     fields: Fields = ()  # of the last REFER or BYE

@@ -160,6 +160,13 @@ def test_a_file_that_is_missing_is_said_plainly(tmp_path: Path) -> None:
     assert errors_of(str(tmp_path), KEY) == (f"{tmp_path}: cannot be read: Is a directory",)
 
 
+def test_an_ini_file_is_shown_the_way(tmp_path: Path) -> None:
+    file = tmp_path / "simple.ini"
+    file.write_text("[openai]\nvoice = alloy\n")
+    (error,) = errors_of(str(file), KEY)
+    assert error.endswith(f"Invalid value; is it a file of the AI Voice Connector CE? `aivc migrate {file}`")
+
+
 def test_a_syntax_error_comes_with_file_line_and_column(tmp_path: Path) -> None:
     file = written(tmp_path, "[openai]\n\nvoice = alloy\n")
     (error,) = errors_of(file, KEY)

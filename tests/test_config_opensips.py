@@ -152,7 +152,7 @@ def test_what_is_odd_is_a_warning(tmp_path: Path, lines: str, doubt: str) -> Non
         f'{ON}socket = "/run/mi.sock"\n[rtp]\nsrtp = "optional"\n[sip]\nenabled = false',
         f'{ON}instance = "a"\nend_orphans = false',
         # What only the user agent needs is no matter while there is none
-        f'{ON}[sip]\nenabled = false\nrealm = "example.com"\ntrusted = ["0.0.0.0/0"]\nnumbers = ["100"]',
+        f'{ON}[sip]\nenabled = false\nrealm = "example.com"\ntrusted = ["0.0.0.0/0"]',
     ],
 )
 def test_these_are_not(tmp_path: Path, lines: str) -> None:
@@ -168,3 +168,11 @@ def test_variables_of_the_test_suite_are_no_settings_and_settings_are_known() ->
     assert warning.endswith("ignored; did you mean AIVC_OPENSIPS_ENABLED?")
     (warning,) = load(None, ENVIRON | {"AIVC_OPENSIPS_IP": "192.0.2.1"}).warnings
     assert warning.endswith("ignored; did you mean MI_IP?")
+
+
+def test_limits_that_only_the_user_agent_heeds_are_doubted(tmp_path: Path) -> None:
+    for limit in ('numbers = ["100"]', 'allow = ["192.0.2.0/24"]'):
+        (doubt,) = loaded(tmp_path, f"{ON}[sip]\nenabled = false\n{limit}\n").warnings
+        assert doubt.startswith(f"sip.{limit.split()[0]}: has no effect without sip.enabled = true: OpenSIPS decides")
+    (doubt,) = loaded(tmp_path, f'{ON}[sip]\nnumbers = ["100"]\n').warnings
+    assert doubt == "sip.numbers: has no effect on calls from OpenSIPS: for them there is openai.match"

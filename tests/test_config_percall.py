@@ -268,3 +268,44 @@ def test_whatever_the_answer_is_only_config_error_is_raised(answer: object) -> N
     except ConfigError as error:
         assert error.errors  # noqa: PT017
         assert all(each.startswith("api_url: ") for each in error.errors)  # noqa: PT017
+
+
+def test_numbers_may_come_as_text_as_scripts_of_opensips_write_them() -> None:
+    openai = {
+        "turn_detection_silence_ms": "500",
+        "turn_detection_threshold": "0.6",
+        "max_tokens": "4096",
+        "speed": "1.2",
+        "disable": "no",
+        "voice": "cedar",
+    }
+    found = parse_extra_params(json.dumps({"openai": openai}), OURS).values
+    assert found == {
+        "turn_detection_silence_ms": 500,
+        "turn_detection_threshold": 0.6,
+        "max_tokens": 4096,
+        "speed": 1.2,
+        "disable": False,
+        "voice": "cedar",
+    }
+    assert parse_extra_params('{"openai": {"max_tokens": "inf"}}', OURS).values == {"max_tokens": "inf"}
+
+
+def test_a_port_that_goes_without_saying_makes_no_other_server() -> None:
+    same = {"url": "wss://api.openai.com:443/v1/realtime"}
+    assert with_answer(OURS, {"openai": same}).openai.key == Secret("sk-ours")
+
+
+@pytest.mark.parametrize("name", ["model", "voice", "instructions", "key", "transfer_by"])
+def test_half_a_character_is_refused_before_anything_is_sent(name: str) -> None:
+    (error,) = errors_of({"openai": {name: "sip:a@b\ud800"}})
+    assert error == f"api_url: openai.{name}: has half of a character, which no UTF-8 text can have"
+
+
+def test_tokens_of_mcp_servers_are_not_shown_to_a_server_that_the_answer_names() -> None:
+    wiki = McpServer(server_label="wiki", server_url="https://wiki.example/")
+    crm = McpServer(server_label="crm", server_url="https://crm.example/", authorization=Secret("token"))
+    ours = attrs.evolve(OURS, tools=ToolsSettings(mcp=(wiki, crm)))
+    elsewhere = {"url": "wss://models.example.com/v1/realtime", "key": "sk-1"}
+    assert with_answer(ours, {"openai": elsewhere}).tools.mcp == (wiki,)
+    assert with_answer(ours, {"openai": {"key": "sk-1"}}).tools.mcp == (wiki, crm)

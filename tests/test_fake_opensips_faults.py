@@ -282,3 +282,28 @@ async def test_a_late_200_fails_and_yet_moves_the_entity_from_7_to_4(autojump_cl
         await world.connector.reply(key, "INVITE", 486)
         assert (await world.connector.reply(key, "INVITE", 200))["code"] == 500
         assert await world.connector.state(key) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "reason", "fault"),
+    [
+        ("INVITE", 486, "Busy\r\nX-Other: 1", "the reason goes out as it is"),
+        ("INVITE", 99, "Odd", "no status of SIP"),
+        ("INVITE", 700, "Odd", "no status of SIP"),
+        ("BYE", 200, "OK", "OpenSIPS has answered that itself"),
+    ],
+)
+async def test_answers_that_opensips_should_not_be_given_are_violations(
+    method: str, code: int, reason: str, fault: str, autojump_clock: MockClock
+) -> None:
+    async with open_world() as world:
+        key = await world.ring()
+        await world.connector.reply(key, method, code, reason)
+        assert world.opensips.violations[0].startswith(f"ua_session_reply {key} {method} {code}: {fault}")
+
+
+async def test_a_refer_without_a_target_is_a_violation(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        key = await world.talk()
+        await world.connector.tell("ua_session_update", key=key, method="REFER", body="", extra_headers="X-A: b\r\n")
+        assert world.opensips.violations == [f"ua_session_update {key} REFER: a REFER without Refer-To"]

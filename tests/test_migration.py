@@ -173,6 +173,15 @@ def test_the_url_of_openai_leaves_the_model_to_its_key() -> None:
     assert new["openai"]["url"] == "wss://api.openai.com/v1/realtime?x=1"
 
 
+def test_without_a_url_that_can_be_used_it_is_a_configuration_for_openai() -> None:
+    migration = of("[openai]", "key = sk-abc", "url = wss://name:geheim@host/realtime", "temperature = 0.8")
+    assert note_of(migration, "openai.url: left out: a name, password").endswith("calls go to OpenAI, with the key")
+    openai = loaded(migration).settings.openai
+    assert (openai.dialect, openai.model, openai.temperature) == ("ga", "gpt-realtime-2.1", None)
+    assert loaded(migration).warnings == ()
+    assert "geheim" not in migration.toml + of("[azure]", "llm_url = https://name:geheim@host/").toml
+
+
 def test_another_server_keeps_its_temperature_and_gets_no_model_of_ours() -> None:
     new = tables("[openai]", "url = ws://192.0.2.1/v1/realtime", "temperature = 0.9")["openai"]
     assert (new["temperature"], new["dialect"], "model" in new) == (0.9, "beta", False)
@@ -239,6 +248,12 @@ def test_alone_openai_had_every_call_whatever_its_pattern() -> None:
     migration = of("[openai]", "match = store", *others)
     assert takes(migration, "100")
     assert "left out: with all other flavors disabled" in note_of(migration, "openai.match: ")
+
+
+def test_a_flavor_may_be_disabled_by_a_variable() -> None:
+    others = {"DEEPGRAM_DISABLE": "yes", "DEEPGRAM_NATIVE_DISABLE": "1", "AZURE_DISABLE": "true"}
+    assert takes(of("[openai]", "key = sk-abc", "match = 1000", **others), "2000")
+    assert not takes(of("[openai]", "key = sk-abc", "match = 1000", "[azure]", "disabled = no", **others), "2000")
 
 
 def test_a_pattern_that_cannot_be_had_opens_nothing() -> None:

@@ -120,6 +120,15 @@ async def test_no_arguments_arrive_as_an_empty_object(tmp_path: Path) -> None:
         await run(registry(tmp_path, CART), "get_cart", "{")
 
 
+async def test_commands_to_opensips_get_the_key_of_the_session_that_it_handed_over(tmp_path: Path) -> None:
+    context = ToolContext("c1", "sip:alice@example.com", "100", PaperControl(), session_key="B2B.1.2.3.4")
+    function = registry(tmp_path, CART).prepare("who", "{}", context.of_tool_call("fc1"))
+    with trio.fail_after(5):
+        told = await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+    assert isinstance(told, list)
+    assert told[:2] == ["c1", "B2B.1.2.3.4"]
+
+
 async def test_the_call_is_hung_up(tmp_path: Path) -> None:
     assert await run(registry(tmp_path, CART), "leave") == (True, [("hang_up",)])
     assert await run(registry(tmp_path, CART), "in_thread") == (None, [("hang_up",)])

@@ -126,7 +126,8 @@ def read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError((f"{path}: is not UTF-8 text: byte {error.start}",)) from None
     except tomli.TOMLDecodeError as error:
-        raise ConfigError((f"{path}:{error.lineno}:{error.colno}: {error.msg}",)) from None
+        hint = f"; is it a file of the AI Voice Connector CE? `aivc migrate {path}`" if path.suffix == ".ini" else ""
+        raise ConfigError((f"{path}:{error.lineno}:{error.colno}: {error.msg}{hint}",)) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets nested as deep
         raise ConfigError((f"{path}: {error}",)) from None
 

@@ -48,12 +48,13 @@ def migrated(data: bytes, source: str, environ: Mapping[str, str]) -> Migration:
     Args:
         data: the file's octets.
         source: what messages call it.
-        environ: the variables of the service, as far as they are known; they change the notes only.
+        environ: the variables of the service, as far as they are known; they change the notes, and which flavors are
+            disabled.
 
     Raises:
         IniError: it cannot be read.
     """
-    ini = read_ini(data, source)
+    ini = attrs.evolve(read_ini(data, source), variables=environ)
     page = Page(HEADING, {section: [] for section in SECTIONS}, PURPOSES)
     page.add("opensips", Key(name="enabled", value=True))
     page.add("sip", Key(name="enabled", value=False))

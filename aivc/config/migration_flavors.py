@@ -9,7 +9,7 @@ import attrs
 
 from aivc.config.catalogue import CATALOGUE
 from aivc.config.migration_ini import Ini
-from aivc.config.migration_keys import joined, said_of, truth
+from aivc.config.migration_keys import has_userinfo, joined, said_of, truth
 from aivc.config.migration_match import has_capitals, looks_like_a_list, whole
 from aivc.config.migration_page import Key
 from aivc.config.patterns import matches_any
@@ -31,7 +31,8 @@ BY_NAME: Final = "(?i)openai"  # a call to the name of a flavor was for it
 
 
 def is_disabled(ini: Ini, flavor: str) -> bool:
-    return truth(ini.text(flavor, "disabled")) is True
+    """As its section says, or else a variable such as DEEPGRAM_DISABLE."""
+    return truth(ini.text(flavor, "disabled") or ini.variables.get(f"{flavor.upper()}_DISABLE", "")) is True
 
 
 def is_alone(ini: Ini) -> bool:
@@ -115,7 +116,7 @@ def whose_calls(ini: Ini, flavor: str, *, everybody: bool) -> str:
 
 def shown(key: str, text: str) -> str:
     """The value of a key that is not read, unless it may be a secret."""
-    return "(not shown)" if is_secret(key) else as_toml(text)
+    return "(not shown)" if is_secret(key) or has_userinfo(text) else as_toml(text)
 
 
 def is_secret(key: str) -> bool:

@@ -39,6 +39,7 @@ class Ini:
 
     own: Mapping[str, Mapping[str, str]]  # values as they stand in the file
     defaults: Mapping[str, str]
+    variables: Mapping[str, str] = attrs.field(factory=dict)  # of the environment
 
     def get(self, section: str, *keys: str) -> Value | None:
         """The value of the first of these keys that the section has."""

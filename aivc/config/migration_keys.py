@@ -13,7 +13,7 @@ from aivc.config.migration_ini import Ini, Value
 from aivc.config.migration_page import Key
 from aivc.config.models import FULL, resolve_model
 from aivc.config.records import read_value
-from aivc.config.rules import is_openai_host, shortened
+from aivc.config.rules import is_openai_host, realtime_url, shortened
 from aivc.config.settings import OpenAISettings
 from aivc.config.template import KNOWN, PLACE, TEMPLATES
 
@@ -66,7 +66,8 @@ class Option:
             read_value(self.setting, taken.value, {})
         except ValueError as error:
             remarks.append(f"left out: {error}")
-            return Key(name=self.name, old=None if self.setting.secret else old.text, remark=joined(remarks))
+            shown = None if self.setting.secret or has_userinfo(old.text) else old.text
+            return Key(name=self.name, old=shown, remark=joined(remarks))
         return Key(name=self.name, value=taken.value, remark=joined([*remarks, taken.remark]))
 
 
@@ -79,6 +80,11 @@ def said_of(old: Value, *, prose: bool) -> str:
     if old.text.startswith(("#", ";")) or (not prose and (" #" in old.text or " ;" in old.text)):
         return "an INI file has no comments behind a value: this is all of it"
     return ""
+
+
+def has_userinfo(old: str) -> bool:
+    """Whether it is a URL with a name, and so perhaps a password."""
+    return "://" in old and "@" in old
 
 
 def joined(remarks: list[str]) -> str:
@@ -125,11 +131,20 @@ def disabled(old: str, _ini: Ini) -> Taken:
 
 
 def url_of(ini: Ini) -> str:
-    """The server that it talked to."""
-    return ini.text("openai", "url") or OWN.url
+    """The server that it is to talk to."""
+    old = ini.text("openai", "url")
+    try:
+        realtime_url(old)
+    except ValueError:  # then it is left out, or there was none
+        return OWN.url
+    return old
 
 
 def url(old: str, _ini: Ini) -> Taken:
+    try:
+        realtime_url(old)
+    except ValueError as error:
+        raise ValueError(f"{error}; without it calls go to OpenAI, with the key") from None
     if is_openai_host(old):
         return Taken(without_model(old))
     remark = "the CE used it as it stands; here /realtime is added to a path that does not end in it, and the model"
@@ -229,8 +244,9 @@ def files(old: str, _ini: Ini) -> Taken:
 
 def api_url(old: str, _ini: Ini) -> Taken:
     remark = (
-        "its answer must have the types of this file (numbers as numbers), may have the flavor openai only, no tools,"
-        " and has engine.api_seconds; bot is the user as it was dialled, not in lower case"
+        "its answer may have the flavor openai, or that of an agent here, no tools and no unknown keys, and has"
+        " engine.api_seconds; bot is the user as it was dialled, not in lower case; it is asked by the package httpx2:"
+        " pip install 'aivc[http]'"
     )
     return Taken(old, remark)
 

@@ -98,6 +98,16 @@ EFFECTIVE_IF: Final[tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str
         "without opensips.enabled = true",
     ),
     (
+        ("sip.numbers", "sip.allow", "sip.users"),  # who trusts in them had better know
+        lambda settings: settings.sip.enabled or not settings.opensips.enabled,
+        "without sip.enabled = true: OpenSIPS decides who may call, and openai.match what is answered",
+    ),
+    (
+        ("sip.numbers",),
+        lambda settings: not (settings.sip.enabled and settings.opensips.enabled),
+        "on calls from OpenSIPS: for them there is openai.match",
+    ),
+    (
         ("opensips.ip", "opensips.port"),
         lambda settings: not settings.opensips.enabled or settings.opensips.socket is None,
         "with opensips.socket",

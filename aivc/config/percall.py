@@ -4,16 +4,17 @@
 
 The server answers so, and a script of OpenSIPS gives it to ua_session_server_init as third argument, `extra_params`.
 Every key of `[openai]` is allowed, by its aliases, too, but not `tools`, `match` and `match_from`; null counts as not
-given. `flavor` is the NAME of an agent, who then answers instead of the one whose patterns fit; or "openai", as the AI
-Voice Connector CE has it, which says no more than that the model is a Realtime model. The tables of that program's
-other flavors are passed over.
+given, and numbers may be text: "500". `flavor` is the NAME of an agent, who then answers instead of the one whose
+patterns fit; or "openai", as the AI Voice Connector CE has it, which says no more than that the model is a Realtime
+model. The tables of that program's other flavors are passed over.
 """
 
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import attrs
@@ -27,7 +28,7 @@ from aivc.config.rules import octets, shortened
 from aivc.config.settings import Settings
 from aivc.config.spelling import as_toml, did_you_mean, wrong_type
 from aivc.config.tables import no_constant
-from aivc.config.values import Wrong
+from aivc.config.values import Wrong, from_text
 
 Source = Literal["api_url", "extra_params"]
 
@@ -36,6 +37,8 @@ OTHER_FLAVORS: Final = ("azure", "chatgpt", "deepgram", "deepgram_native")  # se
 INSTANCE: Final = "instance"  # in extra_params: which connector takes the call, see opensips.instance
 MOST_KEYS: Final = 200  # of a table: more than there are settings
 LONGEST_EXTRA: Final = 65_536  # octets of extra_params: an event of OpenSIPS is one datagram
+NUMBERS: Final = frozenset({bool, int, float})
+PORTS: Final = {"ws": 80, "wss": 443}
 NOT_HERE: Final = {
     "tools": "files with code cannot come from the network",
     "match": "it chooses among calls",
@@ -66,7 +69,8 @@ def with_wishes(settings: Settings, name: str | None, *wishes: Wishes) -> Chosen
         name: the agent whose patterns fit; None: `[openai]` itself.
         wishes: the strongest last.
 
-    A key of ours is not shown to another server: wishes that change the host of `url` must bring their own `key`.
+    A secret of ours is not shown to another server: wishes that change the host of `url` must bring their own `key`,
+    and MCP servers that want a token are left out then.
 
     Raises:
         ConfigError: with every contradiction, such as `api_url: openai.filler: there is no sound: set sounds.hold`.
@@ -82,12 +86,20 @@ def merged(settings: Settings, wishes: Wishes) -> Settings:
     """The settings of an agent with the values over them."""
     values = wishes.values
     openai = attrs.evolve(settings.openai, **values)
-    if "url" in values and "key" not in values and place_of(openai.url) != place_of(settings.openai.url):
-        openai = attrs.evolve(openai, key=None)
     found = attrs.evolve(settings, openai=openai)
+    if "url" in values and place_of(openai.url) != place_of(settings.openai.url):
+        found = without_secrets(found, values)
     if errors := contradicting(found, wishes):
         raise ConfigError(tuple(f"{wishes.source}: {error}" for error in errors))
     return found
+
+
+def without_secrets(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings as another server may have them: without a key that was not given for it, and without the MCP
+    servers whose token it would be told."""
+    openai = settings.openai if "key" in given else attrs.evolve(settings.openai, key=None)
+    open_to_all = tuple(server for server in settings.tools.mcp if server.authorization is None)
+    return attrs.evolve(settings, openai=openai, tools=attrs.evolve(settings.tools, mcp=open_to_all))
 
 
 def contradicting(settings: Settings, wishes: Wishes) -> list[str]:
@@ -101,7 +113,7 @@ def contradicting(settings: Settings, wishes: Wishes) -> list[str]:
 def place_of(url: str) -> tuple[str, str | None, int | None]:
     """Which server a checked URL leads to."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
 # Reading
@@ -207,6 +219,13 @@ def read_table(table: Mapping[str, object], errors: list[str]) -> dict[str, Any]
 
 def read_one(setting: Setting, raw: object, values: dict[str, Any], errors: list[str]) -> None:
     try:
-        values[setting.name] = read_value(setting, raw, {})
+        values[setting.name] = read_value(setting, number_in(setting.kind, raw), {})
     except Wrong as wrong:
         errors += [f"{setting.path}{where}: {text}" for where, text in wrong.found]
+
+
+def number_in(kind: Any, raw: object) -> object:
+    """The number or truth value that a text has, where one is wanted: a script writes `"$avp(silence)"`, as the CE
+    takes it. Anything else stays as it is."""
+    kinds = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
+    return from_text(kind, raw) if isinstance(raw, str) and not NUMBERS.isdisjoint(kinds) else raw

@@ -75,13 +75,24 @@ def check(setting: Setting, item: object) -> Iterator[str]:
     """What is wrong with one text or number."""
     if isinstance(item, (str, Secret)):
         text = item.reveal() if isinstance(item, Secret) else item
-        if text.strip():
+        if not is_unicode(text):
+            yield "has half of a character, which no UTF-8 text can have"
+        elif text.strip():
             yield from against(setting.about.rule, text)
         elif not (setting.about.blank and text == ""):
             yield "is empty; leave it out instead"
     elif isinstance(item, (int, float)) and not isinstance(item, bool):
         outside = [*check_range(setting.about.low, setting.about.high, item)]
         yield from outside or against(setting.about.rule, item)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be sent: JSON may have `\\ud800`, and a variable octets that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_range(low: float | None, high: float | None, value: float) -> Iterator[str]:

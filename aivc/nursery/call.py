@@ -213,7 +213,8 @@ async def converse(
     )
     hold = ground.octets(ground.means.prompts.hold)
     control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
-    context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, without_secrets(leg.headers))
+    headers, key = without_secrets(leg.headers), leg.session_key
+    context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, headers, session_key=key)
     talk = Talk(
         openai,
         dialect_named(openai.dialect),

@@ -149,7 +149,7 @@ class Call:
 
     def __init__(self, context: ToolContext) -> None:
         self.context, self._terminated = context, False
-        self.call_id = self.b2b_key = context.call_id
+        self.call_id, self.b2b_key = context.call_id, context.session_key or context.call_id
         self.to, self.caller, self.headers = context.dialled, context.caller, context.headers
         self.flavor = "openai"
 

@@ -117,6 +117,7 @@ class ToolContext:
     state: dict[str, object] = attrs.field(factory=dict, repr=False)  # one for the whole call, for its tools to share
     tool_call_id: str = ""  # the model's name for this one call of the function
     lifetime: Lifetime = attrs.field(factory=Lifetime, repr=False)
+    session_key: str | None = None  # of OpenSIPS's commands; None: the call came by SIP
 
     def of_tool_call(self, tool_call_id: str) -> ToolContext:
         """Return the context of one tool call, with a lifetime of its own; called in trio's thread."""

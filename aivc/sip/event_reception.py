@@ -167,8 +167,8 @@ class EventReception:
             leg.close()
             return busy("nobody takes calls")
         self.table.live[event.key] = leg
-        source = format_host_port(*leg.source)
-        logs.event(log, "sip.invited", call_id=leg.call_id, source=source, transport="OpenSIPS", dialled=leg.dialled)
+        source, named = format_host_port(*leg.source), f"OpenSIPS {leg.key}"  # as OpenSIPS's own log names the call
+        logs.event(log, "sip.invited", call_id=leg.call_id, source=source, transport=named, dialled=leg.dialled)
         return None
 
     def _refuse(self, key: str, refusal: Refusal) -> None:

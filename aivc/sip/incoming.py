@@ -116,6 +116,10 @@ class IncomingLeg:
         return None
 
     @property
+    def session_key(self) -> str | None:
+        return None
+
+    @property
     def source(self) -> Address:
         return self.transaction.arrival.source
 

@@ -176,6 +176,10 @@ class Leg(Protocol):
         """What came with the call beside SIP: settings of this call as JSON, see `aivc.config.percall`; mostly None."""
 
     @property
+    def session_key(self) -> str | None:
+        """What OpenSIPS calls the session in its commands, such as `ua_session_update`; None: the call came by SIP."""
+
+    @property
     def source(self) -> Address:
         """Where the INVITE came from: tells a NAT from an honest SDP."""
 

@@ -60,6 +60,10 @@ class SessionLeg:
         return self.dialog.request.headers.joined()
 
     @property
+    def session_key(self) -> str | None:
+        return self.dialog.key
+
+    @property
     def source(self) -> Address:
         """As far as the headers tell; where OpenSIPS reaches us when they tell nothing."""
         return origin_of(self.dialog.request) or self.dialog.board.signalling

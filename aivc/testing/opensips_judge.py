@@ -5,6 +5,7 @@ OpenSIPS itself takes most of it without a word, and sends broken messages or ke
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -19,6 +20,7 @@ from aivc.testing.schema import Json
 
 PATIENCE: Final = 1.0  # seconds: within it, a command may cross an event, and an answer may be on its way
 WHOLE_LINE: Final = re.compile(rb"content-type:[ \t]*[^\r\n]+\r\n", re.IGNORECASE)
+ANSWERED_BY_ITSELF: Final = ("BYE", "CANCEL", "PRACK", "ACK")
 HEADER_LINES: Final = re.compile(rb"(?:[A-Za-z0-9!%*_+`'~.-]+:[^\r\n]*\r\n)*")
 
 
@@ -33,7 +35,7 @@ class Judge:
     found: list[str] = attrs.field(factory=list)
     _keys: set[str] = attrs.field(factory=set)  # of all sessions that ever were
     _ends: dict[str, float] = attrs.field(factory=dict)  # key -> when the connector was told, or has ended it
-    _seen: list[Json] = attrs.field(factory=list)  # commands without their ids
+    _seen: set[str] = attrs.field(factory=set)  # commands without their ids, as JSON
 
     def know(self, key: str) -> None:
         self._keys.add(key)
@@ -45,18 +47,22 @@ class Judge:
 
     def is_repeat(self, call: Json) -> bool:
         """Whether this command came before: its answer may have been lost."""
-        command = {name: call.get(name) for name in ("method", "params")}
+        command = json.dumps([call.get("method"), call.get("params")], sort_keys=True)
         if command in self._seen:
             return True
-        self._seen.append(command)
+        self._seen.add(command)
         return False
 
     def judge_parameters(self, method: str, parameters: Parameters) -> None:
         """Pitfalls in how a message is put together."""
         if method not in ("ua_session_reply", "ua_session_update", "ua_session_terminate", "ua_session_client_start"):
             return
+        if method == "ua_session_reply":
+            self.judge_status(method, parameters)
         names = ("body", "content_type", "extra_headers")
         body, content_type, extra_headers = (parameters.optional(name) for name in names)
+        if parameters.values.get("method") == "REFER" and b"refer-to:" not in (extra_headers or b"").lower():
+            self.note(method, parameters, "a REFER without Refer-To")
         if extra_headers is not None and body is None:
             self.note(method, parameters, "extra_headers without body: OpenSIPS sends garbage instead")
         if extra_headers is not None and not HEADER_LINES.fullmatch(extra_headers):
@@ -67,6 +73,16 @@ class Judge:
             self.note(method, parameters, "no content_type: the body goes out as application/sdp")
         if body == b"" and content_type is None and method == "ua_session_reply":
             self.note(method, parameters, 'an empty body without content_type "": it goes out as application/sdp')
+
+    def judge_status(self, method: str, parameters: Parameters) -> None:
+        """What stands in the first line of an answer, where OpenSIPS puts whatever it is given."""
+        code, reason = parameters.integer("code"), parameters.text("reason")
+        if not 100 <= code <= 699:
+            self.note(method, parameters, "no status of SIP, and it goes out")
+        if "\r" in reason or "\n" in reason:
+            self.note(method, parameters, f"the reason goes out as it is, line ends too: {reason!r}")
+        if parameters.text("method") in ANSWERED_BY_ITSELF:
+            self.note(method, parameters, "OpenSIPS has answered that itself")
 
     def judge_key(self, method: str, key: str, sessions: dict[str, Session]) -> None:
         """A command for a session that is not there. To ask whether it is there is no fault."""

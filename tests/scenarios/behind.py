@@ -11,6 +11,7 @@ import trio
 
 from aivc.sip.message import Request
 from aivc.testing import FakeOpenSips, PhoneCall, Say, Script, decided, speech
+from aivc.testing.opensips import MiCommand
 from aivc.testing.schema import Json
 from aivc.testing.script import Context, Part
 from scenarios.world import DELAY, RTP_PORT, World, changed
@@ -40,19 +41,20 @@ def opensips_of(world: World) -> FakeOpenSips:
 
 def told(opensips: FakeOpenSips) -> list[str]:
     """The commands about sessions, in order, each as `INVITE 200`, `BYE` or `terminate`."""
-    found = []
-    for command in opensips.commands:
-        params = command.params
-        match command.method:
-            case "ua_session_reply":
-                found.append(f"{params['method']} {params['code']}")
-            case "ua_session_update":
-                found.append(params["method"])
-            case "ua_session_terminate":
-                found.append("terminate")
-            case _:
-                pass
-    return found
+    return [name for each in opensips.commands if (name := brief(each))]
+
+
+def brief(command: MiCommand) -> str:
+    """As in `told`; "" for one about no session."""
+    match command.method:
+        case "ua_session_reply":
+            return f"{command.params['method']} {command.params['code']}"
+        case "ua_session_update":
+            return str(command.params["method"])
+        case "ua_session_terminate":
+            return "terminate"
+        case _:
+            return ""
 
 
 def command(name: str, method: str | None = None, code: int | None = None) -> Told:
@@ -102,11 +104,12 @@ async def hear_refusal(call: PhoneCall) -> list[int]:
     return statuses(call)
 
 
-def excuse(opensips: FakeOpenSips, *commands: str) -> None:
-    """These commands, such as `INVITE 487`, may have been refused: they crossed what OpenSIPS did meanwhile."""
+def excuse(opensips: FakeOpenSips, *names: str) -> None:
+    """Only these commands, named as by `told`, were refused: they crossed what OpenSIPS did meanwhile."""
+    assert {brief(each) for each in opensips.commands if each.error is not None} <= set(names)
     found = opensips.judge.found
-    excused = [each for each in found if any(f" {name}: 500 Failed to send reply" in each for name in commands)]
-    found[:] = [each for each in found if each not in excused]
+    found[:] = [each for each in found if not any(f" {name}: 500 Failed to send reply" in each for name in names)]
+    opensips.was_troubled = True
 
 
 async def until_over(world: World) -> float:

@@ -122,5 +122,9 @@ async def test_events_from_elsewhere_are_ignored(
                 check_pace(call)
                 assert (await call.hold()).status == 200
         assert subscriber.address[0] == SERVICE
+        front_end = world.service.front_ends.opensips
+        assert front_end is not None
+        assert front_end.statistics().foreign == 2
+        opensips.was_troubled = True
         assert [record.message for record in caplog.records].count("opensips.foreign") == 1
     assert world.record.ending is Ending.CALLER_HUNG_UP
