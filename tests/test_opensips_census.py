@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
 import trio
-from paper_opensips import PaperOpenSips, key
+from paper_opensips import PaperOpenSips, Refused, key
 from trio.testing import MockClock
 
 from aivc.config.settings import OpenSipsSettings
@@ -212,3 +213,19 @@ async def test_a_session_that_we_are_ending_is_not_lost(is_over: bool, autojump_
         session.is_over = is_over
         await trio.sleep(60)
         assert (session.lost, found.opensips.told) == ([], [])
+
+
+async def test_an_orphan_that_opensips_does_not_free_is_counted_once_and_tried_again(autojump_clock: MockClock) -> None:
+    async with counted(Stubborn()) as found:
+        found.opensips.sessions[key(1)] = 5
+        await trio.sleep(300)
+        assert found.census.orphans == 1
+        assert found.opensips.told.count(f"{key(1)} terminate") > 5
+
+
+class Stubborn(PaperOpenSips):
+    """Frees nothing."""
+
+    def _end(self, method: str, params: dict[str, Any], key: str) -> str:
+        self.told.append(f"{key} terminate")
+        raise Refused(500, "Failed to terminate session")

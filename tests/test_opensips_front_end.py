@@ -122,13 +122,15 @@ async def test_events_that_opensips_would_send_to_itself_are_warned_of(
         assert names_of(caplog).count("opensips.events_lost") == 1
 
 
-async def test_in_the_end_the_subscription_is_taken_back_and_the_legs_are_closed(autojump_clock: MockClock) -> None:
+async def test_in_the_end_the_subscription_is_taken_back_and_waiting_callers_are_refused(
+    autojump_clock: MockClock,
+) -> None:
     async with connector() as found:
         leg = await found.call(KEY)
         opensips, legs = found.opensips, found.front_end.legs
         assert opensips.subscribers[f"udp:{EVENTS[0]}:{EVENTS[1]}"] > trio.current_time()
     assert max(opensips.subscribers.values()) <= trio.current_time()
-    assert opensips.told == []
+    assert opensips.told == [f"{KEY} INVITE 503", f"{KEY} terminate"]
     with trio.fail_after(1):
         assert [event async for event in leg.events] == []
         assert [leg async for leg in legs] == []

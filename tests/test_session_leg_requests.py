@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import pytest
 import trio
@@ -325,3 +327,16 @@ async def test_a_bug_in_one_answer_gets_500_and_costs_no_more(
         await session.say(request("OPTIONS", cseq=3))
         assert session.paper.told[1:] == ["reply INVITE 500", "reply OPTIONS 200"]
         assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["sip.bug"]
+
+
+async def test_a_flood_of_refused_requests_is_logged_once_a_second(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "aivc.sip")
+    async with open_session() as session:
+        await session.answer()
+        for number in range(2, 1002):
+            session.leg.take(request("MESSAGE", cseq=number))
+            await trio.sleep(0.01)
+        assert session.board.counts.refused == 1000
+    assert sum("sip.refused" in record.getMessage() for record in caplog.records) <= 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -155,6 +156,43 @@ async def test_a_second_transfer_is_told_from_the_first_by_the_cseq(autojump_clo
             await made.session.say(notify("503 Service Unavailable", "terminated", "refer;id=3", 7))
         assert again.outcome == ReferOutcome(503, "Service Unavailable", accepted=True)
         assert made.session.paper.told.count("reply NOTIFY 200") == 3
+
+
+async def test_what_comes_late_of_one_transfer_is_not_taken_for_the_next(autojump_clock: MockClock) -> None:
+    async with transfer(seconds=1.0) as made, trio.open_nursery() as nursery:
+        await trio.sleep(2)
+        assert made.outcome == ReferOutcome(None, "no answer")
+        await made.run(20.0)
+        assert made.outcome == ReferOutcome(None, "a transfer is under way")
+        await made.session.say(response("REFER", 603, "Decline", cseq=2))
+        nursery.start_soon(made.run, 20.0)
+        await settle()
+        await made.session.say(response("REFER", 202, "Accepted", cseq=3))
+        await made.session.say(notify("200 OK", "terminated;reason=noresource", "refer;id=3"))
+        assert made.outcome == ReferOutcome(200, "OK", accepted=True)
+
+
+async def test_a_refer_that_is_never_answered_keeps_the_next_one_back_for_32_s(autojump_clock: MockClock) -> None:
+    async with transfer(seconds=1.0) as made:
+        await trio.sleep(33)
+        await made.run(1.0)
+        assert made.outcome == ReferOutcome(None, "no answer")
+        assert made.session.paper.told.count("update REFER") == 2
+
+
+async def test_an_ack_that_comes_with_the_end_of_the_time_leaves_none_for_the_refer() -> None:
+    async with open_session() as session:
+        session.paper.state = 4
+        await session.leg.answer(LOCAL)
+
+        async def acknowledge() -> None:
+            await trio.sleep(0.05)
+            time.sleep(0.1)  # noqa: ASYNC251 - a busy machine
+            session.leg.take(ack())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(acknowledge)
+            assert await session.leg.refer(TARGET, US, 0.1) == ReferOutcome(None, "no answer")
 
 
 async def test_a_refer_before_the_ack_waits_for_it(autojump_clock: MockClock) -> None:

@@ -20,7 +20,7 @@ from aivc.sip.inspection import retry_after_header
 from aivc.sip.mi import MiError, MiRefused
 from aivc.sip.own_sessions import OwnSessions
 from aivc.sip.reception import RETRY_AFTER_SECONDS
-from aivc.sip.session_board import Commands
+from aivc.sip.session_board import Commands, Unfreed
 from aivc.sip.subscribing import Subscription
 from aivc.sip.uasession import EventError, ListedSession, list_sessions, read_sessions, terminate
 
@@ -69,6 +69,7 @@ class Census:
       settings: `check_seconds` and `end_orphans` are used.
       sessions: ours, by key.
       subscription: unless it is the sole one, sessions that came in and that we do not know may be somebody else's.
+      unfreed: those that came in, are over for us, and that OpenSIPS did not let us end.
       own: which of those that OpenSIPS was told to make are ours; the others are left alone.
 
     Attributes:
@@ -81,9 +82,11 @@ class Census:
     sessions: Mapping[str, Counted]
     subscription: Subscription
     own: OwnSessions = attrs.field(factory=OwnSessions)
+    unfreed: Unfreed = attrs.field(factory=Unfreed)
     lost: int = attrs.field(default=0, init=False)
     orphans: int = attrs.field(default=0, init=False)
     _last: Look = attrs.field(factory=Look, init=False)
+    _tried: set[str] = attrs.field(factory=set, init=False)  # orphans of the last look
     _is_doubtful: bool = attrs.field(default=False, init=False)
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -116,9 +119,11 @@ class Census:
         last, self._last = self._last, Look()
         try:
             found = await self._look()
+            await self._free()
             for key in last.missing & found.missing:
                 await self._lose(key, found)
             orphans = [session for key, session in found.unknown.items() if key in last.unknown]
+            self._tried &= found.unknown.keys()
             for session in orphans:
                 await self._end(session)
         except EventError as error:
@@ -133,6 +138,12 @@ class Census:
             self._is_doubtful = last.is_clear and not found.is_clear
             if self._is_doubtful:  # after a restart of OpenSIPS we hear of nothing, and should not wait for a renewal
                 self.subscription.doubt()
+
+    async def _free(self) -> None:
+        """What could not be said when OpenSIPS did not answer; one that is gone by now is refused."""
+        for key in list(self.unfreed.keys):
+            await perform_all(self.commands, refusal(key, 503, "Service Unavailable"))
+            self.unfreed.keys.pop(key, None)
 
     async def _look(self) -> Look:
         known = [key for key, session in self.sessions.items() if not session.is_over]
@@ -187,8 +198,10 @@ class Census:
     async def _end(self, orphan: ListedSession) -> None:
         if not self._may_end(orphan) or orphan.key in self.sessions:
             return
-        self.orphans += 1
-        logs.event(log, "opensips.orphan", level=logging.WARNING, key=orphan.key, state=orphan.state)
+        if orphan.key not in self._tried:  # one that OpenSIPS does not free is tried again, and told once
+            self.orphans += 1
+            logs.event(log, "opensips.orphan", level=logging.WARNING, key=orphan.key, state=orphan.state)
+        self._tried.add(orphan.key)
         await perform_all(self.commands, ending(orphan))
         self.own.forget(orphan.key)
 

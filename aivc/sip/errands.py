@@ -11,8 +11,8 @@ import trio
 from aivc import logs
 from aivc.sip.jsonrpc import Command
 from aivc.sip.mi import MiError, MiRefused
-from aivc.sip.session_board import Commands
-from aivc.sip.uasession import reply, terminate
+from aivc.sip.session_board import Commands, Unfreed
+from aivc.sip.uasession import TERMINATE, reply, terminate
 
 log = logging.getLogger("aivc.opensips")
 
@@ -27,11 +27,13 @@ class Errands:
     """A queue of them, and who runs them.
 
     Attributes:
+      unfreed: sessions whose errand has failed are noted there.
       dropped: errands that the queue had no room for.
       failed: errands that OpenSIPS did not answer.
     """
 
     commands: Commands
+    unfreed: Unfreed = attrs.field(factory=Unfreed)
     dropped: int = attrs.field(default=0, init=False)
     failed: int = attrs.field(default=0, init=False)
     _open: int = attrs.field(default=0, init=False)
@@ -48,6 +50,7 @@ class Errands:
             self._sender.send_nowait(errand)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             self.dropped += 1
+            self._fail(errand)
         else:
             self._open += 1
 
@@ -63,12 +66,17 @@ class Errands:
                 await perform_all(self.commands, errand)
             except MiError as error:
                 self.failed += 1
+                self._fail(errand)
                 logs.event(log, "opensips.errand_failed", level=logging.DEBUG, cause=str(error))
             except Exception as error:  # a bug of ours may cost one errand, never all calls
                 self.failed += 1
                 logs.event(log, "sip.bug", level=logging.ERROR, exc_info=error)
             self._open -= 1
             self._done.set()
+
+    def _fail(self, errand: Errand) -> None:
+        if errand[-1].method == TERMINATE:
+            self.unfreed.add(str(errand[-1].params["key"]))
 
     async def finish(self) -> None:
         """Wait until all that was put is done."""

@@ -17,10 +17,9 @@ from aivc.sip.errands import Errands
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import Leg
 from aivc.sip.message import REASONS
-from aivc.sip.reception import LOG_BURST, LOG_SECONDS, MAX_LEGS, busy
+from aivc.sip.reception import MAX_LEGS, busy
 from aivc.sip.session_board import Session, SessionBoard
 from aivc.sip.session_leg import receive_session
-from aivc.sip.sources import Bucket
 from aivc.sip.subscribing import Subscription
 from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply, terminate
 
@@ -28,6 +27,7 @@ log = logging.getLogger("aivc.opensips")
 
 OVER_SECONDS: Final = 5.0  # processes of OpenSIPS overtake each other: a CANCEL may come before its INVITE
 MAX_OVER: Final = 4096  # sessions remembered as over
+FLAGS: Final = 0  # no status: the hint that a flag is missing, in the pace of refusals
 ACK_METHODS: Final = ("ACK", "PRACK")  # that nobody answers
 
 
@@ -103,7 +103,6 @@ class EventReception:
     strays: int = attrs.field(default=0, init=False)
     refused: int = attrs.field(default=0, init=False)
     failures: int = attrs.field(default=0, init=False)
-    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
 
     def take_untrusted(self, data: bytes) -> None:
         """Serve one datagram."""
@@ -151,7 +150,9 @@ class EventReception:
         """Make a leg of it and hand it over, or refuse."""
         if event.headers is None or event.body is None:
             hint = 'give ua_session_server_init the flags "abh": headers and bodies are not told without them'
-            logs.event(log, "opensips.flags", level=logging.WARNING, key=event.key, hint=hint)
+            logs.event(
+                log, "opensips.flags", level=self.board.level_of(FLAGS, logging.WARNING), key=event.key, hint=hint
+            )
             return Refusal(500, "no headers or no body came with the event")
         if len(self.table.live) >= MAX_LEGS:
             return busy("too many calls")
@@ -173,9 +174,7 @@ class EventReception:
 
     def _refuse(self, key: str, refusal: Refusal) -> None:
         self.refused += 1
-        now = trio.current_time()
-        bucket = self._told.setdefault(refusal.status, Bucket(LOG_BURST, 0, now))
-        level = logging.INFO if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG
+        level = self.board.level_of(refusal.status)
         logs.event(log, "sip.refused", level=level, key=key, status=refusal.status, cause=refusal.cause)
         phrase = refusal.cause if refusal.status == 400 else REASONS.get(refusal.status, "")
         self.errands.refuse(key, refusal.status, phrase, refusal.headers)
@@ -192,6 +191,8 @@ class EventReception:
         if event.event_type == "TERMINATED":
             if over is None:
                 self.table.note_over(event.key, was_cancelled=event.method == "CANCEL")
+        elif over is not None and is_request(event):  # a BYE has overtaken it, and then OpenSIPS may keep the session
+            self.errands.put_nowait(terminate(event.key))
         elif over is None and is_request(event) and self.subscription.is_sole:
             self.refused += 1
             cause = "no such session"

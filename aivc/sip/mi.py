@@ -230,12 +230,10 @@ class ManagementInterface:
         waiting.over.set()
 
     def _most_likely(self) -> Waiting | None:
-        """Whom an answer without an id is for: OpenSIPS sends those when the true one is too long for it."""
-        outstanding = [waiting for waiting in self._outstanding.values() if waiting.tries and not waiting.over.is_set()]
-        lists = [waiting for waiting in outstanding if waiting.command.lists]
-        if lists:
-            return lists[0]
-        return outstanding[0] if len(outstanding) == 1 else None
+        """Whom an answer without an id is for: OpenSIPS sends those when the true one, a list, is too long for it. For
+        any other command it is a stray: strangers may write to our UNIX socket, and need not know an id for it."""
+        waiting = (each for each in self._outstanding.values() if each.tries and not each.over.is_set())
+        return next((each for each in waiting if each.command.lists), None)
 
     def _lose_all(self, error: OSError) -> None:
         """The system says that something sent has not arrived, and not what: so it is all that is not answered."""

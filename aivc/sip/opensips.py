@@ -24,17 +24,18 @@ from aivc.sip.census import Census
 from aivc.sip.errands import RUNNERS, Errands
 from aivc.sip.event_reception import EventReception, SessionTable
 from aivc.sip.event_socket import EventSocket, open_event_socket
-from aivc.sip.leg import Leg
+from aivc.sip.leg import Leg, Rejection
 from aivc.sip.mi import ManagementInterface, open_mi
 from aivc.sip.negotiation import SrtpPolicy
-from aivc.sip.reception import WAITING_LEGS
+from aivc.sip.reception import RETRY_AFTER_SECONDS, WAITING_LEGS
 from aivc.sip.session_board import SessionBoard
+from aivc.sip.session_leg import SessionLeg
 from aivc.sip.subscribing import Subscription
 from aivc.sip.transport import shelter
 from aivc.sip.useragent import SYSTEM_RANDOMNESS
 
-LEAVE_SECONDS: Final = 2.0  # for the last errands, the last BYEs, and to take the subscription back
-FREE_SECONDS: Final = 1.0  # of these, for sessions whose calls are over: a BYE may be unanswered for longer
+LEAVE_SECONDS: Final = 2.0  # for the last errands, and to take the subscription back
+ENDING: Final = Rejection(503, "the service has ended", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -103,11 +104,17 @@ class OpenSips:
         )
 
     async def leave(self) -> None:
-        """Say the last things, and that we want no more events; use a deadline."""
-        await self._reception.errands.finish()
-        with trio.move_on_after(FREE_SECONDS):
-            await self._reception.table.wait_freed()
+        """Refuse the calls that nobody has answered, and say that we want no more events; use a deadline."""
+        self._reception.waiting.close()  # whoever calls from now on is refused
+        for session in list(self._reception.table.live.values()):
+            if isinstance(session, SessionLeg):
+                session.turn_away(ENDING)
         await self._subscription.end()
+        await self._reception.errands.finish()
+
+    async def finish(self) -> None:
+        """Wait until the last words of all calls that are over are said; use a deadline."""
+        await self._reception.table.wait_freed()
 
     def close(self) -> None:
         """End every session without a word, and the channel of legs."""
@@ -147,12 +154,13 @@ async def open_opensips(
             own_socket = partial(socket_name, events, commands, settings)
             await own_socket()
             waiting, legs = trio.open_memory_channel[Leg](WAITING_LEGS)
-            table, errands = SessionTable(), Errands(commands)
+            table = SessionTable()
             board = SessionBoard(
                 commands, tasks, sip, srtp, rtcp, randomness, events.address, table.forget, table.live.__setitem__
             )
+            errands = Errands(commands, board.unfreed)
             subscription = Subscription(commands, settings, own_socket)
-            census = Census(commands, settings, table.live, subscription, board.own)
+            census = Census(commands, settings, table.live, subscription, board.own, board.unfreed)
             subscription.on_subscribed = census.wake
             reception = EventReception(board, settings, table, errands, waiting, subscription)
             front_end = OpenSips(legs, events, reception, subscription, census)
@@ -164,6 +172,8 @@ async def open_opensips(
             finally:
                 with trio.move_on_after(LEAVE_SECONDS, shield=True):
                     await front_end.leave()
+                with trio.move_on_after(sip.hang_up_seconds, shield=True):  # which a BYE may wait for its ACK
+                    await front_end.finish()
                 tasks.cancel_scope.cancel()
                 front_end.close()
 

@@ -22,6 +22,7 @@ log = logging.getLogger("aivc.sip")
 
 LAST_UNACKNOWLEDGED: Final = 4  # of the states in b2b_entities/dlg.h: B2B_CONFIRMED; 5 is B2B_ESTABLISHED
 NOT_FOUND: Final = 404
+TERMINATED: Final = 7  # B2B_TERMINATED
 LOOK_SECONDS: Final = 0.5  # between two looks of who cannot go on without the ACK: T1
 
 
@@ -30,6 +31,7 @@ class Seen(enum.Enum):
 
     UNACKNOWLEDGED = enum.auto()
     ACKNOWLEDGED = enum.auto()
+    ENDED = enum.auto()  # by a BYE or CANCEL, whose event was lost
     GONE = enum.auto()
     UNKNOWN = enum.auto()  # no answer, or none that can be read
 
@@ -74,7 +76,7 @@ class AckWatch:
     async def wait(self, seconds: float) -> bool:
         """Wait for the ACK at most so long; whether it has come. Nothing is sent but questions."""
         with trio.move_on_after(seconds):
-            while self.is_open and await self.look() not in (Seen.ACKNOWLEDGED, Seen.GONE):
+            while self.is_open and await self.look() not in (Seen.ACKNOWLEDGED, Seen.ENDED, Seen.GONE):
                 with trio.move_on_after(LOOK_SECONDS):
                     await self._closed.wait()
             return True
@@ -93,4 +95,6 @@ class AckWatch:
             return Seen.UNKNOWN
         if not found:
             return Seen.GONE
+        if found[0].state == TERMINATED:
+            return Seen.ENDED
         return Seen.UNACKNOWLEDGED if found[0].state <= LAST_UNACKNOWLEDGED else Seen.ACKNOWLEDGED

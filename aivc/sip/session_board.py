@@ -17,7 +17,9 @@ from aivc.sip.jsonrpc import Command
 from aivc.sip.negotiation import Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.own_sessions import OwnSessions
+from aivc.sip.reception import LOG_BURST, LOG_SECONDS
 from aivc.sip.session_timer import TIMER
+from aivc.sip.sources import Bucket
 from aivc.sip.switchboard import KEY_OCTETS, MAX_RETRY_SECONDS
 from aivc.sip.timers import Timers
 from aivc.sip.uasession import SessionEvent
@@ -29,6 +31,8 @@ CAPABILITIES: Final = Capabilities(
     ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "UPDATE"),
     (TIMER,),
 )
+
+MAX_UNFREED: Final = 4096  # sessions; more calls than there can be at a time
 
 
 class Commands(Protocol):
@@ -80,6 +84,21 @@ class SessionCounts:
     stray: int = 0
 
 
+@attrs.define(eq=False, repr=False)
+class Unfreed:
+    """Sessions of ours that OpenSIPS could not be told to free, because it did not answer: their keys, oldest first.
+
+    They are ours whoever else is subscribed, so somebody must try again.
+    """
+
+    keys: dict[str, None] = attrs.field(factory=dict, init=False)
+
+    def add(self, key: str) -> None:
+        self.keys[key] = None
+        if len(self.keys) > MAX_UNFREED:
+            del self.keys[next(iter(self.keys))]
+
+
 @attrs.frozen(eq=False, repr=False)
 class SessionBoard:
     """Shared by all sessions of one OpenSIPS. Its timers run in `tasks` from the beginning.
@@ -93,6 +112,7 @@ class SessionBoard:
       forget: the session of this key is over, and needs no more events. Called once for each.
       serve: the session of this key is there, made by OpenSIPS because we told it to, and needs events.
       own: all of these.
+      unfreed: those that are over for us, and perhaps not for OpenSIPS.
     """
 
     commands: Commands
@@ -105,8 +125,10 @@ class SessionBoard:
     forget: Callable[[str], None]
     serve: Callable[[str, Session], None] = nowhere
     own: OwnSessions = attrs.field(factory=OwnSessions)
+    unfreed: Unfreed = attrs.field(factory=Unfreed)
     counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
+    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
 
     def __attrs_post_init__(self) -> None:
         self.tasks.start_soon(self.timers.run)
@@ -127,4 +149,11 @@ class SessionBoard:
     def note_refusal(self, call_id: str, method: str, refusal: Refusal) -> None:
         """Count and log a request that is refused."""
         self.counts.refused += 1
-        logs.event(log, "sip.refused", call_id=call_id, method=method, status=refusal.status, cause=refusal.cause)
+        level, status = self.level_of(refusal.status), refusal.status
+        logs.event(log, "sip.refused", level=level, call_id=call_id, method=method, status=status, cause=refusal.cause)
+
+    def level_of(self, status: int, level: int = logging.INFO) -> int:
+        """How to log a refusal: a flood of one status is for who looks for it."""
+        now = trio.current_time()
+        bucket = self._told.setdefault(status, Bucket(LOG_BURST, 0, now))
+        return level if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG

@@ -45,6 +45,7 @@ class SessionCommands:
     call_id: str
     _waiting: deque[Given] = attrs.field(factory=deque, init=False)
     _is_running: bool = attrs.field(default=False, init=False)
+    _trying: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)  # what is being carried out
 
     def __len__(self) -> int:
         """How many are not carried out yet."""
@@ -63,6 +64,12 @@ class SessionCommands:
             self.board.tasks.start_soon(self._run)
         return given
 
+    def confirm(self) -> None:
+        """OpenSIPS tells of a new request of the peer: it has carried out our reply to the one before, for until then
+        it refuses others. So no copy of that reply may follow, which would answer the new request."""
+        if self._waiting and is_final_reply(self._waiting[0].command):
+            self._trying.cancel()
+
     async def perform(self, command: Command) -> Exception | None:
         """The same, and wait for it; how it failed."""
         given = self.give(command)
@@ -74,7 +81,8 @@ class SessionCommands:
         try:
             while self._waiting:
                 given = self._waiting[0]
-                given.error = await attempt(self.board, given.command, self.call_id)
+                with trio.CancelScope() as self._trying:
+                    given.error = await attempt(self.board, given.command, self.call_id)
                 self._waiting.popleft()
                 given.done.set()
                 if given.report is not None:
@@ -83,6 +91,12 @@ class SessionCommands:
             self._is_running = False
             for given in self._waiting:  # the front end ends: nobody must wait for them
                 given.done.set()
+
+
+def is_final_reply(command: Command) -> bool:
+    """To a request of the peer, of which there is one at a time; an UPDATE is kept apart (b2b_entities/dlg.c)."""
+    code = command.params.get("code")
+    return isinstance(code, int) and code >= 200 and command.params.get("method") != "UPDATE"
 
 
 async def attempt(board: SessionBoard, command: Command, call_id: str) -> Exception | None:

@@ -223,6 +223,9 @@ class SessionDialog:
         if self._requests.is_copy(read_cseq(event)):
             self.board.counts.stray += 1
             return
+        if event.method != "UPDATE":
+            self._commands.confirm()
+        self.release.has_crossed = self.phase is Phase.LEAVING
         if len(self._commands) >= MAX_WAITING:
             self.board.counts.dropped += 1
             return
@@ -306,6 +309,8 @@ class SessionDialog:
             return
         if seen is Seen.GONE:
             self.lose(LOST)
+        elif seen is Seen.ENDED:
+            self._take_end("CANCEL")
         elif seen is Seen.ACKNOWLEDGED:
             self._ack.close()
             if self._requests.is_offering:

@@ -18,6 +18,7 @@ from aivc.sip.fields import overridden, sendable_fields
 from aivc.sip.inspection import reason_header
 from aivc.sip.leg import Fields
 from aivc.sip.message import REASONS
+from aivc.sip.mi import MiUnanswered
 from aivc.sip.session_ack import AckWatch
 from aivc.sip.session_board import SessionBoard
 from aivc.sip.session_commands import SessionCommands
@@ -33,6 +34,8 @@ class SessionRelease:
     Attributes:
       is_answered: OpenSIPS has taken our 2xx to the INVITE.
       bye_answered: set when the peer has answered our BYE.
+      has_crossed: a request of the peer has come since our BYE: OpenSIPS takes the session for alive again then, and
+        does not free it with the answer to the BYE.
       done: set when OpenSIPS needs to be told nothing any more.
     """
 
@@ -42,6 +45,7 @@ class SessionRelease:
     ack: AckWatch
     is_answered: bool = attrs.field(default=False, init=False)
     bye_answered: trio.Event = attrs.field(factory=trio.Event, init=False)
+    has_crossed: bool = attrs.field(default=False, init=False)
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def forget(self) -> None:
@@ -53,7 +57,13 @@ class SessionRelease:
 
     def terminate(self) -> None:
         """After the commands that were given so far, have it freed."""
-        self.commands.give(terminate(self.key), lambda _: self.forget())
+        self.commands.give(terminate(self.key), self._take_outcome)
+
+    def _take_outcome(self, error: Exception | None) -> None:
+        """What became of the command that frees it."""
+        if isinstance(error, MiUnanswered):
+            self.board.unfreed.add(self.key)
+        self.forget()
 
     async def hang_up(self, text: str, status: int, fields: Fields) -> None:
         """Task: send BYE, after the ACK if that comes soon (RFC 3261 section 15).
@@ -72,7 +82,8 @@ class SessionRelease:
         if await self.commands.perform(update(self.key, "BYE", fields=sent)) is None:
             with trio.move_on_after(settings.hang_up_seconds):
                 await self.bye_answered.wait()
-                self.forget()
+                if not self.has_crossed:
+                    self.forget()
         if not self.done.is_set():
             await self.free(500)
 
@@ -84,5 +95,4 @@ class SessionRelease:
         """
         if not self.is_answered:
             self.commands.give(reply(self.key, "INVITE", status, REASONS[status]))
-        await self.commands.perform(terminate(self.key))
-        self.forget()
+        self._take_outcome(await self.commands.perform(terminate(self.key)))

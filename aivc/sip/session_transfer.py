@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 import attrs
@@ -16,6 +17,7 @@ from aivc.sip.referral import NO_ANSWER, NO_CALL, UNDER_WAY, Referral, Subscript
 from aivc.sip.scanner import AddressError
 from aivc.sip.session_board import SessionBoard
 from aivc.sip.session_commands import attempt
+from aivc.sip.transaction import TIMEOUT
 from aivc.sip.uasession import SessionEvent, update
 
 UNKNOWN: Final = -1  # the CSeq of a REFER that OpenSIPS has not told yet
@@ -35,16 +37,23 @@ class SessionTransfer:
     _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
     _latest: Referral | None = attrs.field(default=None, init=False)
     _highest: int = attrs.field(default=UNKNOWN, init=False)  # CSeq of a REFER so far
+    _silent_until: float = attrs.field(default=-inf, init=False)  # when the latest REFER is answered or never will be
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
-        """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
-        if self._subscriptions.under_way:
+        """Send a REFER with these fields and wait for its outcome, at most for `seconds`.
+
+        Not while another may still be answered (RFC 3261 section 17.1.2.2), whose answer would be taken for this one's.
+        """
+        now, latest = trio.current_time(), self._latest
+        is_nameless = latest is not None and latest.cseq == UNKNOWN and now < self._silent_until
+        if self._subscriptions.under_way or is_nameless:
             return ReferOutcome(None, UNDER_WAY)
         referral = self._latest = self._subscriptions.begin(UNKNOWN)
+        self._silent_until = now + TIMEOUT
         self.board.tasks.start_soon(self._send, referral, fields)
         try:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(max(0.0, seconds)):
                 while referral.outcome is None:
                     await self._changed.wait()
         finally:  # also when cancelled: nobody waits for it any more
@@ -84,6 +93,7 @@ class SessionTransfer:
         error = await attempt(self.board, update(self.key, "REFER", fields=fields), self.call_id)
         if isinstance(error, MiRefused):  # not sent; without an answer it may have been, and events tell
             referral.settle(None, NO_CALL)
+            self._latest = None if self._latest is referral else self._latest
             self._notify()
 
     def _number(self, referral: Referral, cseq: int) -> None:

@@ -21,6 +21,7 @@ EventType = Literal["NEW", "EARLY", "ANSWERED", "REJECTED", "UPDATED", "TERMINAT
 EntityType = Literal["UAS", "UAC"]
 
 EVENT: Final = "E_UA_SESSION"
+TERMINATE: Final = "ua_session_terminate"
 SDP_TYPE: Final = "application/sdp"
 MAX_KEY: Final = 128  # characters; OpenSIPS's own have some 40 and a prefix of the administrator's
 MAX_METHOD: Final = 32  # characters; the longest registered one has 9
@@ -242,7 +243,7 @@ def terminate(key: str) -> Command:
 
     It has no header fields: OpenSIPS would send uninitialised memory in their place. A BYE with some is an `update`.
     """
-    return Command("ua_session_terminate", {"key": key}, Repeat.DONE_IF_REFUSED)
+    return Command(TERMINATE, {"key": key}, Repeat.DONE_IF_REFUSED)
 
 
 def list_sessions(key: str | None = None) -> Command:

@@ -61,7 +61,8 @@ class Judge:
             self.judge_status(method, parameters)
         names = ("body", "content_type", "extra_headers")
         body, content_type, extra_headers = (parameters.optional(name) for name in names)
-        if parameters.values.get("method") == "REFER" and b"refer-to:" not in (extra_headers or b"").lower():
+        is_referring = method == "ua_session_update" and parameters.values.get("method") == "REFER"
+        if is_referring and b"refer-to:" not in (extra_headers or b"").lower():
             self.note(method, parameters, "a REFER without Refer-To")
         if extra_headers is not None and body is None:
             self.note(method, parameters, "extra_headers without body: OpenSIPS sends garbage instead")

@@ -358,3 +358,26 @@ def test_a_call_of_ours_that_rings_is_cancelled_by_terminate(against: Against) -
         await bob.expect("ACK")
 
     against(talk)
+
+
+def test_a_reinvite_that_crosses_our_bye_keeps_the_session_in_memory_until_it_is_terminated(against: Against) -> None:
+    async def talk(lab: Lab) -> None:
+        caller, key = await lab.talk()
+        assert await lab.mi("ua_session_update", key=key, method="BYE", body="", extra_headers="X-A: b\r\n") == "OK"
+        bye = await caller.expect("BYE")
+        await caller.send("INVITE", HELD)
+        await caller.expect("100 INVITE")
+        await lab.expect("UPDATED INVITE")
+        assert await lab.reply(key, "INVITE", 481, "Gone") == "OK"
+        await caller.expect("481 INVITE")
+        await caller.send("ACK", cseq=caller.invite_cseq, branch=caller.invite_branch)
+        await lab.expect("UPDATED ACK")
+        await caller.reply(bye, "200 OK")
+        await lab.expect("ANSWERED 200 BYE")
+        assert await lab.state(key) == 6
+        assert await lab.mi("ua_session_terminate", key=key) == "OK"
+        await lab.wait_gone(key)
+        lab.parties.clear()
+        caller.socket.close()
+
+    against(talk)
