@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from paper_opensips import OPENSIPS, WORKER, PaperOpenSips, event, serve
+from paper_opensips import BEGAN, OPENSIPS, WORKER, PaperOpenSips, event, serve
 
 from aivc.config.settings import Address, EngineSettings, OpenSipsSettings, SipSettings
 from aivc.sip.leg import Leg
@@ -58,7 +58,8 @@ async def connector(
     worker = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
     await worker.bind(WORKER)
     with trio.fail_after(10_000), worker:
-        async with serve(opensips), open_opensips(chosen, engine, SipSettings(), randomness=seeded()) as front_end:
+        opened = open_opensips(chosen, engine, SipSettings(), randomness=seeded(), wall_clock=lambda: BEGAN)
+        async with serve(opensips), opened as front_end:
             await trio.sleep(0.1)
             yield Connector(opensips, front_end, worker)
 

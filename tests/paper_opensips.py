@@ -17,6 +17,7 @@ from aivc.sip.mi import MiRefused, MiUnanswered
 OPENSIPS: Address = ("192.0.2.5", 8080)
 WORKER: Address = ("192.0.2.5", 41_000)  # a process of OpenSIPS, which events come from
 MOST_LISTED = 135
+BEGAN = 1_795_333_284  # of every session, seconds since 1970, when trio's clock is 0
 
 
 class Refused(Exception):
@@ -119,7 +120,7 @@ def entity(key: str, state: int) -> dict[str, object]:
 
 
 def key(number: int, prefix: str = "B2B") -> str:
-    return f"{prefix}.{number % 512}.{number}.1795333284.543018876"
+    return f"{prefix}.{number % 512}.{number}.{BEGAN}.543018876"
 
 
 @asynccontextmanager

@@ -75,15 +75,10 @@ def test_what_the_answer_holds_is_copied() -> None:
 def test_everything_wrong_with_an_answer_is_said_at_once() -> None:
     answer = {
         "flavor": "deepgram",
-        "opnai": {},
         "openai": {
             "voice": 1,
-            "voise": "cedar",
             "max_tokens": "many",
             "transfer_targets": {"desk": 5},
-            "tools": ["evil.py"],
-            "match": [".*"],
-            "match_from": [".*"],
             "key": "sk-1",
             "openai_key": "sk-2",
             "idle_timeout_ms": 3,
@@ -91,14 +86,9 @@ def test_everything_wrong_with_an_answer_is_said_at_once() -> None:
     }
     assert set(errors_of(answer)) == {
         'api_url: flavor: "deepgram" cannot be served; known are "openai"',
-        "api_url: opnai: unknown key; did you mean openai?",
         "api_url: openai.voice: expected text, got an integer 1",
-        "api_url: openai.voise: unknown key; did you mean voice?",
         'api_url: openai.max_tokens: expected an integer or "inf", got text "many"',
         "api_url: openai.transfer_targets.desk: expected text, got an integer 5",
-        "api_url: openai.tools: cannot be given for one call: files with code cannot come from the network",
-        "api_url: openai.match: cannot be given for one call: it chooses among calls",
-        "api_url: openai.match_from: cannot be given for one call: it chooses among calls",
         "api_url: openai.key: given twice",
         "api_url: openai.idle_timeout_ms: 3 is neither 0 nor 5000 to 30000",
     }
@@ -151,10 +141,26 @@ def test_no_message_shows_a_key(name: str) -> None:
         assert "hidden" not in error
 
 
-def test_a_server_may_answer_with_tables_of_other_flavors_which_are_named_for_the_log() -> None:
-    answer = {"deepgram": {"speech_model": "nova-2"}, "openai": {"voice": "ash"}, "azure": None}
-    assert with_answer(OURS, answer).openai.voice == "ash"
-    assert read_wishes("api_url", answer, OURS).passed_over == ("deepgram", "azure")
+def test_keys_that_do_not_count_are_passed_over_and_named_for_the_log() -> None:
+    answer = {
+        "deepgram": {"speech_model": "nova-2"},
+        "customer": 7,
+        "azure": None,
+        "instance": "aivc-1",
+        "openai": {
+            "voice": "ash",
+            "voise": "cedar",
+            "tools": ["evil.py"],
+            "openai_tools": None,
+            "match": [".*"],
+            "match_from": 1,
+            "\x1b[2J": [[]],
+        },
+    }
+    wishes = read_wishes("api_url", answer, OURS)
+    assert wishes.values == {"voice": "ash"}
+    top, inner = ("deepgram", "customer", "instance"), ("voise", "tools", "match", "match_from", '"\\u001b[2J"')
+    assert wishes.passed_over == (*top, *(f"openai.{key}" for key in inner))
 
 
 # extra_params, and who wins
@@ -221,22 +227,13 @@ def test_a_key_of_the_answer_is_not_shown_to_a_server_that_extra_params_name() -
         ('{"flavor": ' + "[" * 300 + "]" * 300 + "}", "flavor: expected text, got an array"),
         ('{"flavor": "deepgram"}', 'flavor: "deepgram" cannot be served; known are "openai", "sales", "azure"'),
         ('{"flavor": "desk"}', 'flavor: "desk" is no agent; known are "openai", "sales", "azure"'),
-        ('{"sales": {"voice": "ash"}}', "sales: unknown key; settings stand in openai, for any agent"),
-        ('{"instanze": "a"}', "instanze: unknown key; did you mean instance?"),
-        ('{"\\u001b[2J": 1}', '"\\u001b[2J": unknown key'),
         ('{"openai": {"voice": 1}}', "openai.voice: expected text, got an integer 1"),
-        ('{"openai": {"tools": ["x.py"]}}', "openai.tools: cannot be given for one call: files with code cannot come"),
         ('{"openai": {"extra_session": ' + '{"a":' * 300 + "1" + "}" * 301 + "}", "openai.extra_session: is more than"),
     ],
 )
 def test_extra_params_that_cannot_be_used_are_refused(text: str, error: str) -> None:
     (found,) = extra_errors_of(text)
     assert found.startswith(f"extra_params: {error}")
-
-
-def test_a_server_names_no_instance() -> None:
-    (error,) = errors_of({"instance": "aivc-1"})
-    assert error.startswith("api_url: instance: unknown key")
 
 
 def test_a_contradiction_is_told_of_whose_wish_it_is() -> None:
@@ -299,7 +296,13 @@ def test_a_port_that_goes_without_saying_makes_no_other_server() -> None:
 @pytest.mark.parametrize("name", ["model", "voice", "instructions", "key", "transfer_by"])
 def test_half_a_character_is_refused_before_anything_is_sent(name: str) -> None:
     (error,) = errors_of({"openai": {name: "sip:a@b\ud800"}})
-    assert error == f"api_url: openai.{name}: has half of a character, which no UTF-8 text can have"
+    assert error == f"api_url: openai.{name}: has half of a character (a lone surrogate), which cannot be sent"
+
+
+@pytest.mark.parametrize("inner", [{"a": [{"b": "\ud800"}]}, {"a": {"\udcff": 1}}])
+def test_half_a_character_is_found_wherever_it_is(inner: object) -> None:
+    (error,) = errors_of({"openai": {"extra_session": inner}})
+    assert error.startswith("api_url: openai.extra_session: has half of a character")
 
 
 def test_tokens_of_mcp_servers_are_not_shown_to_a_server_that_the_answer_names() -> None:

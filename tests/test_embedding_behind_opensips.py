@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 import trio
 from scenarios.world import NUMBER, PHONE, SERVICE, SETTINGS, behind_opensips
 from trio.testing import MockClock
@@ -10,7 +13,10 @@ import aivc
 from aivc.testing import FakeModel, Say, VirtualNetwork, connect_to, open_fake_opensips, open_phone, scripted
 
 
-async def test_a_call_has_what_came_with_it_and_its_key(autojump_clock: MockClock) -> None:
+async def test_a_call_has_what_came_with_it_and_its_key(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    caplog.set_level(logging.INFO)
     VirtualNetwork(delay=0.005).enable().host = SERVICE
     settings = behind_opensips(SETTINGS)
     model = FakeModel(scripted([[Say("Hello.", seconds=0.3)]]))
@@ -44,3 +50,5 @@ async def test_a_call_has_what_came_with_it_and_its_key(autojump_clock: MockCloc
             assert fake.violations == []
     assert [record.ending for record in records] == [aivc.Ending.CALLER_HUNG_UP]
     assert keys == [session.key]
+    (line,) = [record for record in caplog.records if record.message == "sip.invited"]
+    assert line.__dict__["fields"]["key"] == session.key

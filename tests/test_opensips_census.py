@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from paper_opensips import PaperOpenSips, Refused, key
+from paper_opensips import BEGAN, PaperOpenSips, Refused, key
 from trio.testing import MockClock
 
 from aivc.config.settings import OpenSipsSettings
-from aivc.sip.census import Census
+from aivc.sip.census import Census, began_at
 from aivc.sip.subscribing import Subscription
 
 OWN = "udp:192.0.2.7:50060"
@@ -24,7 +24,7 @@ class PaperSession:
     """A session of ours as far as the census cares."""
 
     is_over: bool = False
-    is_unanswered: bool = False
+    is_ending: bool = False
     lost: list[str] = attrs.field(factory=list)
 
     def lose(self, cause: str) -> None:
@@ -55,7 +55,7 @@ async def counted(opensips: PaperOpenSips | None = None, **settings: object) -> 
     opensips, chosen = opensips or PaperOpenSips(), OpenSipsSettings(**settings)  # type: ignore[arg-type]
     ours: dict[str, PaperSession] = {}
     subscription = Subscription(opensips, chosen, own_socket)
-    census = Census(opensips, chosen, ours, subscription)
+    census = Census(opensips, chosen, ours, subscription, lambda: BEGAN + trio.current_time())
     subscription.on_subscribed = census.wake
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
@@ -197,10 +197,9 @@ async def test_orphans_are_left_alone_while_somebody_else_is_subscribed(autojump
         assert opensips.told == [f"{key(1)} terminate"]
 
 
-async def test_a_cancelled_session_whose_event_was_lost_is_told_and_freed(autojump_clock: MockClock) -> None:
+async def test_a_session_whose_cancel_or_bye_we_have_not_heard_of_is_told_and_freed(autojump_clock: MockClock) -> None:
     async with counted(instance="aivc-1") as found:
         session = found.call(1, state=7)
-        session.is_unanswered = True
         await trio.sleep(20)
         assert len(session.lost) == 1
         assert found.opensips.told == [f"{key(1)} INVITE 487", f"{key(1)} terminate"]
@@ -210,7 +209,7 @@ async def test_a_cancelled_session_whose_event_was_lost_is_told_and_freed(autoju
 async def test_a_session_that_we_are_ending_is_not_lost(is_over: bool, autojump_clock: MockClock) -> None:
     async with counted() as found:
         session = found.call(1, state=7)  # while the answer to our BYE is on its way
-        session.is_over = is_over
+        session.is_ending, session.is_over = True, is_over
         await trio.sleep(60)
         assert (session.lost, found.opensips.told) == ([], [])
 
@@ -221,6 +220,39 @@ async def test_an_orphan_that_opensips_does_not_free_is_counted_once_and_tried_a
         await trio.sleep(300)
         assert found.census.orphans == 1
         assert found.opensips.told.count(f"{key(1)} terminate") > 5
+
+
+async def test_a_connector_that_has_just_come_keeps_its_sessions(autojump_clock: MockClock) -> None:
+    async with counted(subscription_seconds=3600) as found:
+        await trio.sleep(1)
+        assert found.census.subscription.is_sole
+        found.opensips.subscribers["udp:192.0.2.8:1"] = 1000.0
+        found.opensips.sessions[key(1)] = 5
+        await trio.sleep(100)
+        assert found.opensips.told == []
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [(1, [f"{key(1)} INVITE 503"]), (3, [f"{key(1)} INVITE 503"]), (5, []), (7, [])]
+)
+async def test_an_orphan_that_has_outlived_its_timer_is_not_terminated_which_may_crash_opensips(
+    state: int, told: list[str], autojump_clock: MockClock
+) -> None:
+    async with counted(session_seconds=61) as found:
+        await trio.sleep(61)
+        found.opensips.sessions[key(1)] = state
+        await trio.sleep(300)
+        assert found.opensips.told == told
+
+
+def test_the_beginning_of_a_session_is_read_off_its_key() -> None:
+    assert began_at("B2B.212.500.1795333284.543018876") == 1_795_333_284
+    assert began_at("my.own.prefix.212.500.1795333284.543018876") == 1_795_333_284
+
+
+@pytest.mark.parametrize("unreadable", ["", "B2B", "a.b", "B2B.1.2.-3.4", "B2B.1.2.x.4", "B2B.1.2.\u0663.4", "...."])
+def test_a_key_that_tells_no_beginning_passes_for_new(unreadable: str) -> None:
+    assert began_at(unreadable) is None
 
 
 class Stubborn(PaperOpenSips):

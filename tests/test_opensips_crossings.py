@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
+from opensips_world import RTP, World, world
 from sip_phone import sdp
-from test_opensips_recovery import RTP, World, world
 from trio.testing import MockClock
 
-from aivc.sip.leg import HungUp
+from aivc.sip.leg import HungUp, LegEvent, SessionExpired
 from aivc.sip.opensips import OpenSips
 
 
@@ -20,27 +21,6 @@ async def shared_world() -> AsyncIterator[tuple[World, OpenSips]]:
     async with world() as found, found.connector(instance="one", check_seconds=5) as front_end:
         found.opensips.extra_params = '{"instance": "one"}'
         yield found, front_end
-
-
-async def test_a_caller_whom_nobody_has_answered_hears_503_when_the_connector_ends(autojump_clock: MockClock) -> None:
-    async with world() as found:
-        async with found.connector():
-            await found.invite()
-        assert await found.hear() == 503
-        assert found.opensips.sessions == {}
-
-
-async def test_a_call_that_is_hung_up_before_its_ack_is_over_when_the_connector_is(autojump_clock: MockClock) -> None:
-    async with world() as found:
-        async with found.connector() as front_end:
-            await found.invite()
-            leg = await front_end.legs.receive()
-            await leg.answer(RTP)
-            with trio.move_on_after(0.5):
-                await leg.hang_up("the service is going down")
-        assert found.opensips.told("ua_session_update")[0].params["method"] == "BYE"
-        await trio.sleep(40)  # the phone does not answer it
-        assert found.opensips.sessions == {}
 
 
 async def test_a_reinvite_that_crosses_our_bye_leaves_no_session_behind(autojump_clock: MockClock) -> None:
@@ -80,7 +60,7 @@ async def test_a_call_that_is_hung_up_while_opensips_is_silent_is_over_when_it_i
         found.opensips.heal()
         assert (await found.phone.request(30)).method == "BYE"
         await trio.sleep(1)
-        assert found.opensips.sessions == {}
+        assert (found.opensips.sessions, found.opensips.violations) == ({}, [])
 
 
 async def test_a_call_that_is_refused_while_opensips_is_silent_is_refused_when_it_is_not(
@@ -91,7 +71,7 @@ async def test_a_call_that_is_refused_while_opensips_is_silent_is_refused_when_i
         assert await found.hear(found.phone.write("INVITE", b"rubbish")) == 100
         await trio.sleep(10)
         found.opensips.heal()
-        assert (await found.phone.response(30)).status == 503
+        assert (await found.phone.response(30)).status == 400
         await trio.sleep(1)
         assert found.opensips.sessions == {}
 
@@ -111,14 +91,32 @@ async def test_a_copy_of_our_answer_to_a_hold_does_not_answer_the_resume(autojum
         assert b"a=recvonly" not in answers[1]
 
 
-async def test_a_cancel_that_crosses_our_200_ends_the_call_even_if_its_event_is_lost(autojump_clock: MockClock) -> None:
-    async with world() as found, found.connector() as front_end:
+@pytest.mark.parametrize(("check_seconds", "told"), [(0, HungUp), (15, SessionExpired)])
+async def test_a_cancel_that_crosses_our_200_ends_the_call_even_if_its_event_is_lost(
+    check_seconds: int, told: type[LegEvent], autojump_clock: MockClock
+) -> None:
+    async with world() as found, found.connector(check_seconds=check_seconds) as front_end:
         await found.phone.send(found.phone.write("INVITE", sdp(), branch="z9hG4bKx"))
         leg = await front_end.legs.receive()
         await leg.answer(RTP)
         found.opensips.lose("event", lambda event: event["event_type"] == "TERMINATED")
         await found.phone.send(found.phone.write("CANCEL", branch="z9hG4bKx"))
         with trio.fail_after(40):
-            assert await leg.events.receive() == HungUp()
+            assert isinstance(await leg.events.receive(), told)
         await trio.sleep(1)
         assert found.opensips.sessions == {}
+
+
+async def test_a_bye_whose_event_is_lost_while_a_request_is_open_ends_the_call_and_frees_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with shared_world() as (found, front_end):
+        leg = await found.talk(front_end)
+        assert await found.hear(found.phone.write("MESSAGE", cseq=2)) == 405
+        found.opensips.lose("event")
+        await found.phone.send(found.phone.write("INFO", cseq=3))
+        assert await found.hear(found.phone.write("BYE", cseq=4)) == 200
+        with trio.fail_after(20):
+            assert isinstance(await leg.events.receive(), SessionExpired)
+        await trio.sleep(1)
+        assert (found.opensips.sessions, front_end.statistics().legs) == ({}, 0)

@@ -60,6 +60,13 @@ def test_what_cannot_be_matched_in_linear_time_is_an_error(pattern: str) -> None
         compiled(pattern)
 
 
+@pytest.mark.parametrize("pattern", ["[[:digit:]]+", "[[]", "1[a--b]", "[a&&b]", "[a~~b]", "[a||b]"])
+def test_what_a_later_python_may_read_otherwise_is_an_error(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"^Possible .* at position \d: put a backslash before the character there$"):
+        compiled(pattern)
+    assert compiled(r"[\[]").matches("[")
+
+
 def test_the_edges_of_the_text_may_be_named() -> None:
     assert matches_any(("^1[0-9]{2}$",), "100")
     assert matches_any((r"\A1|2\Z",), "2")

@@ -103,10 +103,11 @@ async def test_what_the_call_itself_brings_wins_over_the_answer() -> None:
     assert (await chosen({"openai": {"disable": True}}, {"openai": {"disable": False, "key": "k"}})).name == "desk"
 
 
-async def test_tables_of_other_flavors_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert (await chosen({"deepgram": {}, "openai": {"voice": "cedar"}})).settings.openai.voice == "cedar"
-    (line,) = [record for record in caplog.records if record.message == "call.tables_ignored"]
-    assert line.__dict__["fields"] == {"tables": ["deepgram"]}
+async def test_keys_that_do_not_count_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    found = await chosen({"deepgram": {}, "openai": {"voice": "cedar", "tools": ["x.py"]}})
+    assert found.settings.openai.voice == "cedar"
+    (line,) = [record for record in caplog.records if record.message == "call.keys_ignored"]
+    assert line.__dict__["fields"] == {"source": "api_url", "keys": ["deepgram", "openai.tools"]}
 
 
 async def test_calls_share_a_connection() -> None:
@@ -130,7 +131,6 @@ FAILURES: Final = {
     "no object": (Answer([]), "no JSON object"),
     "too long": (Answer(b" " * (LONGEST_ANSWER + 1)), "longer than 65536 octets"),
     "endless": (Answer(b" " * 100_000, chunked=True), "longer than 65536 octets"),
-    "an unknown key": (Answer({"openai": {"voize": "cedar"}}), "openai.voize"),
     "a wrong type": (Answer({"openai": {"voice": 1}}), "openai.voice"),
     "a tool that is not there": (Answer({"openai": {"tool_choice": "nothing"}}), "nothing"),
     "no HTTP": (Answer(raw=b"SIP/2.0 200 OK\r\n\r\n"), ""),

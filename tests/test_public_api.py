@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
@@ -139,6 +139,15 @@ def test_every_public_name_exists_and_says_what_it_is() -> None:
 @pytest.mark.parametrize("union", [What, LegEvent], ids=["what observers hear", "what a leg tells"])
 def test_whoever_matches_on_events_finds_all_of_them_here(union: Any) -> None:
     assert [kind for kind in get_args(union) if getattr(aivc, kind.__name__, None) is not kind] == []
+
+
+def test_whatever_the_test_opensips_shows_can_be_named() -> None:
+    shown = vars(aivc.testing.FakeOpenSips)
+    hints = [
+        get_type_hints(each.fget if isinstance(each, property) else each)["return"]
+        for each in (shown["subscribers"], shown["wait_session"], shown["wait_told"])
+    ]
+    assert hints == [list[aivc.testing.EventSubscriber], aivc.testing.UaSession, list[aivc.testing.MiCommand]]
 
 
 def test_every_section_of_the_configuration_can_be_made_in_python() -> None:

@@ -222,8 +222,10 @@ def test_what_cannot_be_used_is_left_aside_with_a_warning_or_refused(
     assert refused(extra, settings=strict) == Rejection(503, "the settings of this call cannot be had", 10)
 
 
-def test_tables_of_other_flavors_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    found = routed({"flavor": "openai", "openai": {"voice": "cedar"}, "deepgram": {"language": "de"}})
+def test_keys_that_do_not_count_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    found = routed({"flavor": "openai", "openai": {"voice": "cedar", "note": 1}, "deepgram": {"language": "de"}})
     assert found.settings.openai.voice == "cedar"
-    (line,) = [record for record in caplog.records if record.message == "call.tables_ignored"]
-    assert line.__dict__["fields"] == {"tables": ["deepgram"]}
+    routed({"openai": {f"key {number}": 1 for number in range(12)}})
+    lines = [record.__dict__["fields"] for record in caplog.records if record.message == "call.keys_ignored"]
+    many = [*(f"openai.key {number}" for number in range(10)), "and 2 more"]
+    assert lines == [{"source": "extra_params", "keys": keys} for keys in (["deepgram", "openai.note"], many)]

@@ -340,3 +340,29 @@ async def test_a_flood_of_refused_requests_is_logged_once_a_second(
             await trio.sleep(0.01)
         assert session.board.counts.refused == 1000
     assert sum("sip.refused" in record.getMessage() for record in caplog.records) <= 60
+
+
+async def test_a_flood_of_updates_leaves_room_for_every_other_request(autojump_clock: MockClock) -> None:
+    async with open_session() as session:
+        await session.answer()
+        session.paper.seconds = 1.0  # OpenSIPS is slow; a new UPDATE takes the place of the one before
+        for number in range(2, 102):
+            session.leg.take(request("UPDATE", cseq=number, body=sdp(version=number)))
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(10)
+        session.leg.take(request("INFO", cseq=102))
+        await trio.sleep(10)
+        assert session.board.counts.dropped == 0
+        assert session.paper.told[-1] == "reply INFO 200"
+
+
+async def test_only_the_latest_of_several_updates_is_answered(autojump_clock: MockClock) -> None:
+    async with open_session() as session:
+        await session.answer()
+        session.paper.seconds = 1.0
+        await session.say(request("INFO", cseq=2))
+        for number, more in ((3, HELD), (4, ""), (5, HELD)):
+            await session.say(request("UPDATE", cseq=number, body=sdp(more=more, version=number)))
+        await trio.sleep(10)
+        assert session.paper.told[1:] == ["reply INFO 200", "reply UPDATE 200"]
+        assert "a=recvonly" in session.paper.params("reply UPDATE 200")["body"]

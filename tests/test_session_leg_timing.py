@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from math import inf
 
 import pytest
 import trio
-from session_leg_parts import KEY, LOCAL, Session, ack, ended, invite, open_session, request, response, sdp, settle
+from session_leg_parts import (
+    KEY,
+    LOCAL,
+    PaperCommands,
+    Session,
+    ack,
+    ended,
+    invite,
+    open_board,
+    open_session,
+    request,
+    response,
+    sdp,
+    settle,
+)
 from trio.testing import MockClock
 
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import AckMissing, Cancelled, SessionExpired, SignallingFailed
 from aivc.sip.message import Headers
+from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.session_timer import Terms
 from aivc.sip.session_timing import Lapse, SessionTiming, session_terms
 
@@ -263,3 +280,17 @@ async def test_an_answered_invite_does_not_expire(autojump_clock: MockClock) -> 
         await session.answer()
         await trio.sleep(60)
         assert not session.leg.is_over
+
+
+async def test_a_session_that_is_over_is_not_kept_until_its_refresh_would_be_due(autojump_clock: MockClock) -> None:
+    async with open_board(PaperCommands()) as board:
+        leg = receive_session(board, invite(("Session-Expires", "1800;refresher=uac"), ("Supported", "timer")))
+        assert isinstance(leg, SessionLeg)
+        await leg.answer(LOCAL)
+        for told in (ack(), ended("BYE")):
+            leg.take(told)
+        await settle()
+        kept = weakref.ref(leg.dialog)
+        del leg
+        gc.collect()
+        assert kept() is None

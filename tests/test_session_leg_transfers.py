@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -180,14 +179,14 @@ async def test_a_refer_that_is_never_answered_keeps_the_next_one_back_for_32_s(a
         assert made.session.paper.told.count("update REFER") == 2
 
 
-async def test_an_ack_that_comes_with_the_end_of_the_time_leaves_none_for_the_refer() -> None:
+async def test_an_ack_that_comes_with_the_end_of_the_time_leaves_none_for_the_refer(autojump_clock: MockClock) -> None:
     async with open_session() as session:
         session.paper.state = 4
         await session.leg.answer(LOCAL)
 
         async def acknowledge() -> None:
             await trio.sleep(0.05)
-            time.sleep(0.1)  # noqa: ASYNC251 - a busy machine
+            autojump_clock.jump(0.1)  # a busy machine
             session.leg.take(ack())
 
         async with trio.open_nursery() as nursery:

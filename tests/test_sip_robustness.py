@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
 
 import attrs
 import pytest
@@ -39,6 +40,27 @@ def test_a_timer_that_raises_does_not_stop_the_others() -> None:
     timers.expire(3.0)
     timers.expire(4.0)
     assert (broken.fired, good.fired) == (1, 1)
+
+
+def test_who_waits_for_nothing_any_more_is_not_kept_until_its_old_deadline() -> None:
+    timers, over = Timers(), Alarm(1800.0)
+    timers.watch(over)
+    over.deadline = math.inf
+    timers.watch(over)
+    kept = weakref.ref(over)
+    del over
+    assert kept() is None
+
+
+def test_who_waits_again_is_told_at_its_new_deadline_only() -> None:
+    timers, alarm = Timers(), Alarm(1.0)
+    for deadline in (1.0, math.inf, 3.0, 2.0):
+        alarm.deadline = deadline
+        timers.watch(alarm)
+    timers.expire(1.5)
+    assert alarm.fired == 0
+    timers.expire(9.0)
+    assert alarm.fired == 1
 
 
 async def test_a_peer_is_answered_when_no_descriptor_is_left_to_ask_for_the_route(

@@ -35,11 +35,12 @@ class Value:
 
 @attrs.frozen
 class Ini:
-    """The sections of a file, in its order, and what [DEFAULT] gives to all, be they in the file or not."""
+    """What a service was told: the sections of its file, in their order, and what [DEFAULT] gives to all, be they in
+    the file or not."""
 
     own: Mapping[str, Mapping[str, str]]  # values as they stand in the file
     defaults: Mapping[str, str]
-    variables: Mapping[str, str] = attrs.field(factory=dict)  # of the environment
+    variables: Mapping[str, str] = attrs.field(factory=dict)  # its environment; what the file says won
 
     def get(self, section: str, *keys: str) -> Value | None:
         """The value of the first of these keys that the section has."""

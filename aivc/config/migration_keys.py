@@ -83,7 +83,7 @@ def said_of(old: Value, *, prose: bool) -> str:
 
 
 def has_userinfo(old: str) -> bool:
-    """Whether it is a URL with a name, and so perhaps a password."""
+    """Whether it is a URL with a user's name, and so perhaps a password."""
     return "://" in old and "@" in old
 
 
@@ -244,8 +244,8 @@ def files(old: str, _ini: Ini) -> Taken:
 
 def api_url(old: str, _ini: Ini) -> Taken:
     remark = (
-        "its answer may have the flavor openai, or that of an agent here, no tools and no unknown keys, and has"
-        " engine.api_seconds; bot is the user as it was dialled, not in lower case; it is asked by the package httpx2:"
+        "its answer may have the flavor openai, or the name of an agent here, and has engine.api_seconds; tools in it"
+        " are passed over; bot is the user as it was dialled, not in lower case; the package httpx2 asks:"
         " pip install 'aivc[http]'"
     )
     return Taken(old, remark)

@@ -7,10 +7,9 @@ compare all of the user as it was dialled, in linear time (`aivc.config.patterns
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Final
 
-from aivc.config.patterns import compiled
+from aivc.config.patterns import check, compiled
 
 ATOMS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)  # escapes and classes
 ESCAPES: Final = re.compile(r"\\[^xuU]|\(\?P<\w+>", re.DOTALL)  # letters that stand for no letter
@@ -25,9 +24,8 @@ def whole(expression: str) -> str:
         ValueError: with what is wrong with the expression, or cannot be matched in linear time.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a `[[`, that may mean something else one day
-            re.compile(expression)
-    except (re.error, RecursionError, OverflowError) as error:
+        check(expression)
+    except ValueError as error:
         raise ValueError(f"is not a regular expression: {error}") from None
     leading = FLAGS.match(expression)
     flags = {*leading[1]} - {"m", "u"} if leading else set()  # of one line of text they make no difference
@@ -41,8 +39,7 @@ def whole(expression: str) -> str:
     elif not takes_the_rest(body):
         body = f"{body}.*"
     pattern = f"(?{''.join(sorted(flags))}){body}" if flags else body
-    with warnings.catch_warnings(action="ignore"):
-        compiled(pattern)
+    compiled(pattern)
     return pattern
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from typing import Final
 
 import attrs
@@ -104,14 +105,22 @@ class Pattern:
 @functools.lru_cache(maxsize=4096)
 def compiled(text: str) -> Pattern:
     """The pattern that the text is. Raises ValueError."""
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(str(error)) from None
+    check(text)
     leading = LEADING_FLAGS.match(text)
     flags = functools.reduce(lambda flags, name: flags | FLAGS[name], leading[1] if leading else "", re.NOFLAG)
     reader = Reader(text, flags, leading.end() if leading else 0)
     return Builder().pattern(reader.choice())
+
+
+def check(text: str) -> None:
+    """Raises ValueError if `re` cannot read it, or warns of it: what `[[:digit:]]` means may change with Python."""
+    try:
+        with warnings.catch_warnings(action="error", category=FutureWarning):
+            re.compile(text)
+    except FutureWarning as warning:
+        raise ValueError(f"{warning}: put a backslash before the character there") from None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from None
 
 
 def matches_any(patterns: tuple[str, ...], text: str) -> bool:

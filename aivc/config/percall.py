@@ -3,18 +3,19 @@
     {"flavor": "sales", "openai": {"voice": "cedar", "welcome_message": "Hello Alice."}}
 
 The server answers so, and a script of OpenSIPS gives it to ua_session_server_init as third argument, `extra_params`.
-Every key of `[openai]` is allowed, by its aliases, too, but not `tools`, `match` and `match_from`; null counts as not
-given, and numbers may be text: "500". `flavor` is the NAME of an agent, who then answers instead of the one whose
-patterns fit; or "openai", as the AI Voice Connector CE has it, which says no more than that the model is a Realtime
-model. The tables of that program's other flavors are passed over.
+Every key of `[openai]` counts, by its aliases, too, but `tools` (files with code do not come from the network), `match`
+and `match_from` (they choose among calls); null counts as not given, and numbers may be text: "500". `flavor` is the
+NAME of an agent, who then answers instead of the one whose patterns fit; or "openai", as the AI Voice Connector CE has
+it, which says no more than that the model is a Realtime model. All other keys are passed over, as that program does, so
+a script may send what is meant for its other flavors, or for somebody else. A wrong value of a key that counts makes
+all of it unusable.
 """
 
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import attrs
@@ -22,13 +23,13 @@ import attrs
 from aivc.config.agent_checks import AgentView, contradictions_of
 from aivc.config.agents import Chosen, agent_named
 from aivc.config.catalogue import Setting, settings_of, spellings_of
-from aivc.config.loading import ConfigError, unknown_key
+from aivc.config.loading import ConfigError
 from aivc.config.records import read_value
 from aivc.config.rules import octets, shortened
 from aivc.config.settings import Settings
-from aivc.config.spelling import as_toml, did_you_mean, wrong_type
+from aivc.config.spelling import as_toml, wrong_type
 from aivc.config.tables import no_constant
-from aivc.config.values import Wrong, from_text
+from aivc.config.values import Wrong, number_from_text
 
 Source = Literal["api_url", "extra_params"]
 
@@ -37,13 +38,8 @@ OTHER_FLAVORS: Final = ("azure", "chatgpt", "deepgram", "deepgram_native")  # se
 INSTANCE: Final = "instance"  # in extra_params: which connector takes the call, see opensips.instance
 MOST_KEYS: Final = 200  # of a table: more than there are settings
 LONGEST_EXTRA: Final = 65_536  # octets of extra_params: an event of OpenSIPS is one datagram
-NUMBERS: Final = frozenset({bool, int, float})
+NOT_HERE: Final = frozenset({"tools", "match", "match_from"})
 PORTS: Final = {"ws": 80, "wss": 443}
-NOT_HERE: Final = {
-    "tools": "files with code cannot come from the network",
-    "match": "it chooses among calls",
-    "match_from": "it chooses among calls",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -54,11 +50,7 @@ class Wishes:
     agent: str | None = None  # the NAME of `[agents.NAME]` that is to answer; None: no wish
     any_number: bool = False  # whether `flavor` says that the call is to be answered, whatever the patterns say
     values: Mapping[str, Any] = attrs.field(factory=dict)  # of `[openai]`, by the settings' names
-    passed_over: tuple[str, ...] = ()  # tables of other flavors
-
-    @property
-    def is_empty(self) -> bool:
-        return self.agent is None and not self.values
+    passed_over: tuple[str, ...] = ()  # keys that do not count, such as `deepgram` or `openai.tools`
 
 
 def with_wishes(settings: Settings, name: str | None, *wishes: Wishes) -> Chosen:
@@ -147,12 +139,12 @@ def read_wishes(source: Source, given: object, settings: Settings) -> Wishes:
     errors: list[str] = []
     names = [agent.name for agent in settings.agents]
     top = as_table(given, errors)
-    known = ["flavor", ENGINE, *OTHER_FLAVORS, *([INSTANCE] if source == "extra_params" else ())]
-    errors += (f"{shown(key)}: {foreign(key, known, names)}" for key in top if key not in known)
+    known = {"flavor", ENGINE, *([INSTANCE] if source == "extra_params" else ())}
+    passed_over = [shown(key) for key, value in top.items() if key not in known and value is not None]
     flavor = top.get("flavor")
     errors += flavor_faults(flavor, names)
     table = top.get(ENGINE)
-    values = read_table({} if table is None else as_table(table, errors, f"{ENGINE}: "), errors)
+    values = read_table({} if table is None else as_table(table, errors, f"{ENGINE}: "), passed_over, errors)
     if errors:
         raise ConfigError(tuple(f"{source}: {error}" for error in errors))
     return Wishes(
@@ -160,7 +152,7 @@ def read_wishes(source: Source, given: object, settings: Settings) -> Wishes:
         agent=flavor if flavor in names else None,
         any_number=flavor is not None,
         values=values,
-        passed_over=tuple(key for key in top if key in OTHER_FLAVORS),
+        passed_over=tuple(passed_over),
     )
 
 
@@ -180,12 +172,6 @@ def shown(key: str) -> str:
     return key if len(key) <= 64 and key.isprintable() else shortened(key)
 
 
-def foreign(key: str, known: list[str], agents: list[str]) -> str:
-    """What is said of a key that means nothing."""
-    hint = f"; settings stand in {ENGINE}, for any agent" if key in agents else did_you_mean(key, known)
-    return f"unknown key{hint}"
-
-
 def flavor_faults(flavor: object, agents: list[str]) -> Iterator[str]:
     """Why nobody here is of that flavor."""
     if flavor is None or flavor == ENGINE or flavor in agents:
@@ -198,18 +184,16 @@ def flavor_faults(flavor: object, agents: list[str]) -> Iterator[str]:
     yield f"flavor: {shortened(flavor)} {why}; {known}"
 
 
-def read_table(table: Mapping[str, object], errors: list[str]) -> dict[str, Any]:
+def read_table(table: Mapping[str, object], passed_over: list[str], errors: list[str]) -> dict[str, Any]:
     """The values of the table by the settings' names."""
     spellings = {spelling: setting for setting in settings_of(ENGINE) for spelling in spellings_of(setting)}
     values: dict[str, Any] = {}
     for key, raw in table.items():
         setting = spellings.get(key)
-        if setting is None:
-            errors.append(f"{ENGINE}.{shown(key)}: {unknown_key(key, list(spellings))}")
-        elif raw is None:
+        if raw is None:
             continue
-        elif setting.name in NOT_HERE:
-            errors.append(f"{setting.path}: cannot be given for one call: {NOT_HERE[setting.name]}")
+        if setting is None or setting.name in NOT_HERE:
+            passed_over.append(f"{ENGINE}.{shown(key)}")
         elif setting.name in values:
             errors.append(f"{setting.path}: given twice")
         else:
@@ -219,13 +203,6 @@ def read_table(table: Mapping[str, object], errors: list[str]) -> dict[str, Any]
 
 def read_one(setting: Setting, raw: object, values: dict[str, Any], errors: list[str]) -> None:
     try:
-        values[setting.name] = read_value(setting, number_in(setting.kind, raw), {})
+        values[setting.name] = read_value(setting, number_from_text(setting.kind, raw), {})
     except Wrong as wrong:
         errors += [f"{setting.path}{where}: {text}" for where, text in wrong.found]
-
-
-def number_in(kind: Any, raw: object) -> object:
-    """The number or truth value that a text has, where one is wanted: a script writes `"$avp(silence)"`, as the CE
-    takes it. Anything else stays as it is."""
-    kinds = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
-    return from_text(kind, raw) if isinstance(raw, str) and not NUMBERS.isdisjoint(kinds) else raw

@@ -49,6 +49,19 @@ def check_size(raw: object) -> None:
     raise ValueError(f"is more than {DEEPEST} levels deep")
 
 
+def check_text(raw: object) -> None:
+    """ValueError if UTF-8 cannot have a text in a value of a size that was checked: JSON may say `\\ud800`, and a
+    variable have octets that are no UTF-8."""
+    if isinstance(raw, str):
+        try:
+            raw.encode()
+        except UnicodeEncodeError:
+            raise ValueError("has half of a character (a lone surrogate), which cannot be sent") from None
+    keys = raw if isinstance(raw, dict) else ()
+    for part in (*keys, *inside(raw)):
+        check_text(part)
+
+
 def inside(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()

@@ -16,8 +16,9 @@ from aivc.config.catalogue import Setting
 from aivc.config.rules import shortened
 from aivc.config.settings import Secret
 from aivc.config.spelling import as_key, as_toml, did_you_mean, wrong_type
-from aivc.config.tables import check_size, copied, structured
+from aivc.config.tables import check_size, check_text, copied, structured
 
+NUMBERS = frozenset({bool, int, float})
 EXPECTED = {bool: "true or false", int: "an integer", float: "a number", str: "text", Secret: "text"}
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -43,6 +44,7 @@ def read(setting: Setting, raw: object, environ: Mapping[str, str]) -> object:
     """
     try:
         check_size(raw)
+        check_text(raw)
         value: object = CONVERTER.structure(raw, setting.kind)
     except Wrong:
         raise
@@ -75,24 +77,13 @@ def check(setting: Setting, item: object) -> Iterator[str]:
     """What is wrong with one text or number."""
     if isinstance(item, (str, Secret)):
         text = item.reveal() if isinstance(item, Secret) else item
-        if not is_unicode(text):
-            yield "has half of a character, which no UTF-8 text can have"
-        elif text.strip():
+        if text.strip():
             yield from against(setting.about.rule, text)
         elif not (setting.about.blank and text == ""):
             yield "is empty; leave it out instead"
     elif isinstance(item, (int, float)) and not isinstance(item, bool):
         outside = [*check_range(setting.about.low, setting.about.high, item)]
         yield from outside or against(setting.about.rule, item)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it can be sent: JSON may have `\\ud800`, and a variable octets that are no UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_range(low: float | None, high: float | None, value: float) -> Iterator[str]:
@@ -150,6 +141,13 @@ def from_text(kind: Any, text: str) -> object:
         tried = (from_text(member, text) for member in get_args(kind))
         return next((value for value in tried if value != text), text)
     return text
+
+
+def number_from_text(kind: Any, raw: object) -> object:
+    """The number or truth value that a text says where one is wanted: scripts of OpenSIPS write `"$avp(silence)"`.
+    Anything else as it is."""
+    kinds = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
+    return from_text(kind, raw) if isinstance(raw, str) and not NUMBERS.isdisjoint(kinds) else raw
 
 
 def number(kind: Callable[[str], object], text: str) -> object:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -28,15 +29,19 @@ class FrontEnds:
 
 
 @asynccontextmanager
-async def open_front_ends(settings: Settings) -> AsyncIterator[FrontEnds]:
-    """Take calls while the block runs. Raises what `open_user_agent` and `open_opensips` do."""
+async def open_front_ends(settings: Settings, wall_clock: Callable[[], float]) -> AsyncIterator[FrontEnds]:
+    """Take calls while the block runs. Raises what `open_user_agent` and `open_opensips` do.
+
+    Args:
+      wall_clock: seconds since 1970.
+    """
     sip, rtp = settings.sip, settings.rtp
     async with open_user_agent(user_agent(sip), srtp=rtp.srtp, rtcp=rtp.rtcp) as agent:
         if not settings.opensips.enabled:
             yield FrontEnds(agent)
             return
-        opened = open_opensips(settings.opensips, settings.engine, sip, srtp=rtp.srtp, rtcp=rtp.rtcp)
-        async with opened as opensips:
+        opened = partial(open_opensips, srtp=rtp.srtp, rtcp=rtp.rtcp, wall_clock=wall_clock)
+        async with opened(settings.opensips, settings.engine, sip) as opensips:
             yield FrontEnds(agent, opensips)
 
 

@@ -27,10 +27,10 @@ import trio
 from aivc import logs
 from aivc.config.agents import Chosen
 from aivc.config.loading import ConfigError
-from aivc.config.percall import Wishes, read_wishes, with_wishes
+from aivc.config.percall import read_wishes, with_wishes
 from aivc.config.settings import EngineSettings, Settings
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.routing import LONGEST_CAUSE, Route, registry_for
+from aivc.nursery.routing import LONGEST_CAUSE, Route, note_passed_over, registry_for
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import Leg
 
@@ -101,16 +101,11 @@ async def fetch_settings(
         return fall_back(route, f"no answer within {engine.api_seconds:g} s (engine.api_seconds)")
     except (AnswerError, ConfigError) as error:
         return fall_back(route, str(error)[:LONGEST_CAUSE])
-    note_configured(wishes, started_at)
+    logs.event(log, "call.configured", after_ms=round(1000 * (trio.current_time() - started_at)))
+    note_passed_over(leg, wishes)
     if chosen.settings.openai.disable:
         raise CallOver(Ending.CONFIG_FAILED, "openai.disable is set, with the answer of engine.api_url")
     return chosen
-
-
-def note_configured(wishes: Wishes, started_at: float) -> None:
-    logs.event(log, "call.configured", after_ms=round(1000 * (trio.current_time() - started_at)))
-    if wishes.passed_over:
-        logs.event(log, "call.tables_ignored", level=logging.WARNING, tables=list(wishes.passed_over))
 
 
 def fall_back(route: Route, cause: str) -> Chosen:

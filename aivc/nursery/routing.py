@@ -25,6 +25,7 @@ from aivc.sip.leg import Leg, Rejection
 log = logging.getLogger("aivc.service")
 
 LONGEST_CAUSE: Final = 300  # characters of a failure's text
+MOST_NAMED: Final = 10  # keys in one line of the log
 
 
 @attrs.frozen(eq=False)
@@ -93,10 +94,18 @@ def wishes_of(leg: Leg, settings: Settings) -> Wishes | None:
     if text is None or not text.strip():
         return None
     wishes = parse_extra_params(text, settings)
-    if wishes.passed_over:
-        tables = list(wishes.passed_over)
-        logs.event(log, "call.tables_ignored", level=logging.WARNING, call_id=leg.call_id, tables=tables)
+    note_passed_over(leg, wishes)
     return wishes
+
+
+def note_passed_over(leg: Leg, wishes: Wishes) -> None:
+    """Name the keys that do not count, if there are any."""
+    keys = list(wishes.passed_over)
+    if len(keys) > MOST_NAMED:
+        keys = [*keys[:MOST_NAMED], f"and {len(keys) - MOST_NAMED} more"]
+    if keys:
+        call, source = leg.call_id, wishes.source
+        logs.event(log, "call.keys_ignored", level=logging.WARNING, call_id=call, source=source, keys=keys)
 
 
 def note_unusable(leg: Leg, error: ConfigError, action: str) -> None:

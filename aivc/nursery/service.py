@@ -182,7 +182,7 @@ async def open_service(
     prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
-        open_front_ends(settings) as front_ends,
+        open_front_ends(settings, wall_clock) as front_ends,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
         open_client(settings.engine) as client,

@@ -7,7 +7,7 @@ row: the event that explains it may be on its way.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -39,7 +39,7 @@ class Counted(Protocol):
     def is_over(self) -> bool: ...
 
     @property
-    def is_unanswered(self) -> bool: ...
+    def is_ending(self) -> bool: ...
 
     def lose(self, cause: str) -> None: ...
 
@@ -49,14 +49,14 @@ class Look:
     """What one look found amiss.
 
     Attributes:
-      missing: sessions of ours that OpenSIPS does not have, or takes for cancelled: their keys.
+      missing: sessions of ours that OpenSIPS does not have, or takes for ended: their keys.
       unknown: sessions that nobody serves, as far as they are ours to end, by key.
-      waiting: the cancelled ones, which wait for their 487 and to be freed.
+      ended: the latter, by a BYE or CANCEL whose event was lost: what is open in them waits to be answered.
     """
 
     missing: frozenset[str] = frozenset()
     unknown: Mapping[str, ListedSession] = attrs.field(factory=dict)
-    waiting: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
 
     @property
     def is_clear(self) -> bool:
@@ -66,11 +66,12 @@ class Look:
 @attrs.define(eq=False, repr=False)
 class Census:
     """Args:
-      settings: `check_seconds` and `end_orphans` are used.
+      settings: `check_seconds`, `end_orphans` and `session_seconds` are used.
       sessions: ours, by key.
       subscription: unless it is the sole one, sessions that came in and that we do not know may be somebody else's.
-      unfreed: those that came in, are over for us, and that OpenSIPS did not let us end.
+      wall_clock: seconds since 1970, as OpenSIPS's.
       own: which of those that OpenSIPS was told to make are ours; the others are left alone.
+      unfreed: sessions that are over for us, and perhaps not for OpenSIPS, which is told again.
 
     Attributes:
       lost: sessions of ours that OpenSIPS did not have any more.
@@ -81,6 +82,7 @@ class Census:
     settings: OpenSipsSettings
     sessions: Mapping[str, Counted]
     subscription: Subscription
+    wall_clock: Callable[[], float]
     own: OwnSessions = attrs.field(factory=OwnSessions)
     unfreed: Unfreed = attrs.field(factory=Unfreed)
     lost: int = attrs.field(default=0, init=False)
@@ -113,7 +115,14 @@ class Census:
         """Whether a session that nobody serves is to be ended."""
         if session.is_outgoing:
             return self.own.is_ours(session, trio.current_time())
-        return self.settings.end_orphans and self.subscription.is_sole
+        is_endable = session.state in (NEW, EARLY) or not self._has_outlived(session.key)
+        return is_endable and self.settings.end_orphans and self.subscription.is_sole
+
+    def _has_outlived(self, key: str) -> bool:
+        """Whether OpenSIPS should have ended a session by now. It has tried if that is still there, which frees what
+        ua_session_terminate reads then: OpenSIPS 3.6 may crash (ua_terminate_expired in b2b_entities/ua_api.c)."""
+        began = began_at(key)
+        return began is not None and self.wall_clock() >= began + self.settings.session_seconds
 
     async def _compare(self) -> None:
         last, self._last = self._last, Look()
@@ -122,10 +131,8 @@ class Census:
             await self._free()
             for key in last.missing & found.missing:
                 await self._lose(key, found)
-            orphans = [session for key, session in found.unknown.items() if key in last.unknown]
+            await self._end_all([session for key, session in found.unknown.items() if key in last.unknown])
             self._tried &= found.unknown.keys()
-            for session in orphans:
-                await self._end(session)
         except EventError as error:
             logs.event(log, "opensips.bad_list", level=logging.WARNING, cause=str(error))
         except MiError as error:
@@ -140,23 +147,24 @@ class Census:
                 self.subscription.doubt()
 
     async def _free(self) -> None:
-        """What could not be said when OpenSIPS did not answer; one that is gone by now is refused."""
-        for key in list(self.unfreed.keys):
-            await perform_all(self.commands, refusal(key, 503, "Service Unavailable"))
-            self.unfreed.keys.pop(key, None)
+        """Say what could not be said when OpenSIPS did not answer; of a session that is gone by now that is refused."""
+        for key, errand in self.unfreed.oldest_first():
+            if not self._has_outlived(key):
+                await perform_all(self.commands, errand)
+            self.unfreed.discard(key)
 
     async def _look(self) -> Look:
         known = [key for key, session in self.sessions.items() if not session.is_over]
         listed = await self._list(known)
         if listed is None:
             return Look(await self._missing(known))
-        waiting = self._cancelled(known, listed)
-        living = frozenset(session.key for session in listed) - waiting
+        ended = self._ended(known, listed)
+        living = frozenset(session.key for session in listed) - ended
         unknown = [session for session in listed if session.key not in self.sessions and self._may_end(session)]
         return Look(
             missing=frozenset(known) - living,
             unknown={session.key: session for session in unknown},
-            waiting=waiting,
+            ended=ended,
         )
 
     async def _list(self, known: Sequence[str]) -> tuple[ListedSession, ...] | None:
@@ -168,11 +176,11 @@ class Census:
         except MiRefused:
             return None
 
-    def _cancelled(self, known: Sequence[str], listed: Sequence[ListedSession]) -> frozenset[str]:
-        """Sessions that we have not answered, and OpenSIPS takes for ended: the event of the CANCEL was lost."""
+    def _ended(self, known: Sequence[str], listed: Sequence[ListedSession]) -> frozenset[str]:
+        """Sessions that OpenSIPS takes for ended, and we do not: the event of a BYE or CANCEL was lost."""
         ended = (session.key for session in listed if session.state == TERMINATED and session.key in known)
         found = {key: self.sessions.get(key) for key in ended}  # one may have gone while the list was written
-        return frozenset(key for key, session in found.items() if session is not None and session.is_unanswered)
+        return frozenset(key for key, session in found.items() if session is not None and not session.is_ending)
 
     async def _missing(self, known: Sequence[str]) -> frozenset[str]:
         """Those that OpenSIPS does not have. One by one: a single process of it reads the commands of everybody."""
@@ -187,13 +195,19 @@ class Census:
 
     async def _lose(self, key: str, found: Look) -> None:
         session = self.sessions.get(key)
-        if session is None or session.is_over:
+        if session is None or session.is_over or session.is_ending:
             return
         self.lost += 1
         logs.event(log, "opensips.lost", level=logging.WARNING, key=key)
         session.lose("OpenSIPS does not have the session any more")
-        if key in found.waiting:
+        if key in found.ended:
             await perform_all(self.commands, refusal(key, 487, "Request Terminated"))
+
+    async def _end_all(self, orphans: Sequence[ListedSession]) -> None:
+        if orphans:  # they are those of a connector that has come meanwhile, perhaps
+            await self.subscription.look_for_others()
+        for orphan in orphans:
+            await self._end(orphan)
 
     async def _end(self, orphan: ListedSession) -> None:
         if not self._may_end(orphan) or orphan.key in self.sessions:
@@ -202,12 +216,13 @@ class Census:
             self.orphans += 1
             logs.event(log, "opensips.orphan", level=logging.WARNING, key=orphan.key, state=orphan.state)
         self._tried.add(orphan.key)
-        await perform_all(self.commands, ending(orphan))
+        said = ending(orphan)
+        await perform_all(self.commands, said[:-1] if self._has_outlived(orphan.key) else said)
         self.own.forget(orphan.key)
 
 
 def ending(orphan: ListedSession) -> Errand:
-    """What ends a session that nobody serves. Who is still waiting for an answer gets one."""
+    """What ends a session that nobody serves, and at last frees it. Who is still waiting for an answer gets one."""
     if orphan.is_outgoing:
         return (terminate(orphan.key),)
     if orphan.state in (NEW, EARLY):
@@ -215,3 +230,10 @@ def ending(orphan: ListedSession) -> Errand:
     if orphan.state == TERMINATED:  # cancelled; or refused, and then this is one answer too many, which is none
         return refusal(orphan.key, 487, "Request Terminated")
     return (terminate(orphan.key),)
+
+
+def began_at(key: str) -> int | None:
+    """When OpenSIPS made a session, seconds since 1970: its keys are PREFIX.HASH.NUMBER.SECONDS.RANDOM (b2be_gen_key in
+    b2b_entities/dlg.c). None: this one tells nothing, and passes for new."""
+    seconds = key.rpartition(".")[0].rpartition(".")[2]
+    return int(seconds) if seconds.isascii() and seconds.isdecimal() else None

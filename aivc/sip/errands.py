@@ -76,7 +76,7 @@ class Errands:
 
     def _fail(self, errand: Errand) -> None:
         if errand[-1].method == TERMINATE:
-            self.unfreed.add(str(errand[-1].params["key"]))
+            self.unfreed.add(str(errand[-1].params["key"]), *errand)
 
     async def finish(self) -> None:
         """Wait until all that was put is done."""

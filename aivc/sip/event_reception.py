@@ -27,7 +27,6 @@ log = logging.getLogger("aivc.opensips")
 
 OVER_SECONDS: Final = 5.0  # processes of OpenSIPS overtake each other: a CANCEL may come before its INVITE
 MAX_OVER: Final = 4096  # sessions remembered as over
-FLAGS: Final = 0  # no status: the hint that a flag is missing, in the pace of refusals
 ACK_METHODS: Final = ("ACK", "PRACK")  # that nobody answers
 
 
@@ -150,9 +149,8 @@ class EventReception:
         """Make a leg of it and hand it over, or refuse."""
         if event.headers is None or event.body is None:
             hint = 'give ua_session_server_init the flags "abh": headers and bodies are not told without them'
-            logs.event(
-                log, "opensips.flags", level=self.board.level_of(FLAGS, logging.WARNING), key=event.key, hint=hint
-            )
+            level = self.board.pace.level_of("opensips.flags", trio.current_time(), logging.WARNING)
+            logs.event(log, "opensips.flags", level=level, key=event.key, hint=hint)
             return Refusal(500, "no headers or no body came with the event")
         if len(self.table.live) >= MAX_LEGS:
             return busy("too many calls")
@@ -168,13 +166,23 @@ class EventReception:
             leg.close()
             return busy("nobody takes calls")
         self.table.live[event.key] = leg
-        source, named = format_host_port(*leg.source), f"OpenSIPS {leg.key}"  # as OpenSIPS's own log names the call
-        logs.event(log, "sip.invited", call_id=leg.call_id, source=source, transport=named, dialled=leg.dialled)
+        call, where = leg.call_id, format_host_port(*leg.source)
+        logs.event(
+            log, "sip.invited", call_id=call, source=where, transport="OpenSIPS", dialled=leg.dialled, key=leg.key
+        )
         return None
+
+    def turn_away(self) -> None:
+        """The front end ends: refuse the calls that nobody has answered, and whoever calls from now on."""
+        self.waiting.close()
+        for key, session in list(self.table.live.items()):
+            if session.is_unanswered:
+                session.close()
+                self._refuse(key, busy("the service has ended"))
 
     def _refuse(self, key: str, refusal: Refusal) -> None:
         self.refused += 1
-        level = self.board.level_of(refusal.status)
+        level = self.board.pace.level_of(refusal.status, trio.current_time())
         logs.event(log, "sip.refused", level=level, key=key, status=refusal.status, cause=refusal.cause)
         phrase = refusal.cause if refusal.status == 400 else REASONS.get(refusal.status, "")
         self.errands.refuse(key, refusal.status, phrase, refusal.headers)

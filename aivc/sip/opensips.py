@@ -10,7 +10,8 @@ event; the subscription and the census find out.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -24,18 +25,16 @@ from aivc.sip.census import Census
 from aivc.sip.errands import RUNNERS, Errands
 from aivc.sip.event_reception import EventReception, SessionTable
 from aivc.sip.event_socket import EventSocket, open_event_socket
-from aivc.sip.leg import Leg, Rejection
+from aivc.sip.leg import Leg
 from aivc.sip.mi import ManagementInterface, open_mi
 from aivc.sip.negotiation import SrtpPolicy
-from aivc.sip.reception import RETRY_AFTER_SECONDS, WAITING_LEGS
+from aivc.sip.reception import WAITING_LEGS
 from aivc.sip.session_board import SessionBoard
-from aivc.sip.session_leg import SessionLeg
 from aivc.sip.subscribing import Subscription
 from aivc.sip.transport import shelter
 from aivc.sip.useragent import SYSTEM_RANDOMNESS
 
-LEAVE_SECONDS: Final = 2.0  # for the last errands, and to take the subscription back
-ENDING: Final = Rejection(503, "the service has ended", retry_after_seconds=RETRY_AFTER_SECONDS)
+LEAVE_SECONDS: Final = 2.0  # to take the subscription back, and for the last errands
 
 
 @attrs.frozen(kw_only=True)
@@ -103,18 +102,16 @@ class OpenSips:
             legs=len(reception.table.live),
         )
 
+    async def finish(self) -> None:
+        """Refuse the calls that nobody has answered, and whoever calls from now on, while the calls that are over have
+        their last words: they need their events. Use a deadline."""
+        self._reception.turn_away()
+        await self._reception.table.wait_freed()
+
     async def leave(self) -> None:
-        """Refuse the calls that nobody has answered, and say that we want no more events; use a deadline."""
-        self._reception.waiting.close()  # whoever calls from now on is refused
-        for session in list(self._reception.table.live.values()):
-            if isinstance(session, SessionLeg):
-                session.turn_away(ENDING)
+        """Say that we want no more events, and the last things to those that have come; use a deadline."""
         await self._subscription.end()
         await self._reception.errands.finish()
-
-    async def finish(self) -> None:
-        """Wait until the last words of all calls that are over are said; use a deadline."""
-        await self._reception.table.wait_freed()
 
     def close(self) -> None:
         """End every session without a word, and the channel of legs."""
@@ -132,6 +129,7 @@ async def open_opensips(
     srtp: SrtpPolicy = "off",
     rtcp: bool = True,
     randomness: random.Random = SYSTEM_RANDOMNESS,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[OpenSips]:
     """Take calls from an OpenSIPS until the block ends; one that does not answer is tried again for ever.
 
@@ -142,6 +140,7 @@ async def open_opensips(
       sip: the session timer, `bye_headers`, `refer_headers` and `hang_up_seconds` are used.
       srtp, rtcp: the settings `rtp.srtp` and `rtp.rtcp`.
       randomness: for SDP and keys; tests give a seeded one.
+      wall_clock: seconds since 1970, to know how old a session is.
 
     Raises:
       OSError: `engine.event_port` is taken, or `engine.event_ip` is not ours.
@@ -160,7 +159,7 @@ async def open_opensips(
             )
             errands = Errands(commands, board.unfreed)
             subscription = Subscription(commands, settings, own_socket)
-            census = Census(commands, settings, table.live, subscription, board.own, board.unfreed)
+            census = Census(commands, settings, table.live, subscription, wall_clock, board.own, board.unfreed)
             subscription.on_subscribed = census.wake
             reception = EventReception(board, settings, table, errands, waiting, subscription)
             front_end = OpenSips(legs, events, reception, subscription, census)
@@ -170,10 +169,11 @@ async def open_opensips(
             try:
                 yield front_end
             finally:
+                seconds = 2 * sip.hang_up_seconds  # a BYE may wait for the ACK before it, and for its answer
+                with trio.move_on_after(seconds, shield=True):
+                    await front_end.finish()
                 with trio.move_on_after(LEAVE_SECONDS, shield=True):
                     await front_end.leave()
-                with trio.move_on_after(sip.hang_up_seconds, shield=True):  # which a BYE may wait for its ACK
-                    await front_end.finish()
                 tasks.cancel_scope.cancel()
                 front_end.close()
 

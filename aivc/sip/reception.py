@@ -27,9 +27,10 @@ from aivc.sip.inspection import (
     retry_after_header,
 )
 from aivc.sip.leg import Leg
+from aivc.sip.log_pace import LogPace
 from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.replacing import read_replaces
-from aivc.sip.sources import Bucket, Verdict
+from aivc.sip.sources import Verdict
 from aivc.sip.stateless import stateless_tag
 from aivc.sip.transaction_layer import ServerTransaction
 
@@ -38,8 +39,6 @@ log = logging.getLogger("aivc.sip")
 MAX_LEGS: Final = 10_240  # unanswered and running calls, above all that service.max_calls may allow
 WAITING_LEGS: Final = 64  # legs that the service has not taken yet; it takes them at once or is stuck
 RETRY_AFTER_SECONDS: Final = 10  # in our own 503s
-LOG_SECONDS: Final = 1.0  # a flood is logged so often; the rest of it only for who looks for it
-LOG_BURST: Final = 20.0  # refusals of one status that are logged at once
 
 
 @attrs.define(eq=False, repr=False)
@@ -62,7 +61,7 @@ class Reception:
     slowed: int = attrs.field(default=0, init=False)
     stray_acks: int = attrs.field(default=0, init=False)
     failures: int = attrs.field(default=0, init=False)
-    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
+    _pace: LogPace = attrs.field(factory=LogPace, init=False)
 
     async def serve(self, arrivals: trio.MemoryReceiveChannel[Arrival]) -> None:
         """Take messages one by one until cancelled."""
@@ -134,9 +133,7 @@ class Reception:
 
     def _level_of(self, refusal: Refusal) -> int:
         """At which to log it."""
-        now = trio.current_time()
-        bucket = self._told.setdefault(refusal.status, Bucket(LOG_BURST, 0, now))
-        return logging.INFO if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG
+        return self._pace.level_of(refusal.status, trio.current_time())
 
     # With a transaction
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from math import inf
 from typing import Any, Final, Protocol
 
 import attrs
@@ -68,21 +67,6 @@ class Refreshed(Changeable, Protocol):
 
 
 @attrs.define(eq=False, repr=False)
-class Alarm:
-    """What the timers hold, for half an hour perhaps: much less than a dialog."""
-
-    refresher: Refresher | None
-
-    @property
-    def deadline(self) -> float:
-        return inf if self.refresher is None else self.refresher.deadline
-
-    def expire(self, now: float) -> None:
-        if self.refresher is not None:
-            self.refresher.expire(now)
-
-
-@attrs.define(eq=False, repr=False)
 class Refresher:
     """Keeps the session of one dialog alive, and tells when it is dead.
 
@@ -96,10 +80,6 @@ class Refresher:
     _open: Asked | None = attrs.field(default=None, init=False)
     _allowed: frozenset[str] = attrs.field(default=frozenset(), init=False)  # the peer's methods, as it said last
     _failure: str = attrs.field(default="", init=False)  # how the last refresh failed
-    _alarm: Alarm = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._alarm = Alarm(self)
 
     @property
     def is_inviting(self) -> bool:
@@ -127,7 +107,8 @@ class Refresher:
         if self._open is not None and self.is_inviting:
             self._open.cancel()
         self._timer.restart(None, 0.0)
-        self._open = self._alarm.refresher = None
+        self._open = None
+        self.watch()
 
     # The peer's requests
 
@@ -155,7 +136,7 @@ class Refresher:
             self._allowed = frozenset(message.headers.items("Allow"))
 
     def watch(self) -> None:
-        self.dialog.client.layer.timers.watch(self._alarm)
+        self.dialog.client.layer.timers.watch(self)
 
     # Our requests
 

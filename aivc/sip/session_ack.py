@@ -31,7 +31,7 @@ class Seen(enum.Enum):
 
     UNACKNOWLEDGED = enum.auto()
     ACKNOWLEDGED = enum.auto()
-    ENDED = enum.auto()  # by a BYE or CANCEL, whose event was lost
+    ENDED = enum.auto()  # by a BYE or CANCEL whose event was lost
     GONE = enum.auto()
     UNKNOWN = enum.auto()  # no answer, or none that can be read
 

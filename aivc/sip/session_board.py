@@ -14,12 +14,11 @@ from aivc import logs
 from aivc.config.settings import Address, SipSettings
 from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
 from aivc.sip.jsonrpc import Command
+from aivc.sip.log_pace import LogPace
 from aivc.sip.negotiation import Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.own_sessions import OwnSessions
-from aivc.sip.reception import LOG_BURST, LOG_SECONDS
 from aivc.sip.session_timer import TIMER
-from aivc.sip.sources import Bucket
 from aivc.sip.switchboard import KEY_OCTETS, MAX_RETRY_SECONDS
 from aivc.sip.timers import Timers
 from aivc.sip.uasession import SessionEvent
@@ -52,6 +51,10 @@ class Session(Protocol):
     @property
     def is_unanswered(self) -> bool:
         """Whether its INVITE came in and has no final answer of ours."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether we are ending it: OpenSIPS was told, or will be."""
 
     def take(self, event: SessionEvent) -> None:
         """An event of this session but NEW."""
@@ -86,17 +89,23 @@ class SessionCounts:
 
 @attrs.define(eq=False, repr=False)
 class Unfreed:
-    """Sessions of ours that OpenSIPS could not be told to free, because it did not answer: their keys, oldest first.
+    """Sessions of ours that OpenSIPS could not be told to free, because it did not answer: by key, with what to say.
 
     They are ours whoever else is subscribed, so somebody must try again.
     """
 
-    keys: dict[str, None] = attrs.field(factory=dict, init=False)
+    _commands: dict[str, tuple[Command, ...]] = attrs.field(factory=dict, init=False)
 
-    def add(self, key: str) -> None:
-        self.keys[key] = None
-        if len(self.keys) > MAX_UNFREED:
-            del self.keys[next(iter(self.keys))]
+    def add(self, key: str, *commands: Command) -> None:
+        self._commands[key] = commands
+        if len(self._commands) > MAX_UNFREED:
+            del self._commands[next(iter(self._commands))]
+
+    def discard(self, key: str) -> None:
+        self._commands.pop(key, None)
+
+    def oldest_first(self) -> tuple[tuple[str, tuple[Command, ...]], ...]:
+        return tuple(self._commands.items())
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -113,6 +122,9 @@ class SessionBoard:
       serve: the session of this key is there, made by OpenSIPS because we told it to, and needs events.
       own: all of these.
       unfreed: those that are over for us, and perhaps not for OpenSIPS.
+
+    Attributes:
+      pace: of the log, for requests that are refused.
     """
 
     commands: Commands
@@ -128,7 +140,7 @@ class SessionBoard:
     unfreed: Unfreed = attrs.field(factory=Unfreed)
     counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
-    _told: dict[int, Bucket] = attrs.field(factory=dict, init=False)  # status of a refusal -> lines left to log it
+    pace: LogPace = attrs.field(factory=LogPace, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.tasks.start_soon(self.timers.run)
@@ -149,11 +161,6 @@ class SessionBoard:
     def note_refusal(self, call_id: str, method: str, refusal: Refusal) -> None:
         """Count and log a request that is refused."""
         self.counts.refused += 1
-        level, status = self.level_of(refusal.status), refusal.status
+        status = refusal.status
+        level = self.pace.level_of(status, trio.current_time())
         logs.event(log, "sip.refused", level=level, call_id=call_id, method=method, status=status, cause=refusal.cause)
-
-    def level_of(self, status: int, level: int = logging.INFO) -> int:
-        """How to log a refusal: a flood of one status is for who looks for it."""
-        now = trio.current_time()
-        bucket = self._told.setdefault(status, Bucket(LOG_BURST, 0, now))
-        return level if bucket.take(1 / LOG_SECONDS, LOG_BURST, now) else logging.DEBUG

@@ -243,6 +243,10 @@ class SessionConsultation:
         """Never: no INVITE came in."""
         return False
 
+    @property
+    def is_ending(self) -> bool:
+        return self._dialog is not None and self._dialog.phase is Phase.LEAVING
+
     def take(self, event: SessionEvent) -> None:
         if self._dialog is not None:
             self._dialog.take(event)

@@ -64,11 +64,19 @@ class SessionCommands:
             self.board.tasks.start_soon(self._run)
         return given
 
-    def confirm(self) -> None:
-        """OpenSIPS tells of a new request of the peer: it has carried out our reply to the one before, for until then
-        it refuses others. So no copy of that reply may follow, which would answer the new request."""
-        if self._waiting and is_final_reply(self._waiting[0].command):
-            self._trying.cancel()
+    def supersede(self, method: str) -> None:
+        """A new request of the peer has come: a reply to an earlier one, or a copy of it, would answer the new one.
+
+        OpenSIPS refuses a request while another has no answer, so such a reply has been carried out. Only an UPDATE
+        takes the place of an earlier one, which is never answered then (b2b_entities/dlg.c).
+        """
+        old = [given for given in self._waiting if is_final_reply(given.command, is_update=method == "UPDATE")]
+        for given in old:
+            if given is self._waiting[0]:
+                self._trying.cancel()
+            elif method == "UPDATE":
+                self._waiting.remove(given)
+                given.done.set()
 
     async def perform(self, command: Command) -> Exception | None:
         """The same, and wait for it; how it failed."""
@@ -93,10 +101,10 @@ class SessionCommands:
                 given.done.set()
 
 
-def is_final_reply(command: Command) -> bool:
-    """To a request of the peer, of which there is one at a time; an UPDATE is kept apart (b2b_entities/dlg.c)."""
-    code = command.params.get("code")
-    return isinstance(code, int) and code >= 200 and command.params.get("method") != "UPDATE"
+def is_final_reply(command: Command, *, is_update: bool) -> bool:
+    """Whether a command answers an UPDATE, or any other request."""
+    code, method = command.params.get("code"), command.params.get("method")
+    return isinstance(code, int) and code >= 200 and (method == "UPDATE") == is_update
 
 
 async def attempt(board: SessionBoard, command: Command, call_id: str) -> Exception | None:

@@ -52,7 +52,7 @@ from aivc.sip.uasession import EventError, SessionEvent, reply, request_of
 
 log = logging.getLogger("aivc.sip")
 
-MAX_WAITING: Final = 32  # commands of one session; OpenSIPS takes one request at a time, or two with an UPDATE
+MAX_WAITING: Final = 32  # commands of one session; OpenSIPS tells of two unanswered requests at most, so it is less
 CROSSING_SECONDS: Final = 0.1  # the event of a CANCEL and the refusal of our 200 come on two ways
 ANSWER_SECONDS: Final = 4.0  # between two looks for the ACK that brings the answer to our offer: T2
 LOST: Final = "OpenSIPS does not have the session any more"
@@ -223,8 +223,7 @@ class SessionDialog:
         if self._requests.is_copy(read_cseq(event)):
             self.board.counts.stray += 1
             return
-        if event.method != "UPDATE":
-            self._commands.confirm()
+        self._commands.supersede(event.method)
         self.release.has_crossed = self.phase is Phase.LEAVING
         if len(self._commands) >= MAX_WAITING:
             self.board.counts.dropped += 1
@@ -310,7 +309,7 @@ class SessionDialog:
         if seen is Seen.GONE:
             self.lose(LOST)
         elif seen is Seen.ENDED:
-            self._take_end("CANCEL")
+            self._take_end("CANCEL")  # or BYE: either way something is left to be freed
         elif seen is Seen.ACKNOWLEDGED:
             self._ack.close()
             if self._requests.is_offering:
@@ -362,6 +361,7 @@ class SessionDialog:
         if not self.is_over:
             self.is_over = True
             self._timing.stop()
+            self.board.timers.watch(self)
             self._transfer.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
             self.queue.close(event)
 

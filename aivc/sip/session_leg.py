@@ -92,8 +92,10 @@ class SessionLeg:
         """Returns when OpenSIPS has sent it and freed the session, at the latest after `sip.hang_up_seconds`."""
         await trio.lowlevel.checkpoint()
         if self.is_unanswered:
-            self.turn_away(rejection)
-            with trio.move_on_after(self.dialog.board.settings.hang_up_seconds):
+            board = self.dialog.board
+            fields = rejection_fields(rejection, board.signalling[0])
+            self.dialog.refuse(Refusal(rejection.status, rejection.cause, fields), None)
+            with trio.move_on_after(board.settings.hang_up_seconds):
                 await self.dialog.release.done.wait()
 
     async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
@@ -140,6 +142,10 @@ class SessionLeg:
         return self.dialog.phase is Phase.EARLY
 
     @property
+    def is_ending(self) -> bool:
+        return self.dialog.phase is Phase.LEAVING
+
+    @property
     def is_over(self) -> bool:
         """Whether its end was told; OpenSIPS may have to be told still."""
         return self.dialog.is_over
@@ -155,12 +161,6 @@ class SessionLeg:
     def lose(self, cause: str) -> None:
         """OpenSIPS does not have the session any more: nothing is sent."""
         self.dialog.lose(cause)
-
-    def turn_away(self, rejection: Rejection) -> None:
-        """Refuse the INVITE if it has no final answer of ours; nothing here waits for it."""
-        if self.is_unanswered:
-            fields = rejection_fields(rejection, self.dialog.board.signalling[0])
-            self.dialog.refuse(Refusal(rejection.status, rejection.cause, fields), None)
 
     def close(self) -> None:
         """The front end ends: nothing is sent."""

@@ -16,6 +16,7 @@ import trio
 from aivc import logs
 from aivc.sip.fields import overridden, sendable_fields
 from aivc.sip.inspection import reason_header
+from aivc.sip.jsonrpc import Command
 from aivc.sip.leg import Fields
 from aivc.sip.message import REASONS
 from aivc.sip.mi import MiUnanswered
@@ -62,7 +63,7 @@ class SessionRelease:
     def _take_outcome(self, error: Exception | None) -> None:
         """What became of the command that frees it."""
         if isinstance(error, MiUnanswered):
-            self.board.unfreed.add(self.key)
+            self.board.unfreed.add(self.key, *self._answer(500), terminate(self.key))
         self.forget()
 
     async def hang_up(self, text: str, status: int, fields: Fields) -> None:
@@ -93,6 +94,10 @@ class SessionRelease:
         The status comes first, for OpenSIPS would answer an open INVITE with 408. If a 2xx is on its way all the same,
         OpenSIPS takes it for a repetition of that, and sends nothing.
         """
-        if not self.is_answered:
-            self.commands.give(reply(self.key, "INVITE", status, REASONS[status]))
+        for command in self._answer(status):
+            self.commands.give(command)
         self._take_outcome(await self.commands.perform(terminate(self.key)))
+
+    def _answer(self, status: int) -> tuple[Command, ...]:
+        """To the INVITE, if that has none."""
+        return () if self.is_answered else (reply(self.key, "INVITE", status, REASONS[status]),)

@@ -37,7 +37,7 @@ class SessionTransfer:
     _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
     _latest: Referral | None = attrs.field(default=None, init=False)
     _highest: int = attrs.field(default=UNKNOWN, init=False)  # CSeq of a REFER so far
-    _silent_until: float = attrs.field(default=-inf, init=False)  # when the latest REFER is answered or never will be
+    _answered_by: float = attrs.field(default=-inf, init=False)  # the latest REFER, if ever
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
@@ -45,12 +45,10 @@ class SessionTransfer:
 
         Not while another may still be answered (RFC 3261 section 17.1.2.2), whose answer would be taken for this one's.
         """
-        now, latest = trio.current_time(), self._latest
-        is_nameless = latest is not None and latest.cseq == UNKNOWN and now < self._silent_until
-        if self._subscriptions.under_way or is_nameless:
+        if self._subscriptions.under_way or self._may_be_answered():
             return ReferOutcome(None, UNDER_WAY)
         referral = self._latest = self._subscriptions.begin(UNKNOWN)
-        self._silent_until = now + TIMEOUT
+        self._answered_by = trio.current_time() + TIMEOUT
         self.board.tasks.start_soon(self._send, referral, fields)
         try:
             with trio.move_on_after(max(0.0, seconds)):
@@ -60,6 +58,10 @@ class SessionTransfer:
             referral.settle(None, NO_ANSWER)
         assert referral.outcome is not None
         return referral.outcome
+
+    def _may_be_answered(self) -> bool:
+        latest = self._latest
+        return latest is not None and latest.cseq == UNKNOWN and trio.current_time() < self._answered_by
 
     def take_response(self, event: SessionEvent) -> bool:
         """A final answer to a REFER; False when none is waited for."""
@@ -93,7 +95,8 @@ class SessionTransfer:
         error = await attempt(self.board, update(self.key, "REFER", fields=fields), self.call_id)
         if isinstance(error, MiRefused):  # not sent; without an answer it may have been, and events tell
             referral.settle(None, NO_CALL)
-            self._latest = None if self._latest is referral else self._latest
+            if self._latest is referral:
+                self._latest = None
             self._notify()
 
     def _number(self, referral: Referral, cseq: int) -> None:

@@ -106,6 +106,11 @@ class Subscription:
         """Something looks as if OpenSIPS were down, or had been: look now."""
         self._doubt.set()
 
+    async def look_for_others(self) -> None:
+        """See whether we are still the sole one, some time after the last renewal. Raises MiError, EventError."""
+        if self._socket is not None:
+            self._is_among(await self._sockets(), self._socket)
+
     async def end(self) -> None:
         """Take it back, if OpenSIPS can be told; use a deadline."""
         self._keeping.cancel()

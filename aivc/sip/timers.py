@@ -29,21 +29,29 @@ class Timed(Protocol):
 class Timers:
     """A heap of due times. Call `watch` after anything that may have moved a deadline forward."""
 
-    _heap: list[tuple[float, int, Timed]] = attrs.field(factory=list, init=False)
-    _due: dict[Timed, float] = attrs.field(factory=dict, init=False)  # the entry of the heap that counts
+    _heap: list[tuple[float, int]] = attrs.field(factory=list, init=False)  # due time and serial number
+    _items: dict[int, Timed] = attrs.field(factory=dict, init=False)  # by the serial numbers that count
+    _entries: dict[Timed, tuple[float, int]] = attrs.field(factory=dict, init=False)  # where each is in the heap
     _serial: int = attrs.field(default=0, init=False)  # ties fire in the order of watching
     _earlier: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def watch(self, item: Timed) -> None:
-        """Make sure that `item` is told in time; a deadline that only moved back needs no call."""
-        due = item.deadline
-        if due >= self._due.get(item, inf):
+        """Make sure that `item` is told in time; a deadline that only moved back needs no call.
+
+        One without a deadline is let go: call it for what is over, and would be kept until its old deadline otherwise.
+        """
+        due, (before, serial) = item.deadline, self._entries.get(item, (inf, 0))
+        if before <= due < inf:
+            return
+        self._items.pop(serial, None)
+        if due == inf:
+            self._entries.pop(item, None)
             return
         if not self._heap or due < self._heap[0][0]:
             self._earlier.set()
         self._serial += 1
-        self._due[item] = due
-        heapq.heappush(self._heap, (due, self._serial, item))
+        self._items[self._serial], self._entries[item] = item, (due, self._serial)
+        heapq.heappush(self._heap, (due, self._serial))
 
     async def run(self) -> None:
         """Fire timers until cancelled."""
@@ -56,9 +64,9 @@ class Timers:
     def expire(self, now: float) -> None:
         """Tell everyone whose time has come."""
         while self._heap and self._heap[0][0] <= now:
-            due, _, item = heapq.heappop(self._heap)
-            if self._due.get(item) == due:
-                del self._due[item]
+            item = self._items.pop(heapq.heappop(self._heap)[1], None)
+            if item is not None:
+                del self._entries[item]
                 try:
                     item.expire(now)
                     self.watch(item)

@@ -283,7 +283,7 @@ def read_session(item: object) -> ListedSession:
 
 def list_subscribers() -> Command:
     """Ask who gets the events."""
-    return Command("subscribers_list", {"event": EVENT}, Repeat.HARMLESS, lists=True)
+    return Command("subscribers_list", {"event": EVENT}, Repeat.HARMLESS)
 
 
 def read_subscribers(result: object) -> tuple[Subscriber, ...]:

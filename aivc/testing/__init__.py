@@ -15,6 +15,8 @@ from aivc.testing.keys import DigitHeard
 from aivc.testing.model import FakeModel, serve_port
 from aivc.testing.network import VirtualNetwork
 from aivc.testing.opensips import FakeOpenSips, MiCommand, open_fake_opensips
+from aivc.testing.opensips_session import UaSession
+from aivc.testing.opensips_subscribers import EventSubscriber
 from aivc.testing.phrases import phrase
 from aivc.testing.refreshing import SessionTimer
 from aivc.testing.refusal import CallRefused
@@ -32,6 +34,7 @@ __all__ = [
     "Credentials",
     "CutOff",
     "DigitHeard",
+    "EventSubscriber",
     "Fail",
     "FakeModel",
     "FakeOpenSips",
@@ -54,6 +57,7 @@ __all__ = [
     "Session",
     "SessionTimer",
     "Transfers",
+    "UaSession",
     "VirtualNetwork",
     "connect_to",
     "decided",

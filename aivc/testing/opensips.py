@@ -27,8 +27,8 @@ from aivc.testing.opensips_faults import WELL, Fate, Kind, Trouble, anything
 from aivc.testing.opensips_jsonrpc import Call
 from aivc.testing.opensips_judge import Judge
 from aivc.testing.opensips_process import Process, run_process, seconds_since_1970
-from aivc.testing.opensips_session import Session
-from aivc.testing.opensips_subscribers import Subscriber
+from aivc.testing.opensips_session import UaSession
+from aivc.testing.opensips_subscribers import EventSubscriber
 from aivc.testing.schema import Json
 
 
@@ -126,7 +126,7 @@ class FakeOpenSips:
     # What there is
 
     @property
-    def sessions(self) -> dict[str, Session]:
+    def sessions(self) -> dict[str, UaSession]:
         """By key."""
         return {} if self._process is None else self._process.entities.sessions
 
@@ -136,7 +136,7 @@ class FakeOpenSips:
         return [session.listed(self.sip_address) for session in self.sessions.values()]
 
     @property
-    def subscribers(self) -> list[Subscriber]:
+    def subscribers(self) -> list[EventSubscriber]:
         """Who would get an event now."""
         return [] if self._process is None else list(self._process.subscribers.current(seconds_since_1970()))
 
@@ -155,7 +155,7 @@ class FakeOpenSips:
         """Wait until there are no sessions."""
         await self._wait(lambda: not self.sessions)
 
-    async def wait_session(self) -> Session:
+    async def wait_session(self) -> UaSession:
         """The youngest session, as soon as there is one."""
         await self._wait(lambda: bool(self.sessions))
         return list(self.sessions.values())[-1]

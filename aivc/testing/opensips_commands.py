@@ -12,7 +12,7 @@ from aivc.sip.message import Headers, Request
 from aivc.sip.scanner import AddressError
 from aivc.testing.opensips_entities import Entities, read_flags
 from aivc.testing.opensips_jsonrpc import INVALID_PARAMS, CommandError, Parameters, octets
-from aivc.testing.opensips_session import Session, read_key
+from aivc.testing.opensips_session import UaSession, read_key
 from aivc.testing.opensips_subscribers import EVENT, Subscribers, read_socket
 from aivc.testing.opensips_wording import SOFTWARE, given_headers, request_headers
 
@@ -140,7 +140,7 @@ class Commands:
             ("CSeq", "2 INVITE"),
         ]
         request = Request(method="INVITE", target=str(ruri), headers=Headers(tuple(fields)), body=body or b"")
-        session = Session(
+        session = UaSession(
             key=key,
             entity_type="UAC",
             flags=letters,

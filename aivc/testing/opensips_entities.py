@@ -20,7 +20,7 @@ from aivc.sip.dialog import Dialog
 from aivc.sip.message import Request, Response
 from aivc.sip.scanner import AddressError
 from aivc.testing.opensips_requests import Requests
-from aivc.testing.opensips_session import Session, State, read_key
+from aivc.testing.opensips_session import State, UaSession, read_key
 from aivc.testing.opensips_transactions import ServerTransaction, Transactions
 from aivc.testing.opensips_wording import Received
 from aivc.testing.schema import Json
@@ -52,9 +52,9 @@ class Entities:
     now: Callable[[], int]
     raise_event: Callable[[Json], bool]
     freed: Callable[[], None]
-    abandoned: Callable[[Session, ServerTransaction], None]
+    abandoned: Callable[[UaSession, ServerTransaction], None]
     uac_auth: bool = True
-    sessions: dict[str, Session] = attrs.field(factory=dict)  # by key
+    sessions: dict[str, UaSession] = attrs.field(factory=dict)  # by key
     requests: Requests = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Entities:
     def contact(self) -> str:
         return f"sip:{self.address[0]}:{self.address[1]}"
 
-    def find(self, key: str) -> Session | None:
+    def find(self, key: str) -> UaSession | None:
         """By the two numbers of a key that count."""
         index = read_key(key)
         return next((each for each in self.sessions.values() if each.index == index), None)
@@ -85,7 +85,7 @@ class Entities:
         except AddressError:
             return False
         dialog.local_cseq = 1
-        session = Session(
+        session = UaSession(
             key=key,
             entity_type="UAS",
             flags=letters,
@@ -110,12 +110,12 @@ class Entities:
         place = zlib.crc32("".join(texts).encode("latin-1")) % HASH_SIZE
         return f"B2B.{place}.{self.dice.randrange(INDEX_SIZE)}.{self.now()}.{self.dice.randrange(1 << 30)}"
 
-    def add(self, session: Session, seconds: int) -> None:
+    def add(self, session: UaSession, seconds: int) -> None:
         """Keep it, for so many seconds at most."""
         self.sessions[session.key] = session
         self.tasks.start_soon(self._expire, session, floor(session.opened_at) + seconds)
 
-    async def _expire(self, session: Session, due: float) -> None:
+    async def _expire(self, session: UaSession, due: float) -> None:
         """Task: the session timer, which ends in a BYE and in no event. An unanswered session survives it."""
         await trio.sleep_until(due)
         if session.key not in self.sessions:
@@ -125,7 +125,7 @@ class Entities:
         else:
             session.has_outlived_timer = True
 
-    def delete(self, session: Session) -> None:
+    def delete(self, session: UaSession) -> None:
         """Free it; requests that wait for an answer get 408."""
         self.sessions.pop(session.key, None)
         for transaction in session.waiting:
@@ -135,7 +135,7 @@ class Entities:
         session.uas = session.update = session.uac = None
         self.freed()
 
-    def notify(self, session: Session, event_type: str, received: Received, extra: str | None = None) -> bool:
+    def notify(self, session: UaSession, event_type: str, received: Received, extra: str | None = None) -> bool:
         """Raise E_UA_SESSION; False when it is too large."""
         message = received.message
         params: Json = {
@@ -176,7 +176,7 @@ class Entities:
             self._take_in_dialog(session, received)
         return True
 
-    def _find_dialog(self, key: str, request: Request) -> Session | None:
+    def _find_dialog(self, key: str, request: Request) -> UaSession | None:
         session = self.find(key)
         if session is None or session.call_id != request.call_id or session.dialog is None:
             return None
@@ -212,7 +212,7 @@ class Entities:
             self._end_by(session, received)
         return True
 
-    def _take_ack(self, session: Session, received: Received) -> None:
+    def _take_ack(self, session: UaSession, received: Received) -> None:
         if session.state is State.ESTABLISHED:
             return
         request = received.message
@@ -226,7 +226,7 @@ class Entities:
             self.notify(session, "UPDATED", received)
         self._free_if_terminated(session)
 
-    def _take_in_dialog(self, session: Session, received: Received) -> None:
+    def _take_in_dialog(self, session: UaSession, received: Received) -> None:
         transaction = self.transactions.begin(received)
         if transaction is None:
             return
@@ -252,7 +252,7 @@ class Entities:
         if self.notify(session, "UPDATED", received):
             self._free_if_terminated(session)
 
-    def _give_up_pending(self, session: Session, pending: ServerTransaction, tag: str) -> None:
+    def _give_up_pending(self, session: UaSession, pending: ServerTransaction, tag: str) -> None:
         """A BYE has come: nobody will answer what came before."""
         if pending.status >= 200:
             pending.acknowledged = True  # no ACK is waited for any longer
@@ -261,20 +261,20 @@ class Entities:
             pending.respond(487, "Request Terminated", tag)
         session.uas = None
 
-    def _end_by(self, session: Session, received: Received) -> None:
+    def _end_by(self, session: UaSession, received: Received) -> None:
         """BYE or CANCEL."""
         session.step("BYE", trio.current_time())
         if self.notify(session, "TERMINATED", received):
             self._free_if_terminated(session)
 
-    def _free_if_terminated(self, session: Session) -> None:
+    def _free_if_terminated(self, session: UaSession) -> None:
         """Answer a BYE and delete the session; where something else waits to be answered, that fails and it stays."""
         if session.state is State.TERMINATED and self.reply(session, "BYE", 200, "OK", b"", None):
             self.delete(session)
 
     # What the connector answers
 
-    def reply(self, session: Session, method: str, code: int, reason: str, given: bytes, body: bytes | None) -> bool:
+    def reply(self, session: UaSession, method: str, code: int, reason: str, given: bytes, body: bytes | None) -> bool:
         """ua_session_reply (_b2b_send_reply in dlg.c). True is no proof that anything was sent."""
         transaction = session.update if method == "UPDATE" else session.uas
         if transaction is not None and transaction.method != method:
@@ -288,7 +288,7 @@ class Entities:
         tag = transaction.request.to.tag or session.key
         return transaction.respond(code, reason, tag, lines, body or b"")
 
-    def _note_reply(self, session: Session, method: str, code: int) -> None:
+    def _note_reply(self, session: UaSession, method: str, code: int) -> None:
         session.last_reply_code = code
         if code >= 200 and method == "INVITE":
             if code < 300:
@@ -303,7 +303,7 @@ class Entities:
             session.move(State.TERMINATED, trio.current_time())
 
 
-def is_cancelled(session: Session, cancel: Request, invite: ServerTransaction | None) -> bool:
+def is_cancelled(session: UaSession, cancel: Request, invite: ServerTransaction | None) -> bool:
     """Whether a CANCEL is for this session; one whose INVITE is over is meant, too."""
     is_same = session.call_id == cancel.call_id and session.caller.tag == cancel.sender.tag
     return is_same and session.entity_type == "UAS" and session.uas in (None, invite)

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from aivc.testing.opensips_jsonrpc import CommandError, Parameters
-from aivc.testing.opensips_session import Session, State
+from aivc.testing.opensips_session import State, UaSession
 from aivc.testing.opensips_transactions import ServerTransaction
 from aivc.testing.schema import Json
 
@@ -85,7 +85,7 @@ class Judge:
         if parameters.text("method") in ANSWERED_BY_ITSELF:
             self.note(method, parameters, "OpenSIPS has answered that itself")
 
-    def judge_key(self, method: str, key: str, sessions: dict[str, Session]) -> None:
+    def judge_key(self, method: str, key: str, sessions: dict[str, UaSession]) -> None:
         """A command for a session that is not there. To ask whether it is there is no fault."""
         if key in sessions or method == "ua_session_list":
             return
@@ -111,13 +111,13 @@ class Judge:
         """The connector has ended the session itself."""
         self._ends.setdefault(key, trio.current_time())
 
-    def note_abandoned(self, session: Session, transaction: ServerTransaction) -> None:
+    def note_abandoned(self, session: UaSession, transaction: ServerTransaction) -> None:
         """OpenSIPS answers a request because the connector never did."""
         waited = trio.current_time() - transaction.began_at
         if waited > PATIENCE or transaction.request.to.tag is None:
             self.found.append(f"{session.key}: {transaction.method} was never answered")
 
-    def leftovers(self, sessions: Iterable[Session]) -> list[str]:
+    def leftovers(self, sessions: Iterable[UaSession]) -> list[str]:
         """What is wrong with the sessions that are there now."""
         now, found = trio.current_time(), []
         for session in sessions:

@@ -13,7 +13,7 @@ from aivc.config.settings import Address
 from aivc.sip.address import MAGIC_COOKIE, Via
 from aivc.sip.dialog import Dialog, reachable_address
 from aivc.sip.message import Headers, Request, Response
-from aivc.testing.opensips_session import Session, State
+from aivc.testing.opensips_session import State, UaSession
 from aivc.testing.opensips_transactions import ClientTransaction, Transactions
 from aivc.testing.opensips_wording import Received, request_headers, request_octets
 
@@ -24,9 +24,9 @@ class Keeper(Protocol):
     """Who has the sessions: `Entities`."""
 
     @property
-    def sessions(self) -> Mapping[str, Session]: ...
-    def notify(self, session: Session, event_type: str, received: Received) -> bool: ...
-    def delete(self, session: Session) -> None: ...
+    def sessions(self) -> Mapping[str, UaSession]: ...
+    def notify(self, session: UaSession, event_type: str, received: Received) -> bool: ...
+    def delete(self, session: UaSession) -> None: ...
 
 
 @attrs.define(eq=False, repr=False)
@@ -44,7 +44,7 @@ class Requests:
     keeper: Keeper
     uac_auth: bool
 
-    def send(self, session: Session, method: str, given: bytes, body: bytes | None, *, is_told: bool = True) -> bool:
+    def send(self, session: UaSession, method: str, given: bytes, body: bytes | None, *, is_told: bool = True) -> bool:
         """Send a request in the session (_b2b_send_request); the answer to it is told unless `is_told` is False."""
         if session.state is State.TERMINATED:
             return method in ("BYE", "CANCEL")
@@ -67,7 +67,7 @@ class Requests:
         return True
 
     def _send_in_dialog(
-        self, session: Session, method: str, given: bytes, body: bytes | None, *, is_told: bool
+        self, session: UaSession, method: str, given: bytes, body: bytes | None, *, is_told: bool
     ) -> bool:
         dialog = session.dialog
         if dialog is None:
@@ -86,7 +86,7 @@ class Requests:
         """For a new request of ours; OpenSIPS does not ask for rport."""
         return Via(*self.address, "UDP", (("branch", f"{MAGIC_COOKIE}{self.dice.getrandbits(64):016x}"),))
 
-    def ask(self, session: Session, request: Request, to: Address, lines: bytes, *, is_told: bool = True) -> None:
+    def ask(self, session: UaSession, request: Request, to: Address, lines: bytes, *, is_told: bool = True) -> None:
         """Send a request of this session."""
         transaction: ClientTransaction
 
@@ -101,7 +101,7 @@ class Requests:
 
     # What the other side answers
 
-    def _take_answer(self, session: Session, transaction: ClientTransaction, received: Received | None) -> None:
+    def _take_answer(self, session: UaSession, transaction: ClientTransaction, received: Received | None) -> None:
         """A response to a request of ours, or silence (b2b_tm_cback in dlg.c)."""
         is_invite = transaction.request.method == "INVITE"
         if session.key not in self.keeper.sessions or (is_invite and session.uac is not transaction):
@@ -120,7 +120,7 @@ class Requests:
             self.keeper.delete(session)
 
     def _take_invite_answer(
-        self, session: Session, transaction: ClientTransaction, answer: Received, response: Response
+        self, session: UaSession, transaction: ClientTransaction, answer: Received, response: Response
     ) -> bool:
         """What it does to the session; True when the ACK is due."""
         now = trio.current_time()

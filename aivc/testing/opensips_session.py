@@ -34,7 +34,7 @@ class State(enum.IntEnum):
 
 
 @attrs.define(eq=False, kw_only=True)
-class Session:
+class UaSession:
     """One entity.
 
     Attributes:

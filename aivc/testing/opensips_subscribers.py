@@ -22,7 +22,7 @@ MEMBERS: Final = ("key", "event_type", "entity_type", "status", "reason", "metho
 
 
 @attrs.define
-class Subscriber:
+class EventSubscriber:
     """One subscribed socket. A subscription for 0 s ends it, at the next whole second."""
 
     address: Address
@@ -42,7 +42,7 @@ class Subscriber:
 class Subscribers:
     """All of them, the youngest first."""
 
-    entries: list[Subscriber] = attrs.field(factory=list)
+    entries: list[EventSubscriber] = attrs.field(factory=list)
 
     def subscribe(self, socket: str, expire: int, now: int) -> bool:
         """Add or renew one; False for a socket that is none.
@@ -57,10 +57,10 @@ class Subscribers:
             if entry.address[1] == address[1] and entry.address[0].startswith(address[0]):
                 entry.expire, entry.subscribed_at = expire, now
                 return True
-        self.entries.insert(0, Subscriber(address, expire, now))
+        self.entries.insert(0, EventSubscriber(address, expire, now))
         return True
 
-    def current(self, now: int) -> list[Subscriber]:
+    def current(self, now: int) -> list[EventSubscriber]:
         """Those who get an event now; the others are dropped."""
         self.entries = [entry for entry in self.entries if not entry.is_over(now)]
         return self.entries

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from interop.program import Program, open_program
 from interop.service_process import ROOT
 
 PACKAGED_MODULES: Final = "/usr/lib/x86_64-linux-gnu/opensips/modules/"
+VERSION: Final = re.compile(r"opensips ([0-9]+)\.([0-9]+)")
+OLDEST: Final = (3, 4)  # the first with UA sessions
 READY: Final = "a new child 0/"  # mi_datagram takes commands
 DEPLOYED: Final = ROOT / "deploy" / "opensips"
 
@@ -51,7 +55,16 @@ route {{
 
 def missing() -> str | None:
     """Why it cannot run here; None: it can."""
-    return None if OPENSIPS else "OpenSIPS is not on PATH, nor named by AIVC_OPENSIPS"
+    if OPENSIPS is None:
+        return "OpenSIPS is not on PATH, nor named by AIVC_OPENSIPS"
+    try:
+        said = subprocess.run([OPENSIPS, "-V"], check=True, capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{OPENSIPS}: {error}"
+    found = VERSION.search(said)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        return f"{OPENSIPS} is {found[0] if found else said[:80]!r}: UA sessions came with OpenSIPS 3.4"
+    return None
 
 
 @attrs.define(eq=False)

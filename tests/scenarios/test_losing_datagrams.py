@@ -231,7 +231,9 @@ def keys(entries: tuple[DigitEntry, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    "late", [event("UPDATED", "ACK"), event("UPDATED"), event("TERMINATED"), lambda params: True], ids=str
+    "late",
+    [event("UPDATED", "ACK"), event("UPDATED"), event("TERMINATED"), lambda params: True],
+    ids=["ACK", "requests", "ends", "all"],
 )
 @pytest.mark.parametrize("seconds", [0.03, 0.3])
 async def test_events_that_overtake_each_other_do_no_harm(
