@@ -8,7 +8,7 @@ import random
 import pytest
 import trio
 from connector_parts import connector, names_of
-from paper_opensips import PaperOpenSips, event, key
+from paper_opensips import PaperOpenSips, event, headers, key
 from trio.testing import MockClock
 
 from aivc.sip import reception
@@ -112,6 +112,17 @@ async def test_a_call_that_cannot_be_taken_is_refused_and_freed(autojump_clock: 
         [refused, freed] = found.opensips.told
         assert refused.startswith(f"{KEY} INVITE 4")
         assert freed == f"{KEY} terminate"
+
+
+async def test_an_invite_that_is_forked_to_us_twice_is_one_call(autojump_clock: MockClock) -> None:
+    one, two = key(1), key(2)
+    async with connector() as found:
+        await found.call(one)
+        found.opensips.sessions[two] = 1
+        await found.send(event(two, headers=headers(one, "INVITE", "")))
+        assert found.opensips.told == [f"{two} INVITE 482", f"{two} terminate"]
+        assert set(found.opensips.sessions) == {one}
+        assert found.counts().legs == 1
 
 
 # Sessions that we do not have

@@ -19,7 +19,7 @@ from aivc.sip.leg import Leg
 from aivc.sip.message import REASONS
 from aivc.sip.reception import MAX_LEGS, busy
 from aivc.sip.session_board import Session, SessionBoard
-from aivc.sip.session_leg import receive_session
+from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.subscribing import Subscription
 from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply, terminate
 
@@ -160,6 +160,9 @@ class EventReception:
             return Refusal(400, str(error))
         if isinstance(leg, Refusal):
             return leg
+        if any(isinstance(other, SessionLeg) and other.is_merged_with(leg) for other in self.table.live.values()):
+            leg.close()
+            return Refusal(482, "the same request came another way")
         try:
             self.waiting.send_nowait(leg)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):

@@ -26,6 +26,7 @@ from aivc.sip.session_board import CAPABILITIES, SessionBoard
 from aivc.sip.session_calling import SessionConsultation, Wanted, call_out
 from aivc.sip.session_dialog import SessionDialog
 from aivc.sip.session_timing import session_terms
+from aivc.sip.transaction import merge_key
 from aivc.sip.uasession import SessionEvent, request_of
 
 
@@ -153,6 +154,11 @@ class SessionLeg:
     @property
     def acknowledged(self) -> bool:
         return self.dialog.is_acknowledged
+
+    def is_merged_with(self, other: SessionLeg) -> bool:
+        """Whether the INVITE is the same one, which a proxy has forked to us twice (RFC 3261 section 8.2.2.2)."""
+        key = merge_key(self.dialog.request)
+        return key is not None and key == merge_key(other.dialog.request)
 
     def take(self, event: SessionEvent) -> None:
         """An event of this session but NEW."""
