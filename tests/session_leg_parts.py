@@ -16,6 +16,7 @@ from aivc.sip.jsonrpc import Command
 from aivc.sip.leg import LegEvent
 from aivc.sip.message import Headers
 from aivc.sip.mi import MiRefused, MiUnanswered
+from aivc.sip.session_board import Session as Served
 from aivc.sip.session_board import SessionBoard
 from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.uasession import EventType, SessionEvent
@@ -186,7 +187,8 @@ async def open_board(paper: PaperCommands, **settings: Any) -> AsyncIterator[Ses
         async with trio.open_nursery() as tasks:
             forget: Callable[[str], None] = paper.forgotten.append
             sip = SipSettings(**settings)
-            yield SessionBoard(paper, tasks, sip, "off", True, random.Random(7), EVENTS, forget)
+            serve = dict[str, Served]().__setitem__
+            yield SessionBoard(paper, tasks, sip, "off", True, random.Random(7), EVENTS, forget, serve)
             await settle()
             tasks.cancel_scope.cancel()
 

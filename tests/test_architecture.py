@@ -33,7 +33,7 @@ PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
     | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
     | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "ip")}
-    | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_timing", "own_sessions")}
+    | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_deadlines")}
     | {f"testing/opensips_{name}.py" for name in ("wording", "jsonrpc", "subscribers", "faults")}
     | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
     | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}

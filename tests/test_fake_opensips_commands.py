@@ -240,3 +240,33 @@ async def test_a_call_of_ours_that_is_terminated_unanswered_is_cancelled(autojum
         await world.caller.answer(invite, "487 Request Terminated")
         assert await world.caller.read_lines() == ["ACK"]
         assert await world.connector.hear() == []
+
+
+@pytest.mark.parametrize("rings", [True, False])
+@pytest.mark.parametrize(
+    ("method", "more", "state", "heard"),
+    [("ua_session_terminate", {}, 404, []), ("ua_session_update", {"method": "BYE"}, 7, ["ACK", "BYE"])],
+)
+async def test_an_answer_that_crosses_the_end_of_a_call_of_ours_is_hung_up_on_only_after_a_bye(
+    method: str, more: dict[str, str], state: int, heard: list[str], rings: bool, autojump_clock: MockClock
+) -> None:
+    async with open_world() as world:
+        start = {"ruri": "sip:bob@192.0.2.9", "to": "sip:bob@192.0.2.9", "from": "sip:agent@192.0.2.5"}
+        key = await world.connector.tell("ua_session_client_start", **start, socket="udp:192.0.2.5:5060")
+        (invite,) = await world.caller.read()
+        assert isinstance(invite, Request)
+        if rings:
+            await world.caller.answer(invite, "180 Ringing")
+        assert await world.connector.tell(method, key=key, **more) == "OK"
+        assert await world.connector.state(key) == state
+        await world.caller.answer(invite, "200 OK", "Contact: <sip:bob@192.0.2.9:5060>")
+        assert await world.caller.read_lines() == ["CANCEL"] * rings + heard
+        assert await world.connector.state(key) == 404
+
+
+async def test_a_display_name_of_the_callee_is_a_violation(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        start = {"ruri": "sip:bob@192.0.2.9", "to": "Bob,sip:bob@192.0.2.9", "from": "Agent,sip:agent@192.0.2.5"}
+        await world.connector.tell("ua_session_client_start", **start, socket="udp:192.0.2.5:5060")
+        (violation,) = world.opensips.violations
+        assert "a display name in `to`" in violation

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from aivc.config.settings import OpenSipsSettings
 from aivc.sip.census import Census, began_at
 from aivc.sip.subscribing import Subscription
+from aivc.sip.uasession import SessionEvent
 
 OWN = "udp:192.0.2.7:50060"
 
@@ -24,12 +25,19 @@ class PaperSession:
     """A session of ours as far as the census cares."""
 
     is_over: bool = False
+    is_unanswered: bool = False
     is_ending: bool = False
     lost: list[str] = attrs.field(factory=list)
 
     def lose(self, cause: str) -> None:
         self.lost.append(cause)
         self.is_over = True
+
+    def take(self, event: SessionEvent) -> None:
+        raise AssertionError("the census tells no events")
+
+    def close(self) -> None:
+        raise AssertionError("the census ends nothing of ours")
 
 
 @attrs.define

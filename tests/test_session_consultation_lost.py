@@ -18,7 +18,7 @@ from aivc.config.settings import Address, EngineSettings, OpenSipsSettings, SipS
 from aivc.sip.leg import Consultation, ConsultationFailed, HungUp, Leg
 from aivc.sip.message import Headers
 from aivc.sip.opensips import OpenSips, open_opensips
-from aivc.sip.own_sessions import MAX_EVENTS, MAX_KEPT, MAX_KEYS, UNTOLD_SECONDS, OwnSessions, Parties
+from aivc.sip.own_sessions import MAX_EVENTS, MAX_KEPT, MAX_KEYS, UNTOLD_SECONDS, OwnSessions
 from aivc.sip.uasession import ListedSession, SessionEvent
 from aivc.testing import FakeOpenSips, Phone, PhoneCall, ReceivedCall, VirtualNetwork, open_fake_opensips, open_phone
 
@@ -33,7 +33,7 @@ CLICK_TO_DIAL = {
     "params": {
         "ruri": DESK,
         "to": DESK,
-        "from": "sip:boss@192.0.2.1",
+        "from": "sip:1000@192.0.2.1:5060",
         "socket": "udp:192.0.2.1:5060",
         "body": BODY,
         "content_type": "Content-Type: application/sdp\r\n",
@@ -64,9 +64,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(**settings: Any) -> AsyncIterator[World]:
+async def open_world(delay: float = 0.0, **settings: Any) -> AsyncIterator[World]:
     """A caller who talks with us; at the end nothing is left in OpenSIPS, and nothing was done that it cannot bear."""
-    VirtualNetwork(host=HOST).enable()
+    VirtualNetwork(host=HOST, delay=delay).enable()
     chosen = OpenSipsSettings(ip=HOST, **settings)
     engine = EngineSettings(event_ip=HOST)
     with trio.fail_after(1000):
@@ -90,8 +90,8 @@ def is_start(told: dict[str, Any]) -> bool:
     return told.get("method") == "ua_session_client_start"
 
 
-def is_terminate(told: dict[str, Any]) -> bool:
-    return told.get("method") == "ua_session_terminate"
+def is_hang_up(told: dict[str, Any]) -> bool:
+    return told.get("method") == "ua_session_update"
 
 
 async def test_a_call_whose_key_is_not_told_is_ended_as_soon_as_it_is_heard_of(autojump_clock: MockClock) -> None:
@@ -147,8 +147,8 @@ async def test_a_call_that_opensips_was_not_told_to_end_is_ended_by_the_census(
 ) -> None:
     caplog.set_level(logging.INFO)
     async with open_world() as world, world.ring(60.0) as calls:
-        world.opensips.lose("command", is_terminate)
-        assert isinstance(await world.consult(5.0), ConsultationFailed)
+        world.opensips.lose("command", is_hang_up)
+        assert isinstance(await world.consult(5.1), ConsultationFailed)
         theirs = await calls.receive()
         await trio.sleep(4.0)
         assert not theirs.is_over
@@ -165,6 +165,15 @@ async def test_an_answer_that_is_not_told_is_no_answer(autojump_clock: MockClock
         assert isinstance(failed, ConsultationFailed)
         theirs = await calls.receive()
         await theirs.wait_hung_up()
+
+
+async def test_an_answer_that_crosses_the_end_of_our_waiting_is_hung_up_on(autojump_clock: MockClock) -> None:
+    async with open_world(delay=0.1) as world, world.ring(5.0) as calls:
+        began = trio.current_time()
+        assert isinstance(await world.consult(5.1), ConsultationFailed)
+        theirs = await calls.receive()
+        await theirs.wait_hung_up()
+        assert trio.current_time() - began < 10.0
 
 
 async def test_a_hang_up_of_the_target_that_is_not_told_is_found_out(autojump_clock: MockClock) -> None:
@@ -193,6 +202,21 @@ async def test_calls_that_others_have_opensips_make_are_left_alone(autojump_cloc
             await theirs.hang_up()
 
 
+async def test_a_start_that_was_not_answered_ends_no_call_of_others_with_the_same_parties(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world, world.ring(2.0) as calls:
+        world.opensips.lose("command", is_start, times=1)
+        assert isinstance(await world.consult(), ConsultationFailed)
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as other:
+            await other.sendto(json.dumps(CLICK_TO_DIAL).encode(), world.opensips.mi_address)
+            theirs = await calls.receive()
+            await theirs.wait_answered()
+            await trio.sleep(60.0)
+            assert not theirs.is_over
+            await theirs.hang_up()
+
+
 async def test_a_restart_of_opensips_ends_the_second_call_as_well(autojump_clock: MockClock) -> None:
     async with open_world() as world, world.ring() as calls:
         consultation = await world.consult()
@@ -204,19 +228,41 @@ async def test_a_restart_of_opensips_ends_the_second_call_as_well(autojump_clock
         assert events != [HungUp()]
 
 
+async def test_a_start_without_its_answer_is_waited_for_before_the_front_end_ends(autojump_clock: MockClock) -> None:
+    VirtualNetwork(host=HOST).enable()
+    chosen, engine = OpenSipsSettings(ip=HOST), EngineSettings(event_ip=HOST)
+    with trio.fail_after(100):
+        async with (
+            open_fake_opensips(HOST) as opensips,
+            open_phone("192.0.2.9") as phone,
+            open_phone("192.0.2.30", 5060, user="desk", seed=1) as desk,
+            desk.answering(ring_seconds=20.0) as calls,
+        ):
+            async with open_opensips(chosen, engine, SipSettings(), randomness=random.Random(1)) as front_end:
+                await opensips.wait_subscribed()
+                async with phone.ring(f"sip:1000@{HOST}:5060") as call:
+                    leg = await front_end.legs.receive()
+                    await leg.answer((HOST, 40_000))
+                    await call.wait_answer()
+                    opensips.delay("answer", 1.0, is_start)
+                    with trio.move_on_after(0.3):
+                        await leg.consult(DESK, LOCAL, 20.0)
+            theirs = await calls.receive()
+            await theirs.wait_over()
+            assert theirs.is_cancelled
+            await opensips.wait_empty()
+
+
 # The record of them
 
 
-def told(key: str, callee: str = DESK, entity_type: Any = "UAC") -> SessionEvent:
-    headers = Headers((("From", "<sip:1000@192.0.2.1>;tag=a"), ("To", f"<{callee}>;tag=b")))
+def told(key: str, mark: str = f"{DESK};aivc=1", entity_type: Any = "UAC") -> SessionEvent:
+    headers = Headers((("From", "<sip:1000@192.0.2.1>;tag=a"), ("To", f"<{mark}>;tag=b")))
     return SessionEvent(key, "EARLY", entity_type, 180, "Ringing", "INVITE", headers, None, None)
 
 
-def listed(key: str, callee: str = DESK) -> ListedSession:
-    return ListedSession(key, 3, key, is_outgoing=True, caller="sip:1000@192.0.2.1", callee=callee)
-
-
-PARTIES = Parties("sip:1000@192.0.2.1", DESK)
+def listed(key: str) -> ListedSession:
+    return ListedSession(key, 3, key, is_outgoing=True, callee=f"{DESK};aivc=1")
 
 
 @attrs.define
@@ -252,16 +298,16 @@ def test_no_more_is_kept_than_there_is_room_for() -> None:
     assert len(taker.taken) == MAX_EVENTS
 
 
-def test_sessions_of_a_start_that_was_not_answered_are_known_by_their_parties() -> None:
+def test_sessions_of_a_start_that_was_not_answered_are_known_by_their_mark() -> None:
     own = OwnSessions()
     own.begin()
     own.keep(told("a"))
-    own.keep(told("b", "sip:other@192.0.2.30"))
-    own.untold(PARTIES, 1.0)
+    own.keep(told("b", f"{DESK};aivc=2"))
+    own.untold(f"{DESK};aivc=1", 1.0)
     assert own.settle(1.0) == ("a",)
     assert own.is_lost(told("c"), 2.0)
     assert own.is_ours(listed("c"), 2.0)
-    assert not own.is_lost(told("c", "sip:other@192.0.2.30"), 2.0)
+    assert not own.is_lost(told("c", f"{DESK};aivc=2"), 2.0)
     assert not own.is_lost(told("c", entity_type="UAS"), 2.0)
     assert not own.is_lost(attrs.evolve(told("c"), headers=None), 2.0)
     assert not own.is_lost(attrs.evolve(told("c"), headers=Headers()), 2.0)
@@ -272,7 +318,7 @@ def test_sessions_of_a_start_that_was_not_answered_are_known_by_their_parties() 
 def test_as_long_as_another_start_is_not_answered_nothing_is_ended() -> None:
     own = OwnSessions()
     own.begin()
-    own.untold(PARTIES, 1.0)
+    own.untold(f"{DESK};aivc=1", 1.0)
     own.begin()
     assert own.settle(1.0) == ()
     assert own.keep(told("a"))

@@ -28,9 +28,9 @@ from trio.testing import MockClock
 from aivc.sip.inspection import Refusal
 from aivc.sip.leg import AckMissing, Cancelled, SessionExpired, SignallingFailed
 from aivc.sip.message import Headers
+from aivc.sip.session_deadlines import Lapse, SessionDeadlines, session_terms
 from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.session_timer import Terms
-from aivc.sip.session_timing import Lapse, SessionTiming, session_terms
 
 
 def timer(*fields: tuple[str, str]) -> Headers:
@@ -255,11 +255,11 @@ def test_a_timer_that_cannot_be_read_gets_400() -> None:
 
 
 def test_each_lapse_is_told_once() -> None:
-    timing = SessionTiming(answer=1.0, ack=2.0)
-    timing.refreshes.restart(Terms(90, we_refresh=False), 0.0)
-    assert timing.deadline == 1.0
-    assert [timing.expire(100.0) for _ in range(4)] == [Lapse.ANSWER, Lapse.ACK, Lapse.REFRESH, None]
-    assert timing.deadline == inf
+    deadlines = SessionDeadlines(answer=1.0, ack=2.0)
+    deadlines.refreshes.restart(Terms(90, we_refresh=False), 0.0)
+    assert deadlines.deadline == 1.0
+    assert [deadlines.expire(100.0) for _ in range(4)] == [Lapse.ANSWER, Lapse.ACK, Lapse.REFRESH, None]
+    assert deadlines.deadline == inf
 
 
 # Our own answer

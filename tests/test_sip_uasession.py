@@ -266,18 +266,23 @@ def test_a_terminate_has_no_headers_and_may_be_repeated_once_done() -> None:
 
 def test_a_call_of_ours_names_who_calls_whom_from_which_socket() -> None:
     command = start_session(
-        "sip:desk@192.0.2.7", to="sip:desk@192.0.2.7", sender="AI,sip:ai@192.0.2.5", body=b"v=0\r\n", socket="udp:a:1"
+        "sip:desk@192.0.2.7",
+        to="sip:desk@192.0.2.7;aivc=1",
+        sender="AI,sip:ai@192.0.2.5",
+        body=b"v=0\r\n",
+        socket="udp:a:1",
+        seconds=60,
     )
     assert command.method == "ua_session_client_start"
     assert command.repeat is Repeat.NEVER
     assert command.params == {
         "ruri": "sip:desk@192.0.2.7",
-        "to": "sip:desk@192.0.2.7",
+        "to": "sip:desk@192.0.2.7;aivc=1",
         "from": "AI,sip:ai@192.0.2.5",
         "body": "v=0\r\n",
         "content_type": "Content-Type: application/sdp\r\n",
         "extra_headers": "",
-        "flags": "abh",
+        "flags": "abht60",
         "socket": "udp:a:1",
     }
 
@@ -296,7 +301,7 @@ def test_nothing_smuggles_a_line_by_a_reason_a_type_or_an_address() -> None:
     with pytest.raises(ValueError, match="line break"):
         update(KEY, "INFO", body=b"x", content_type="a/b\r\nX-A: b")
     with pytest.raises(ValueError, match="line break"):
-        start_session("sip:a@b\r\n", to="sip:a@b", sender="sip:c@d", body=b"v=0\r\n")
+        start_session("sip:a@b\r\n", to="sip:a@b", sender="sip:c@d", body=b"v=0\r\n", seconds=60)
     with pytest.raises(ValueError, match="NUL"):
         update(KEY, "INFO", body=b"a\0b")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 import trio
@@ -20,28 +20,15 @@ from aivc.sip.inspection import retry_after_header
 from aivc.sip.mi import MiError, MiRefused
 from aivc.sip.own_sessions import OwnSessions
 from aivc.sip.reception import RETRY_AFTER_SECONDS
-from aivc.sip.session_board import Commands, Unfreed
+from aivc.sip.session_board import Commands, Session, Unfreed
 from aivc.sip.subscribing import Subscription
-from aivc.sip.uasession import EventError, ListedSession, list_sessions, read_sessions, terminate
+from aivc.sip.uasession import NO_SESSION, EventError, ListedSession, end_call, list_sessions, read_sessions, terminate
 
 log = logging.getLogger("aivc.opensips")
 
 LISTABLE: Final = 140  # sessions, some 485 octets each: more do not fit into one answer (65 457 octets)
 SECOND_LOOK_SECONDS: Final = 2.0  # after one that found something
-GONE: Final = 404  # MI code: no such session
 NEW, EARLY, TERMINATED = 1, 3, 7  # `b2b_state_t` in b2b_entities/dlg.h
-
-
-class Counted(Protocol):
-    """A session of ours; `SessionLeg` is one."""
-
-    @property
-    def is_over(self) -> bool: ...
-
-    @property
-    def is_ending(self) -> bool: ...
-
-    def lose(self, cause: str) -> None: ...
 
 
 @attrs.frozen
@@ -80,7 +67,7 @@ class Census:
 
     commands: Commands
     settings: OpenSipsSettings
-    sessions: Mapping[str, Counted]
+    sessions: Mapping[str, Session]
     subscription: Subscription
     wall_clock: Callable[[], float]
     own: OwnSessions = attrs.field(factory=OwnSessions)
@@ -189,7 +176,7 @@ class Census:
             try:
                 await self.commands.perform(list_sessions(key))
             except MiRefused as error:
-                if error.code == GONE:
+                if error.code == NO_SESSION:
                     missing.add(key)
         return frozenset(missing)
 
@@ -224,7 +211,7 @@ class Census:
 def ending(orphan: ListedSession) -> Errand:
     """What ends a session that nobody serves, and at last frees it. Who is still waiting for an answer gets one."""
     if orphan.is_outgoing:
-        return (terminate(orphan.key),)
+        return (end_call(orphan.key),)
     if orphan.state in (NEW, EARLY):
         return refusal(orphan.key, 503, "Service Unavailable", (retry_after_header(RETRY_AFTER_SECONDS),))
     if orphan.state == TERMINATED:  # cancelled; or refused, and then this is one answer too many, which is none

@@ -21,7 +21,7 @@ from aivc.sip.reception import MAX_LEGS, busy
 from aivc.sip.session_board import Session, SessionBoard
 from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.subscribing import Subscription
-from aivc.sip.uasession import EventError, SessionEvent, parse_untrusted, reply, terminate
+from aivc.sip.uasession import EventError, SessionEvent, end_call, parse_untrusted, reply, terminate
 
 log = logging.getLogger("aivc.opensips")
 
@@ -187,8 +187,7 @@ class EventReception:
         self.refused += 1
         level = self.board.pace.level_of(refusal.status, trio.current_time())
         logs.event(log, "sip.refused", level=level, key=key, status=refusal.status, cause=refusal.cause)
-        phrase = refusal.cause if refusal.status == 400 else REASONS.get(refusal.status, "")
-        self.errands.refuse(key, refusal.status, phrase, refusal.headers)
+        self.errands.refuse(key, refusal.status, refusal.phrase, refusal.headers)
 
     def _stray(self, event: SessionEvent) -> None:
         """An event of a session that we do not have, or not any more (RFC 3261 section 12.2.2)."""
@@ -196,7 +195,7 @@ class EventReception:
             return
         self.strays += 1
         if self.board.own.is_lost(event, trio.current_time()):
-            self.errands.put_nowait(terminate(event.key))
+            self.errands.put_nowait(end_call(event.key))
             return
         over = self.table.over(event.key)
         if event.event_type == "TERMINATED":

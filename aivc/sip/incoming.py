@@ -52,7 +52,7 @@ from aivc.sip.provisional import (
 )
 from aivc.sip.referral import name_addr_of, refer_fields
 from aivc.sip.refreshing import judge
-from aivc.sip.replacing import replaces_of
+from aivc.sip.replacing import replaceable_at, replaces_of
 from aivc.sip.scanner import AddressError
 from aivc.sip.session_timer import Terms
 from aivc.sip.transaction_layer import ServerTransaction
@@ -174,8 +174,7 @@ class IncomingLeg:
             if not isinstance(replaces, Party):
                 raise ValueError("replaces is no consultation of this user agent")
             replaced = replaces_of(replaces.dialog.id)
-            if refer_to[:4].lower() == "tel:":  # which cannot hold Replaces: who answered is where they are now
-                refer_to = str(attrs.evolve(replaces.dialog.client.dialog.remote_target, headers=""))
+            refer_to = replaceable_at(refer_to, replaces.dialog.client.dialog.remote_target)
         settings, supported = self.board.settings, self.board.capabilities.fields[1:]
         own = refer_fields(refer_to, referred_by, replaced)
         return await self.party.refer(sent_fields(own, supported, settings.refer_headers, fields), seconds)

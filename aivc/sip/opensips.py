@@ -107,6 +107,7 @@ class OpenSips:
         their last words: they need their events. Use a deadline."""
         self._reception.turn_away()
         await self._reception.table.wait_freed()
+        await self._reception.board.own.wait_settled()
 
     async def leave(self) -> None:
         """Say that we want no more events, and the last things to those that have come; use a deadline."""

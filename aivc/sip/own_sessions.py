@@ -1,11 +1,15 @@
-"""The UA sessions that OpenSIPS makes because we tell it to, and which of them nobody serves any more. No I/O.
+"""The UA sessions that OpenSIPS makes because we tell it to, and which of them nobody serves any more.
 
 ua_session_client_start answers with the key of the new session, but events of that session may come before the answer,
 and the answer may never come: then its key is not known, and somebody's telephone rings.
 
     begin ---> told: what came before the answer is taken now
        |-----> refused: there is none
-       +-----> untold: known from then on by who calls whom, and ended as soon as an event or the list shows it
+       +-----> untold: known from then on by its mark, and ended as soon as an event or the list shows it
+
+The mark is a parameter of the URI in To, which comes back in answers and in the list. Who calls whom would not do:
+other connectors may have the same target called for the same number. A display name would not, either: OpenSIPS 3.6
+leaves the line end after it out of its CANCEL.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 import attrs
+import trio
 
-from aivc.sip.address import parse_name_addr
+from aivc.sip.address import parse_name_addr, parse_uri
 from aivc.sip.scanner import AddressError
 from aivc.sip.uasession import ListedSession, SessionEvent
 
@@ -28,14 +33,6 @@ class Taker(Protocol):
     def take(self, event: SessionEvent) -> None: ...
 
 
-@attrs.frozen
-class Parties:
-    """Who calls whom, as URIs."""
-
-    caller: str
-    callee: str
-
-
 @attrs.define(eq=False, repr=False)
 class OwnSessions:
     """Those of one front end, and of nobody else. `now` is on any one clock, in seconds."""
@@ -43,7 +40,9 @@ class OwnSessions:
     _keys: dict[str, None] = attrs.field(factory=dict, init=False)  # oldest first
     _starting: int = attrs.field(default=0, init=False)
     _kept: dict[str, list[SessionEvent]] = attrs.field(factory=dict, init=False)  # while a start is not answered
-    _untold: dict[Parties, float] = attrs.field(factory=dict, init=False)  # until when they are looked for
+    _ending: set[str] = attrs.field(factory=set, init=False)
+    _settled: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _untold: dict[str, float] = attrs.field(factory=dict, init=False)  # until when they are looked for
 
     def begin(self) -> None:
         """A start goes out; `settle` must follow."""
@@ -57,13 +56,14 @@ class OwnSessions:
         for event in self._kept.pop(key, ()):
             session.take(event)
 
-    def untold(self, parties: Parties, now: float) -> None:
+    def untold(self, mark: str, now: float) -> None:
         """There is no answer to it: the session may exist, or will."""
-        self._untold[parties] = now + UNTOLD_SECONDS
+        self._untold[mark] = now + UNTOLD_SECONDS
 
     def settle(self, now: float) -> tuple[str, ...]:
         """A start is answered, or will not be. Returns the keys of sessions that are to be ended."""
         self._starting -= 1
+        self._settled.set()
         if self._starting:
             return ()
         kept, self._kept = self._kept, {}
@@ -82,29 +82,47 @@ class OwnSessions:
 
     def is_lost(self, event: SessionEvent, now: float) -> bool:
         """Whether an event of a session that nobody knows shows one of ours, which is to be ended."""
-        return event.entity_type == "UAC" and self._is_untold(parties_of(event), now)
+        return event.entity_type == "UAC" and self._is_untold(mark_of(event), now)
 
     def is_ours(self, listed: ListedSession, now: float) -> bool:
         """The same of a session in the list that nobody knows. None as long as a start is not answered."""
         if self._starting or not listed.is_outgoing:
             return False
-        return listed.key in self._keys or self._is_untold(Parties(listed.caller, listed.callee), now)
+        return listed.key in self._keys or self._is_untold(listed.callee, now)
+
+    def end(self, key: str) -> None:
+        """That session is being ended; `ended` must follow."""
+        self._ending.add(key)
+
+    def ended(self, key: str) -> None:
+        self._ending.discard(key)
+        self._settled.set()
+
+    async def wait_settled(self) -> None:
+        """Wait until no start is without its answer, and OpenSIPS was told to end what nobody wants any more."""
+        while self._starting or self._ending:
+            self._settled = trio.Event()
+            await self._settled.wait()
 
     def forget(self, key: str) -> None:
         """OpenSIPS does not have that session any more, or cannot end it."""
         self._keys.pop(key, None)
 
-    def _is_untold(self, parties: Parties | None, now: float) -> bool:
+    def _is_untold(self, mark: str | None, now: float) -> bool:
         self._untold = {each: until for each, until in self._untold.items() if now < until}
-        return parties in self._untold
+        return mark in self._untold
 
 
-def parties_of(event: SessionEvent) -> Parties | None:
-    """Who called whom in the session of an answer to our INVITE; None: it does not say."""
+def marked(uri: str, number: int) -> str:
+    """The mark of a call: its URI with a random number of 64 bits as a parameter. Raises AddressError."""
+    return str(parse_uri(f"{uri};aivc={number:016x}"))
+
+
+def mark_of(event: SessionEvent) -> str | None:
+    """The URI in To of an answer to our INVITE; None: it does not say."""
     if event.headers is None:
         return None
     try:
-        caller, callee = (parse_name_addr(event.headers.get(name) or "").uri for name in ("From", "To"))
+        return str(parse_name_addr(event.headers.get("To") or "").uri)
     except AddressError:
         return None
-    return Parties(str(caller), str(callee))

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from aivc.sip.address import get_parameter, has_parameter
+from aivc.sip.address import SipUri, Uri, get_parameter, has_parameter, parse_uri
 from aivc.sip.dialog import DialogId
 from aivc.sip.inspection import Refusal
 from aivc.sip.message import Headers
@@ -43,6 +43,20 @@ def replaces_of(dialog: DialogId) -> Replaces:
     """What the peer in a dialog of ours must be told to replace it."""
     call_id, local_tag, remote_tag = dialog
     return Replaces(call_id, to_tag=remote_tag, from_tag=local_tag)
+
+
+def replaceable_at(uri: str, contact: Uri | None) -> str:
+    """Whom another party must call to take our place in a call of `uri`: a tel URI cannot hold Replaces, so then it is
+    where they are now. Raises AddressError.
+
+    Args:
+      contact: of who answered.
+    """
+    if isinstance(parse_uri(uri), SipUri):
+        return uri
+    if not isinstance(contact, SipUri):
+        raise AddressError("a Contact that cannot hold Replaces")
+    return str(attrs.evolve(contact, headers=""))
 
 
 def parse_replaces(text: str) -> Replaces:

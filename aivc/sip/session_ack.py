@@ -16,12 +16,11 @@ import trio
 from aivc import logs
 from aivc.sip.mi import MiError, MiRefused
 from aivc.sip.session_board import SessionBoard
-from aivc.sip.uasession import EventError, list_sessions, read_sessions
+from aivc.sip.uasession import NO_SESSION, EventError, list_sessions, read_sessions
 
 log = logging.getLogger("aivc.sip")
 
 LAST_UNACKNOWLEDGED: Final = 4  # of the states in b2b_entities/dlg.h: B2B_CONFIRMED; 5 is B2B_ESTABLISHED
-NOT_FOUND: Final = 404
 TERMINATED: Final = 7  # B2B_TERMINATED
 LOOK_SECONDS: Final = 0.5  # between two looks of who cannot go on without the ACK: T1
 
@@ -87,7 +86,7 @@ class AckWatch:
         try:
             found = read_sessions(await self.board.commands.perform(list_sessions(self.key)))
         except MiRefused as error:
-            return Seen.GONE if error.code == NOT_FOUND else Seen.UNKNOWN
+            return Seen.GONE if error.code == NO_SESSION else Seen.UNKNOWN
         except (MiError, EventError):
             return Seen.UNKNOWN
         except Exception as error:  # a bug of ours may cost one question, never all calls

@@ -66,10 +66,6 @@ class Session(Protocol):
         """The front end ends: nothing is sent."""
 
 
-def nowhere(key: str, session: Session) -> None:
-    """Where sessions of ours are served if nobody brings their events."""
-
-
 @attrs.define
 class SessionCounts:
     """What the sessions count.
@@ -135,7 +131,7 @@ class SessionBoard:
     randomness: random.Random
     signalling: Address
     forget: Callable[[str], None]
-    serve: Callable[[str, Session], None] = nowhere
+    serve: Callable[[str, Session], None]
     own: OwnSessions = attrs.field(factory=OwnSessions)
     unfreed: Unfreed = attrs.field(factory=Unfreed)
     counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)

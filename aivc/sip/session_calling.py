@@ -4,7 +4,7 @@
     ASKED -------------------> CALLING ---------------------------------------> answered: a SessionDialog
       |                          | REJECTED, or OpenSIPS has lost it
       +--------------------------+-------------------------------------------> failed
-        out of time, cancelled, refused: terminate, which is a CANCEL then and makes no event
+        out of time, cancelled, refused: BYE, which is a CANCEL then
 
 The Call-ID of the new session is its key. OpenSIPS resolves the target by itself, and its `local_route` may send the
 INVITE elsewhere.
@@ -32,9 +32,9 @@ from aivc.sip.mi import MiError, MiRefused, MiUnanswered
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.outgoing import failure_text
-from aivc.sip.own_sessions import Parties
+from aivc.sip.own_sessions import MAX_EVENTS, marked
 from aivc.sip.referral import NO_ANSWER, TEL, name_addr_of
-from aivc.sip.replacing import Replaces
+from aivc.sip.replacing import Replaces, replaceable_at
 from aivc.sip.scanner import AddressError
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
@@ -43,11 +43,11 @@ from aivc.sip.session_dialog import SessionDialog
 from aivc.sip.uasession import (
     EventError,
     SessionEvent,
+    end_call,
     list_sessions,
     read_sessions,
     response_of,
     start_session,
-    terminate,
 )
 
 log = logging.getLogger("aivc.sip")
@@ -130,12 +130,15 @@ class SessionConsultation:
     longest: int
     failure: ConsultationFailed | None = attrs.field(default=None, init=False)
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _mark: str = attrs.field(init=False)
     _media: OfferAnswer = attrs.field(init=False)
     _key: str = attrs.field(default="", init=False)
     _dialog: SessionDialog | None = attrs.field(default=None, init=False)
     _joining: Joining | None = attrs.field(default=None, init=False)
+    _early: list[SessionEvent] = attrs.field(factory=list, init=False)  # requests that have overtaken the answer
 
     def __attrs_post_init__(self) -> None:
+        self._mark = marked(self.wanted.uri, self.board.randomness.getrandbits(64))
         self._media = self.board.new_media()
         self._media.local = self.wanted.local
 
@@ -170,7 +173,7 @@ class SessionConsultation:
 
     async def start(self) -> None:
         """Task: have OpenSIPS send the INVITE."""
-        board, parties = self.board, Parties(self.wanted.caller, self.wanted.uri)
+        board = self.board
         socket = await own_contact(board, self.wanted)
         if self.settled.is_set():
             return
@@ -180,14 +183,14 @@ class SessionConsultation:
         except MiRefused as error:
             self._fail(None, f"OpenSIPS cannot call it: {error.text}")
         except MiError as error:
-            board.own.untold(parties, trio.current_time())
+            board.own.untold(self._mark, trio.current_time())
             self._fail(None, f"OpenSIPS does not say whether it calls: {error.text}")
         except Exception as error:  # a bug of ours may cost one call, never all
             self._log("sip.bug", level=logging.ERROR, exc_info=error)
             self._fail(None, "a bug")
         finally:
             for key in board.own.settle(trio.current_time()):
-                board.tasks.start_soon(give_up, board, key)
+                give_up(board, key)
 
     async def _ask(self, contact: SipUri | None) -> object:
         """The key. Without a socket of its own OpenSIPS needs the modparam `advertised_contact`; and with that, we
@@ -205,13 +208,13 @@ class SessionConsultation:
         is_number = uri[: len(TEL) + 1].lower() == f"{TEL}:"  # where that leads is for OpenSIPS's script to say
         return start_session(
             uri,
-            to=uri,
+            to=self._mark,
             sender=self.wanted.caller,
             body=offer,
             fields=CAPABILITIES.fields[:1],
             proxy=str(contact) if is_number and contact is not None else None,
             socket=None if contact is None else socket_of(contact),
-            flags=f"abht{self.longest}",
+            seconds=self.longest,
         )
 
     def _begin(self, key: object) -> None:
@@ -223,14 +226,14 @@ class SessionConsultation:
             self.board.serve(key, self)
         self.board.own.told(key, self)
         if not is_wanted:
-            self.board.tasks.start_soon(give_up, self.board, key)
+            give_up(self.board, key)
 
     def abandon(self, text: str) -> None:
         """Nobody waits for it any more."""
         if self._dialog is not None:
             self._dialog.leave(text)
         elif self._fail(None, text) and self._key:
-            self.board.tasks.start_soon(give_up, self.board, self._key)
+            give_up(self.board, self._key)
 
     # What the front end tells us: aivc.sip.session_board.Session
 
@@ -260,6 +263,8 @@ class SessionConsultation:
                 self._fail(None, "OpenSIPS has ended it")
             case "EARLY", _:
                 pass
+            case "UPDATED", _ if not self.settled.is_set() and len(self._early) < MAX_EVENTS:
+                self._early.append(event)  # unanswered, it would keep OpenSIPS from taking another
             case _:
                 self.board.counts.stray += 1
 
@@ -290,6 +295,8 @@ class SessionConsultation:
         else:
             self._log("sip.call_answered")
         self.settled.set()
+        for early in self._early:
+            self._dialog.take(early)
 
     def _read_answer(self, event: SessionEvent) -> Accepted | Refused:
         try:
@@ -349,20 +356,27 @@ def joining_of(key: str, uri: str, response: Response) -> Joining:
     """Raises AddressError.
 
     Args:
-      uri: that was called. A tel URI cannot hold Replaces: who answered is where their Contact says.
+      uri: that was called.
       response: the 2xx.
     """
     to_tag, from_tag = response.to.tag, response.sender.tag
     if not to_tag or not from_tag:
         raise AddressError("an answer without tags")
-    if not isinstance(parse_uri(uri), SipUri):
-        contact = parse_name_addr(next(iter(response.headers.items("Contact")), "")).uri
-        if isinstance(contact, SipUri):
-            uri = str(attrs.evolve(contact, headers=""))
-    return Joining(uri, Replaces(key, to_tag=to_tag, from_tag=from_tag))
+    contacts = response.headers.items("Contact")
+    target = replaceable_at(uri, parse_name_addr(contacts[0]).uri if contacts else None)
+    return Joining(target, Replaces(key, to_tag=to_tag, from_tag=from_tag))
 
 
-async def give_up(board: SessionBoard, key: str) -> None:
-    """Task: end a session of ours that nobody serves; the census ends it if OpenSIPS does not answer now."""
-    if not isinstance(await attempt(board, terminate(key), key), MiUnanswered):
-        board.own.forget(key)
+def give_up(board: SessionBoard, key: str) -> None:
+    """Have a session of ours ended that nobody serves."""
+    board.own.end(key)
+    board.tasks.start_soon(end, board, key)
+
+
+async def end(board: SessionBoard, key: str) -> None:
+    """Task: the same; the census ends it if OpenSIPS does not answer now."""
+    try:
+        if not isinstance(await attempt(board, end_call(key), key), MiUnanswered):
+            board.own.forget(key)
+    finally:
+        board.own.ended(key)

@@ -43,10 +43,10 @@ from aivc.sip.referral import NO_ANSWER, NO_CALL
 from aivc.sip.session_ack import AckWatch, Seen
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
 from aivc.sip.session_commands import Given, Report, SessionCommands
+from aivc.sip.session_deadlines import ACK_SECONDS, Lapse, SessionDeadlines
 from aivc.sip.session_release import SessionRelease
 from aivc.sip.session_requests import Answer, SessionRequests
 from aivc.sip.session_timer import Terms
-from aivc.sip.session_timing import ACK_SECONDS, Lapse, SessionTiming
 from aivc.sip.session_transfer import SessionTransfer, read_cseq
 from aivc.sip.uasession import EventError, SessionEvent, reply, request_of
 
@@ -84,7 +84,7 @@ class SessionDialog:
     queue: EventQueue = attrs.field(init=False)
     release: SessionRelease = attrs.field(init=False)
     _phase: Phase = attrs.field(default=Phase.EARLY, init=False)
-    _timing: SessionTiming = attrs.field(factory=SessionTiming, init=False)
+    _deadlines: SessionDeadlines = attrs.field(factory=SessionDeadlines, init=False)
     _commands: SessionCommands = attrs.field(init=False)
     _transfer: SessionTransfer = attrs.field(init=False)
     _requests: SessionRequests = attrs.field(init=False)
@@ -99,12 +99,12 @@ class SessionDialog:
         self._ack = AckWatch(board, self.key, call_id)
         self.release = SessionRelease(board, self.key, self._commands, self._ack)
         self._requests = SessionRequests(
-            board, call_id, self.media, self.queue, self._transfer, self._timing.refreshes, now
+            board, call_id, self.media, self.queue, self._transfer, self._deadlines.refreshes, now
         )
         if self.offer is not None:
             self._requests.has_agreed = self.media.take(self.offer)
         seconds = read_expires(self.request)
-        self._timing.answer = inf if seconds is None else now + seconds
+        self._deadlines.answer = inf if seconds is None else now + seconds
         self.board.timers.watch(self)
 
     @property
@@ -202,10 +202,10 @@ class SessionDialog:
 
     @property
     def deadline(self) -> float:
-        return self._timing.deadline
+        return self._deadlines.deadline
 
     def expire(self, now: float) -> None:
-        match self._timing.expire(now):
+        match self._deadlines.expire(now):
             case Lapse.ANSWER if self.phase is Phase.EARLY:
                 self.refuse(Refusal(487, "the Expires of the INVITE has passed"), Cancelled())
             case Lapse.ACK if self.phase is Phase.CONFIRMED:
@@ -285,7 +285,7 @@ class SessionDialog:
     def _await_ack(self, request: Request) -> None:
         now = trio.current_time()
         self._ack.begin(request.cseq.number, now)
-        self._timing.ack = now + (ANSWER_SECONDS if self._requests.is_offering else ACK_SECONDS)
+        self._deadlines.ack = now + (ANSWER_SECONDS if self._requests.is_offering else ACK_SECONDS)
         self.board.timers.watch(self)
 
     def _acknowledge(self, event: SessionEvent) -> bool:
@@ -296,7 +296,7 @@ class SessionDialog:
             return False
         if not self._ack.take(request.cseq.number):
             return False
-        self._timing.ack = inf
+        self._deadlines.ack = inf
         if self._requests.is_offering:
             self._take_answer(session_body(request))
         return True
@@ -319,7 +319,7 @@ class SessionDialog:
             self._ack.close()
             self._part("no ACK received", event=AckMissing("of OpenSIPS"))
         else:
-            self._timing.ack = now + ANSWER_SECONDS
+            self._deadlines.ack = now + ANSWER_SECONDS
             self.board.timers.watch(self)
 
     def _take_answer(self, body: bytes | None) -> None:
@@ -360,7 +360,7 @@ class SessionDialog:
         """The leg is over for who serves the call: tell so once."""
         if not self.is_over:
             self.is_over = True
-            self._timing.stop()
+            self._deadlines.stop()
             self.board.timers.watch(self)
             self._transfer.close("the caller hung up" if isinstance(event, HungUp) else "the call is over")
             self.queue.close(event)

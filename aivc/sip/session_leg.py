@@ -24,8 +24,8 @@ from aivc.sip.modifying import read_offer
 from aivc.sip.referral import refer_fields
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
 from aivc.sip.session_calling import SessionConsultation, Wanted, call_out
+from aivc.sip.session_deadlines import session_terms
 from aivc.sip.session_dialog import SessionDialog
-from aivc.sip.session_timing import session_terms
 from aivc.sip.transaction import merge_key
 from aivc.sip.uasession import SessionEvent, request_of
 

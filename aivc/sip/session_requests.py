@@ -22,8 +22,8 @@ from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
+from aivc.sip.session_deadlines import session_terms
 from aivc.sip.session_timer import SessionTimer, Terms, answer_fields
-from aivc.sip.session_timing import session_terms
 from aivc.sip.session_transfer import SessionTransfer
 from aivc.sip.sources import Bucket
 

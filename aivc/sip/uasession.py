@@ -12,6 +12,7 @@ from typing import Final, Literal, cast, get_args
 import attrs
 
 from aivc.sip.address import SipUri
+from aivc.sip.inspection import SDP_TYPE
 from aivc.sip.jsonrpc import Command, JsonRpcError, Repeat, load_untrusted, octets_of, readable, text_of
 from aivc.sip.leg import Fields
 from aivc.sip.message import Headers, Request, Response, check_headers, is_safe_line, read_headers, without_length
@@ -22,7 +23,7 @@ EntityType = Literal["UAS", "UAC"]
 
 EVENT: Final = "E_UA_SESSION"
 TERMINATE: Final = "ua_session_terminate"
-SDP_TYPE: Final = "application/sdp"
+NO_SESSION: Final = 404  # code of a refused list_sessions: OpenSIPS has none of this key
 MAX_KEY: Final = 128  # characters; OpenSIPS's own have some 40 and a prefix of the administrator's
 MAX_METHOD: Final = 32  # characters; the longest registered one has 9
 NO_TARGET: Final = "sip:invalid"  # where To names nobody that can be called by SIP (RFC 2606: no host has that name)
@@ -63,7 +64,7 @@ class ListedSession:
       state: 1 new, 3 early, 4 final answer sent or received, 5 acknowledged, 6 re-INVITE pending, 7 terminated
         (`b2b_state_t` in b2b_entities/dlg.h).
       is_outgoing: OpenSIPS was told to make it.
-      caller, callee: the URIs in From and To of its INVITE.
+      callee: the URI in To of its INVITE.
       contact: the URI that OpenSIPS is reached by in it.
     """
 
@@ -71,7 +72,6 @@ class ListedSession:
     state: int
     call_id: str
     is_outgoing: bool = False
-    caller: str = ""
     callee: str = ""
     contact: str = ""
 
@@ -246,6 +246,16 @@ def terminate(key: str) -> Command:
     return Command(TERMINATE, {"key": key}, Repeat.DONE_IF_REFUSED)
 
 
+def end_call(key: str) -> Command:
+    """End a call of ours, answered or not, after whose end OpenSIPS forgets the session.
+
+    While it rings OpenSIPS makes a CANCEL of the BYE (_b2b_send_request in b2b_entities/dlg.c), and answers a 2xx that
+    crosses that with ACK and BYE. `terminate` forgets the session at once: who picks up then hears nothing. A second
+    copy does nothing, or is refused.
+    """
+    return Command("ua_session_update", {"key": key, "method": "BYE"}, Repeat.HARMLESS)
+
+
 def list_sessions(key: str | None = None) -> Command:
     """Ask for one session, refused with 404 when there is none, or for all, refused with 500 when they are many."""
     params = {} if key is None else {"key": key}
@@ -275,7 +285,6 @@ def read_session(item: object) -> ListedSession:
         state=state,
         call_id=call_id,
         is_outgoing=is_outgoing,
-        caller=text_member(item, "from_uri") or "",
         callee=text_member(item, "to_uri") or "",
         contact=(text_member(contacts, own_side) or "") if isinstance(contacts, dict) else "",
     )
@@ -312,21 +321,21 @@ def start_session(
     fields: Fields = (),
     proxy: str | None = None,
     socket: str | None = None,
-    flags: str = "abh",
+    seconds: int,
 ) -> Command:
-    """Call somebody; the result is the key of the new session.
+    """Call somebody; the result is the key of the new session. ACKs, bodies and headers are told of in its events.
 
     Args:
       uri: the Request-URI.
-      to: its To, as a URI or "name,URI".
-      sender: its From, likewise.
+      to: the URI in To. With a display name ("name,URI") OpenSIPS 3.6 leaves out the line end after To in its CANCEL.
+      sender: the URI in From, or "name,URI".
       body: our offer, SDP.
       proxy: the URI of where to send it, if not to `uri`.
       socket: from which of OpenSIPS's sockets, such as udp:192.0.2.5:5060.
-      flags: as of ua_session_server_init: with a, ACKs are told of, with b bodies, with h headers.
+      seconds: after which OpenSIPS ends it by itself.
     """
     params: dict[str, object] = {"ruri": safe_line(uri), "to": safe_line(to), "from": safe_line(sender)}
-    params |= {"body": safe_body(body), "content_type": line("Content-Type", SDP_TYPE), "flags": flags}
+    params |= {"body": safe_body(body), "content_type": line("Content-Type", SDP_TYPE), "flags": f"abht{seconds}"}
     params["extra_headers"] = "".join(line(name, value) for name, value in fields)
     params |= {name: safe_line(text) for name, text in (("proxy", proxy), ("socket", socket)) if text is not None}
     return Command("ua_session_client_start", params, Repeat.NEVER)

@@ -59,6 +59,8 @@ class Judge:
             return
         if method == "ua_session_reply":
             self.judge_status(method, parameters)
+        if method == "ua_session_client_start" and "," in parameters.text("to"):
+            self.note(method, parameters, "a display name in `to`: a CANCEL goes out without the line end after To")
         names = ("body", "content_type", "extra_headers")
         body, content_type, extra_headers = (parameters.optional(name) for name in names)
         is_referring = method == "ua_session_update" and parameters.values.get("method") == "REFER"
@@ -124,7 +126,7 @@ class Judge:
             for transaction in session.waiting:
                 if now > transaction.began_at + PATIENCE and transaction.request.to.tag is not None:
                     found.append(f"{session.key}: {transaction.method} is not answered")
-            ended = session.terminated_at
+            ended = None if session.is_being_cancelled else session.terminated_at
             if session.state is State.TERMINATED and ended is not None and now > ended + PATIENCE:
                 found.append(f"{session.key}: left in state 7, where it stays until its timer")
         return found

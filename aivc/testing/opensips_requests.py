@@ -131,9 +131,10 @@ class Requests:
             if session.state is State.NEW and self.uac_auth:
                 session.move(State.TERMINATED, now)
             return False
-        if is_first:
+        if is_first or session.dialog is None:  # an answer may cross the end of the call
             session.dialog = Dialog.from_response(transaction.request, with_contact(response, transaction.request))
             session.peer = answer.source
+        if is_first:
             session.move(State.EARLY if response.status < 200 else State.CONFIRMED, now)
             return response.status >= 200
         if session.state is State.MODIFIED and response.status >= 200:

@@ -87,6 +87,11 @@ class UaSession:
         """Whether it is a call of ours that was refused, and whose entity nothing frees."""
         return self.entity_type == "UAC" and self.state < State.CONFIRMED and self.uac is None
 
+    @property
+    def is_being_cancelled(self) -> bool:
+        """Whether it was ended while an INVITE of ours was open: the answer to that, or the lack of one, frees it."""
+        return self.state is State.TERMINATED and self.uac is not None
+
     def move(self, state: State, now: float) -> None:
         self.terminated_at = now if state is State.TERMINATED else None
         self.state = state

@@ -22,7 +22,6 @@ HERE = Path(__file__).parent
 MOST_SHARES = 5  # a fifth of twenty schedules is four
 SCHEDULE = "any_schedule"
 SCHEDULES = 20
-pytest.register_assert_rewrite("scenarios.world", "scenarios.behind")  # so that their assertions tell what they saw
 OPENSIPS_SCHEDULES = range(2, 12)  # so that each share of each dealing below has both front ends, in both dialects
 
 

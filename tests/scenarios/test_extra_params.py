@@ -22,14 +22,20 @@ Failure = Literal["fallback", "refuse"]
 BROKEN: Final = {
     "no JSON": '{"openai": ',
     "no table": '["openai"]',
-    "unknown key": '{"openai": {"voicee": "coral"}}',
     "wrong type": '{"openai": {"voice": 1}}',
     "unknown agent": '{"flavor": "nobody"}',
     "of the CE alone": '{"flavor": "deepgram"}',
-    "not for one call": '{"openai": {"tools": ["x.py"]}}',
     "too deep": "[" * 5000,
 }
-IGNORED: Final = {"nothing": None, "empty": "", "blank": "  ", "empty table": "{}", "null": '{"openai": null}'}
+IGNORED: Final = {
+    "nothing": None,
+    "empty": "",
+    "blank": "  ",
+    "empty table": "{}",
+    "null": '{"openai": null}',
+    "unknown key": '{"openai": {"voicee": "coral"}}',
+    "not for one call": '{"openai": {"tools": ["x.py"]}}',
+}
 
 
 def session_of(world: World) -> dict[str, Any]:

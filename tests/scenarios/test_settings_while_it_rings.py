@@ -80,7 +80,11 @@ async def test_the_answer_of_the_server_is_merged_over_the_agent(dialect: Dialec
     assert who(world.record) == ("sales", "1000")
 
 
-FAILURES: Final = {"slow": Answer({}, stalls=True), "broken": Answer(b"<html>"), "wrong": Answer({"openai": {"x": 1}})}
+FAILURES: Final = {
+    "slow": Answer({}, stalls=True),
+    "broken": Answer(b"<html>"),
+    "wrong": Answer({"openai": {"voice": 1}}),
+}
 
 
 @pytest.mark.parametrize("answer", FAILURES.values(), ids=FAILURES)

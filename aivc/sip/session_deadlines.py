@@ -26,7 +26,7 @@ class Lapse(enum.Enum):
 
 
 @attrs.define
-class SessionTiming:
+class SessionDeadlines:
     """The deadlines of one session, seconds on the owner's clock.
 
     Attributes:
