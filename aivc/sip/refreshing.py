@@ -93,8 +93,8 @@ class Refresher:
     def expire(self, now: float) -> None:
         match self._timer.expire(now):
             case Due.OVER:
-                failure = f"refreshes fail: {self._failure}" if self._failure else "no refresh came"
-                self.dialog.expire_session(failure if self._open is None else "no answer to a refresh")
+                waited_for = "no refresh came" if self._open is None else "no answer to a refresh"
+                self.dialog.expire_session(f"refreshes fail: {self._failure}" if self._failure else waited_for)
             case Due.REFRESH if self.dialog.is_busy or self._open is not None:
                 self._timer.try_again(now + BUSY_SECONDS)
             case Due.REFRESH:
