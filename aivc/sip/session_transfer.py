@@ -13,11 +13,12 @@ from aivc.sip.inspection import Refusal
 from aivc.sip.leg import Fields, ReferOutcome
 from aivc.sip.message import Request
 from aivc.sip.mi import MiRefused
-from aivc.sip.referral import NO_ANSWER, NO_CALL, UNDER_WAY, Referral, Subscriptions, read_event
+from aivc.sip.referral import NO_CALL, UNDER_WAY, Referral, Subscriptions, read_event
 from aivc.sip.scanner import AddressError
 from aivc.sip.session_board import SessionBoard
 from aivc.sip.session_commands import attempt
 from aivc.sip.transaction import TIMEOUT
+from aivc.sip.transfers import AwaitedReferrals
 from aivc.sip.uasession import SessionEvent, update
 
 UNKNOWN: Final = -1  # the CSeq of a REFER that OpenSIPS has not told yet
@@ -38,7 +39,7 @@ class SessionTransfer:
     _latest: Referral | None = attrs.field(default=None, init=False)
     _highest: int = attrs.field(default=UNKNOWN, init=False)  # CSeq of a REFER so far
     _answered_by: float = attrs.field(default=-inf, init=False)  # the latest REFER, if ever
-    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _awaited: AwaitedReferrals = attrs.field(factory=AwaitedReferrals, init=False)
 
     async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
         """Send a REFER with these fields and wait for its outcome, at most for `seconds`.
@@ -50,14 +51,7 @@ class SessionTransfer:
         referral = self._latest = self._subscriptions.begin(UNKNOWN)
         self._answered_by = trio.current_time() + TIMEOUT
         self.board.tasks.start_soon(self._send, referral, fields)
-        try:
-            with trio.move_on_after(max(0.0, seconds)):
-                while referral.outcome is None:
-                    await self._changed.wait()
-        finally:  # also when cancelled: nobody waits for it any more
-            referral.settle(None, NO_ANSWER)
-        assert referral.outcome is not None
-        return referral.outcome
+        return await self._awaited.outcome(referral, max(0.0, seconds))
 
     def _may_be_answered(self) -> bool:
         latest = self._latest
@@ -72,7 +66,7 @@ class SessionTransfer:
             self._number(referral, cseq)
         self._latest = None
         self._subscriptions.take_response(referral, event.status, event.reason)
-        self._notify()
+        self._awaited.notify()
         return True
 
     def take_notify(self, request: Request) -> Refusal | None:
@@ -81,14 +75,14 @@ class SessionTransfer:
         if referral is not None and number is not None and number > self._highest:
             self._number(referral, number)
         refusal = self._subscriptions.take_notify(request)
-        self._notify()
+        self._awaited.notify()
         return refusal
 
     def close(self, text: str) -> None:
         """The session is over: whoever waits is told so."""
         self._latest = None
         self._subscriptions.close(text)
-        self._notify()
+        self._awaited.notify()
 
     async def _send(self, referral: Referral, fields: Fields) -> None:
         """Task: apart from other commands, since it is never repeated, so that a lost answer takes its time."""
@@ -97,16 +91,12 @@ class SessionTransfer:
             referral.settle(None, NO_CALL)
             if self._latest is referral:
                 self._latest = None
-            self._notify()
+            self._awaited.notify()
 
     def _number(self, referral: Referral, cseq: int) -> None:
         if referral.cseq == UNKNOWN:
             self._subscriptions.renumber(referral, cseq)
         self._highest = max(self._highest, cseq)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 def read_cseq(event: SessionEvent) -> int | None:

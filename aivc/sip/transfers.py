@@ -18,21 +18,13 @@ Send = Callable[[str, Fields], Asked]  # method and header fields of a request i
 
 
 @attrs.define(eq=False)
-class Transfers:
-    """Sends REFER and follows it; the leg tells of each NOTIFY and of its end."""
+class AwaitedReferrals:
+    """Who waits for how a REFER goes, whatever brings the news."""
 
-    send: Send
-    _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
 
-    async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
-        """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
-        if self._subscriptions.under_way:
-            return ReferOutcome(None, UNDER_WAY)
-        asked = self.send("REFER", fields)
-        referral = self._subscriptions.begin(asked.request.cseq.number)
-        asked.report = partial(self._take_response, referral)
-        asked.repeated = partial(self._renumber, referral)
+    async def outcome(self, referral: Referral, seconds: float) -> ReferOutcome:
+        """How it went, at most `seconds` from now; then, and when cancelled, it is settled as unanswered."""
         try:
             with trio.move_on_after(seconds):
                 while referral.outcome is None:
@@ -42,16 +34,40 @@ class Transfers:
         assert referral.outcome is not None
         return referral.outcome
 
+    def notify(self) -> None:
+        """There is news."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+@attrs.define(eq=False)
+class Transfers:
+    """Sends REFER and follows it; the leg tells of each NOTIFY and of its end."""
+
+    send: Send
+    _subscriptions: Subscriptions = attrs.field(factory=Subscriptions, init=False)
+    _awaited: AwaitedReferrals = attrs.field(factory=AwaitedReferrals, init=False)
+
+    async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
+        """Send a REFER with these fields and wait for its outcome, at most for `seconds`."""
+        if self._subscriptions.under_way:
+            return ReferOutcome(None, UNDER_WAY)
+        asked = self.send("REFER", fields)
+        referral = self._subscriptions.begin(asked.request.cseq.number)
+        asked.report = partial(self._take_response, referral)
+        asked.repeated = partial(self._renumber, referral)
+        return await self._awaited.outcome(referral, seconds)
+
     def take_notify(self, request: Request) -> Refusal | None:
         """Take a NOTIFY; None: it is to be answered 200."""
         refusal = self._subscriptions.take_notify(request)
-        self._notify()
+        self._awaited.notify()
         return refusal
 
     def close(self, text: str) -> None:
         """The dialog is over: whoever waits is told so."""
         self._subscriptions.close(text)
-        self._notify()
+        self._awaited.notify()
 
     def _renumber(self, referral: Referral, request: Request) -> None:
         """It is sent again with credentials: its NOTIFYs name the CSeq of the second one."""
@@ -60,8 +76,4 @@ class Transfers:
     def _take_response(self, referral: Referral, response: Response | None) -> None:
         status, phrase = (None, "") if response is None else (response.status, response.reason)
         self._subscriptions.take_response(referral, status, phrase)
-        self._notify()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self._awaited.notify()
