@@ -22,6 +22,11 @@ each_setting = pytest.mark.parametrize("setting", CATALOGUE, ids=lambda setting:
 # A valid value of each setting that is not its default, as TOML has it. Paths of files are given by the fixture.
 OTHER: dict[str, object] = {
     "openai.key": "sk-other",
+    "realtime.append_ms": 40,
+    "realtime.prewarm": 2,
+    "service.workers": 2,
+    "admin.listen": "127.0.0.1:9464",
+    "rtp.cushion_ms": 40,
     "openai.model": "gpt-realtime-2.1-mini",
     "openai.disable": True,
     "openai.voice": "cedar",

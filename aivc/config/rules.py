@@ -190,6 +190,11 @@ def octets(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
+def host_port(text: str) -> None:
+    """Raises ValueError unless it is `HOST:PORT`, an IPv6 address in brackets."""
+    parse_host_port(text)
+
+
 def parse_host_port(text: str) -> tuple[str, int]:
     """Take `HOST:PORT` apart; an IPv6 HOST stands in brackets, port 0 = any free one. Raises ValueError."""
     host, colon, port = text.rpartition(":")
@@ -316,6 +321,12 @@ def object_schema(schema: Mapping[str, object]) -> None:
         raise ValueError("properties: is not a table of tables")
     if not isinstance(required, list) or not all(isinstance(name, str) and name in properties for name in required):
         raise ValueError("required: is not a list of names that properties has")
+
+
+def append_ms(milliseconds: int) -> None:
+    """Raises ValueError unless it is one of the lengths whose cost and delay are documented."""
+    if milliseconds not in (20, 40, 60, 100):
+        raise ValueError("is not 20, 40, 60 or 100")
 
 
 def idle_timeout(milliseconds: int) -> None:

@@ -23,12 +23,14 @@ from aivc.config.rules import (
     regular_expression,
 )
 from aivc.config.secret import Secret
+from aivc.config.service import AdminSettings, RealtimeSettings, ServiceSettings
 from aivc.config.session import LinkSettings, SessionSettings
 from aivc.config.talk import TalkSettings, ToolSettings
 from aivc.config.telephony import RtpSettings, SipRegister, SipSettings, SipUser
 
 __all__ = [
     "Address",
+    "AdminSettings",
     "Agent",
     "Codec",
     "DtmfSettings",
@@ -38,6 +40,7 @@ __all__ = [
     "McpServer",
     "OpenAISettings",
     "OpenSipsSettings",
+    "RealtimeSettings",
     "RecordsSettings",
     "RtpSettings",
     "Secret",
@@ -81,33 +84,6 @@ class Agent:
 
     name: str
     openai: OpenAISettings  # those of `[openai]` with this table's keys over them
-
-
-@attrs.frozen(kw_only=True)
-class ServiceSettings:
-    """`[service]`: the process."""
-
-    max_calls: int = attrs.field(
-        default=100, metadata=about("Calls at a time; more are refused with 503", low=1, high=10000)
-    )
-    calls_per_second: float = attrs.field(
-        default=100.0,
-        metadata=about(
-            "New calls taken in a second, bursts of as many included; more are refused with 503, 0: any number",
-            low=0,
-            high=10000,
-        ),
-    )
-    drain_seconds: float = attrs.field(
-        default=30.0,
-        metadata=about("Time that calls get to end when the process is told to stop", unit="s", low=0, high=3600),
-    )
-    retry_after_seconds: int = attrs.field(
-        default=10, metadata=about("When a caller refused with 503 may try again", unit="s", low=0, high=86400)
-    )
-    max_call_seconds: float = attrs.field(
-        default=3600.0, metadata=about("The longest call", unit="s", low=1, high=86400)
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -290,10 +266,12 @@ class Settings:
     """The whole configuration, validated and immutable."""
 
     openai: OpenAISettings = attrs.field(factory=OpenAISettings)
+    realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
     sip: SipSettings = attrs.field(factory=SipSettings)
     opensips: OpenSipsSettings = attrs.field(factory=OpenSipsSettings)
     rtp: RtpSettings = attrs.field(factory=RtpSettings)
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
+    admin: AdminSettings = attrs.field(factory=AdminSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
     dtmf: DtmfSettings = attrs.field(factory=DtmfSettings)
     sounds: SoundsSettings = attrs.field(factory=SoundsSettings)

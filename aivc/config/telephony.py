@@ -356,6 +356,16 @@ class RtpSettings:
             high=200,
         ),
     )
+    cushion_ms: int = attrs.field(
+        default=20,
+        metadata=about(
+            "Audio of the model that must wait beyond the first packet before it is played, unless its item is"
+            " complete, so that deltas which arrive just in time make no gaps",
+            unit="ms",
+            low=0,
+            high=200,
+        ),
+    )
     hold: Literal["silence", "nothing"] = attrs.field(
         default="silence", metadata=about("What the model hears while the caller holds the call")
     )
