@@ -197,3 +197,61 @@ def test_heard_and_waiting_octets_always_add_up_to_what_was_received(history: li
     assert frames + one.waiting_octets == received
     cut = one.cut()
     assert all(item.heard_octets <= item.received_octets for item in cut)
+
+
+def played(one: Playout, is_late: str) -> str:
+    """What leaves, a letter a frame, when one delta is due before each frame, and those marked L come after it."""
+    told = ""
+    for number, mark in enumerate(is_late):
+        if mark == " ":
+            one.push("r", "a", b"x" * 160)
+        told += "-" if one.pop_frame(number * 0.02) is None else "x"
+        if mark == "L":
+            one.push("r", "a", b"x" * 160)
+    return told
+
+
+def test_without_a_cushion_a_delta_that_is_a_little_late_makes_a_gap_in_a_word() -> None:
+    assert played(playout(), "  L  ") == "xx-xx"
+
+
+def test_with_a_cushion_deltas_that_are_a_little_late_make_no_gap() -> None:
+    assert played(Playout(silence=0xFF, cushion_ms=20), "  L  L ") == "-xxxxxx"
+
+
+def test_a_delta_with_more_than_the_cushion_is_played_at_once() -> None:
+    one = Playout(silence=0xFF, cushion_ms=20)
+    one.push("r", "a", b"x" * 320)
+    assert one.pop_frame(0.0) == b"x" * 160
+
+
+def test_an_item_that_is_complete_is_played_at_once_however_short() -> None:
+    one = Playout(silence=0xFF, cushion_ms=40)
+    one.push("r", "a", b"x" * 160)
+    one.end_item("a")
+    assert one.pop_frame(0.0) == b"x" * 160
+
+
+def test_audio_waits_for_more_no_longer_than_the_cushion_lasts() -> None:
+    one = Playout(silence=0xFF, cushion_ms=40)
+    one.push("r", "a", b"x" * 160)
+    assert [one.pop_frame(n * 0.02) for n in range(3)] == [None, None, b"x" * 160]
+
+
+def test_after_a_gap_the_cushion_is_filled_again() -> None:
+    one = Playout(silence=0xFF, cushion_ms=20)
+    one.push("r", "a", b"x" * 320)
+    assert speak(one, 3) == b"x" * 320
+    one.push("r", "a", b"y" * 160)
+    assert one.pop_frame(0.06) is None
+    one.push("r", "a", b"y" * 160)
+    assert one.pop_frame(0.08) == b"y" * 160
+
+
+def test_a_cut_empties_the_cushion() -> None:
+    one = Playout(silence=0xFF, cushion_ms=20)
+    one.push("r", "a", b"x" * 160)
+    assert one.pop_frame(0.0) is None
+    one.cut()
+    one.push("r", "b", b"y" * 160)
+    assert [one.pop_frame(0.02), one.pop_frame(0.04)] == [None, b"y" * 160]

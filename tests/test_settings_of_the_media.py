@@ -39,6 +39,15 @@ def test_a_packet_waits_for_the_one_before_it_as_long_as_is_set_at_most(reorder_
     assert paper.stream.statistics().late == (order != "1234")
 
 
+@shows("rtp.cushion_ms")
+@pytest.mark.parametrize(("cushion_ms", "silent"), [(0, 0), (20, 1), (40, 2)])
+def test_the_first_words_wait_for_a_cushion_behind_them(cushion_ms: int, silent: int) -> None:
+    paper = paper_stream(RtpSettings(cushion_ms=cushion_ms))
+    paper.stream.playout.push("r", "a", VOICE)
+    frames = [paper.stream.outgoing(n * 0.02) for n in range(4)]
+    assert [frame is not None and frame[12:] == VOICE for frame in frames].index(True) == silent
+
+
 @shows("rtp.hold")
 @pytest.mark.parametrize("hold", ["silence", "nothing"])
 def test_the_model_hears_silence_or_nothing_while_the_caller_holds_the_call(

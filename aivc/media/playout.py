@@ -17,6 +17,7 @@ from aivc.media.g711 import FRAME_OCTETS, OCTETS_PER_MS
 CAPACITY_SECONDS: Final = 120
 MOST_ITEMS: Final = 32  # unfinished ones; a barge-in sends the model one event for each
 CAPACITY_OCTETS: Final = CAPACITY_SECONDS * 1000 * OCTETS_PER_MS
+ALMOST: Final = 0.001  # seconds; frames are asked for at even times, which are never quite the same apart
 
 
 @attrs.define
@@ -71,6 +72,9 @@ class Playout:
       began: told of each item when its first frame leaves.
       emptied: told when the frame with the last octet leaves; not after a cut.
       frame_octets: of the packets that leave; it may change at any time.
+      cushion_ms: audio that must wait beyond the first frame before it is played, when there was nothing to say before
+        and the item is not complete; playing begins so much later at most. Deltas that come just in time, one a
+        frame, would otherwise be late every now and then, each time with a gap.
     """
 
     silence: int
@@ -78,10 +82,13 @@ class Playout:
     emptied: Callable[[], None] = unawaited
     paused: bool = attrs.field(init=False, default=False)
     frame_octets: int = FRAME_OCTETS
+    cushion_ms: int = 0
     waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
     _chunks: deque[Chunk] = attrs.field(factory=deque)
     _items: dict[str, ItemPlayout] = attrs.field(factory=dict)  # those that are not complete, in order
+    _flows: bool = False  # the frame before was speech, too
+    _held_since: float | None = None  # when there was a frame to play at first, and too little behind it, seconds
 
     def push(self, response_id: str, item_id: str, audio: bytes) -> bool:
         """Queue audio of an item; False when it does not fit in, and nothing of it is queued."""
@@ -112,6 +119,7 @@ class Playout:
         up with silence.
         """
         if not self._chunks or self.paused:
+            self._flows = False
             return None
         chunk, octets = self._chunks[0], self.frame_octets
         end = chunk.start + octets
@@ -140,7 +148,7 @@ class Playout:
         self._chunks.clear()
         self._items.clear()
         self.waiting_octets = 0
-        self.paused = False
+        self.paused, self._held_since = False, None
         return cut
 
     @property
@@ -149,14 +157,26 @@ class Playout:
         return not self._chunks
 
     def _gather(self, now: float) -> bytes | None:
-        if self.waiting_octets < self.frame_octets and not self._chunks[-1].item.ended:
+        if not (self._chunks[-1].item.ended or self._is_enough(now)):
             return None
+        self._flows, self._held_since = True, None
         frame = b""
         while self._chunks and len(frame) < self.frame_octets:
             frame += self._take(self._chunks[0], self.frame_octets - len(frame), now)
         if not self._chunks:
             self.emptied()
         return frame.ljust(self.frame_octets, bytes([self.silence]))
+
+    def _is_enough(self, now: float) -> bool:
+        beyond = self.waiting_octets - self.frame_octets
+        if beyond < 0:
+            self._flows = False
+            return False
+        if self._flows or beyond >= self.cushion_ms * OCTETS_PER_MS:
+            return True
+        if self._held_since is None:
+            self._held_since = now
+        return now - self._held_since >= self.cushion_ms / 1000 - ALMOST
 
     def _take(self, chunk: Chunk, wanted: int, now: float) -> bytes:
         octets = chunk.octets[chunk.start : chunk.start + wanted]

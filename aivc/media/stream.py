@@ -88,6 +88,7 @@ class RtpStream:
         self.last_received = self.started_at
         self.last_voiced = self.started_at
         self._reorder = ReorderBuffer(self.settings.reorder_ms / 1000)
+        self.playout.cushion_ms = self.settings.cushion_ms
         self._fit()
         self.srtp = self._srtp
         if not self._expects_audio:

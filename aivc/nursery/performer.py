@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, assert_never
 
@@ -85,6 +86,7 @@ class Performer:
     leaving: Leaving = attrs.field(factory=Leaving)
     aside: bool = False  # True while the caller waits for somebody else: the model has nothing to say to them
     connected: bool = True  # False while the call has no session: what is to be sent then is void
+    watched_until: float = math.inf  # when `watch_deadlines` looks next, unless `deadline_moved` has it look sooner
     deadline_moved: trio.Event = attrs.field(factory=trio.Event)
     _held: bool = False  # by the caller
     _overlong: str = ""  # the response that was refused last: one cancellation is enough
@@ -186,8 +188,8 @@ class Performer:
         """
         for effect in effects:
             self._perform_one(effect)
-        self.deadline_moved.set()
-        self.deadline_moved = trio.Event()
+        if self.conversation.deadline < self.watched_until:  # most events put it off: not worth a wake-up each
+            self.deadline_moved.set()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:

@@ -6,12 +6,10 @@ pair of octets the upper one changes little, while the lower one is anything; oc
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import attrs
 
 BLOCK_OCTETS = 1600  # 50 ms at 16000 samples a second: enough to tell, and often loud or quiet as a whole
-JUDGED_OCTETS = 20 * BLOCK_OCTETS  # of a call, the first ones: 4 s of an answer, of which each block costs 0.1 ms
+JUDGED_OCTETS = 20 * BLOCK_OCTETS  # of a call, the first ones: 4 s of an answer, of which each block costs 10 us
 SMALL = bytes((*range(9), *range(0xF8, 0x100)))  # steps of the upper octet between samples that are near
 ALIKE = 0.4  # how much the shares of these may differ; in G.711 chance makes it 0.1
 VARIED = 64  # values of 256 in a lower octet; a tone of G.711 has few
@@ -47,5 +45,17 @@ def is_sixteen_bit(block: bytes) -> bool:
 
 
 def share_of_small_steps(octets: bytes) -> float:
-    steps = bytes((after - before) & 0xFF for before, after in pairwise(octets))
+    steps = differences(octets[1:], octets[:-1])
     return 1 - len(steps.translate(None, SMALL)) / len(steps)
+
+
+def differences(after: bytes, before: bytes) -> bytes:
+    """Subtract octet by octet, modulo 256, as one subtraction of two long integers that carries nothing between octets.
+
+    An octet at a time it took 80 us a block, 1.6 ms of every call, where setting one up takes some 5.
+    """
+    octets = len(after)
+    tops = int.from_bytes(b"\x80" * octets, "big")
+    minuend, subtrahend = int.from_bytes(after, "big"), int.from_bytes(before, "big")
+    lower = (minuend | tops) - (subtrahend & ~tops)
+    return (lower ^ ((minuend ^ ~subtrahend) & tops)).to_bytes(octets, "big")
