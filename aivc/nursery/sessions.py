@@ -251,7 +251,9 @@ async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Perfo
 async def watch_deadlines(performer: Performer) -> None:
     """The conversation's own timers."""
     while True:
-        with trio.move_on_at(performer.conversation.deadline):
+        performer.deadline_moved = trio.Event()
+        performer.watched_until = performer.conversation.deadline
+        with trio.move_on_at(performer.watched_until):
             await performer.deadline_moved.wait()
         now = trio.current_time()
         if performer.conversation.deadline <= now:
