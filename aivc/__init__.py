@@ -9,6 +9,7 @@ from aivc.config.agents import Chosen
 from aivc.config.agents import choose as choose_agent
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.settings import (
+    AdminSettings,
     Agent,
     DtmfSettings,
     EngineSettings,
@@ -17,6 +18,7 @@ from aivc.config.settings import (
     McpServer,
     OpenAISettings,
     OpenSipsSettings,
+    RealtimeSettings,
     RecordsSettings,
     RtpSettings,
     Secret,
@@ -59,6 +61,7 @@ from aivc.nursery.record import (
 from aivc.nursery.recordfile import RecordFile, open_record_file
 from aivc.nursery.routing import Route, Routes, load_routes
 from aivc.nursery.service import Service, open_service, run_service
+from aivc.nursery.status import Status
 from aivc.realtime.effects import (
     CallerSaid,
     CallerStartedSpeaking,
@@ -96,6 +99,7 @@ from aivc.sip.useragent import UserAgent, open_user_agent
 
 __all__ = [
     "AckMissing",
+    "AdminSettings",
     "Agent",
     "Answered",
     "AudioAgreement",
@@ -142,6 +146,7 @@ __all__ = [
     "Quality",
     "RealtimeError",
     "RecordFile",
+    "RealtimeSettings",
     "RecordsSettings",
     "ReferOutcome",
     "RegistrationStatus",
@@ -163,6 +168,7 @@ __all__ = [
     "SipSettings",
     "SipUser",
     "SoundsSettings",
+    "Status",
     "Subscription",
     "TaskClock",
     "Tool",

@@ -35,7 +35,8 @@ PURE = frozenset(
     | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "ip")}
     | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_deadlines")}
     | {f"testing/opensips_{name}.py" for name in ("wording", "jsonrpc", "subscribers", "faults")}
-    | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
+    | {f"nursery/{name}.py" for name in ("status", "tally", "metrics", "pages", "statustable")}
+    | {"media/punctuality.py", "sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
     | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
     | {

@@ -19,6 +19,7 @@ from aivc.sip.leg import LegEvent
 
 PUBLIC = {
     "AckMissing",
+    "AdminSettings",
     "Agent",
     "Answered",
     "AudioAgreement",
@@ -65,6 +66,7 @@ PUBLIC = {
     "Quality",
     "RealtimeError",
     "RecordFile",
+    "RealtimeSettings",
     "RecordsSettings",
     "ReferOutcome",
     "RegistrationStatus",
@@ -86,6 +88,7 @@ PUBLIC = {
     "SipSettings",
     "SipUser",
     "SoundsSettings",
+    "Status",
     "Subscription",
     "TaskClock",
     "Tool",
@@ -154,7 +157,7 @@ def test_every_section_of_the_configuration_can_be_made_in_python() -> None:
     sections = attrs.asdict(aivc.Settings(), recurse=False).values()
     names = {type(section).__name__ for section in sections} - {"tuple"}
     assert names <= set(aivc.__all__)
-    assert len(names) == 11
+    assert len(names) == 13
 
 
 CONFIG = """
