@@ -24,6 +24,7 @@ import trio
 
 from aivc.media.g711 import FRAME_MS, FRAME_SECONDS
 from aivc.media.playout import unawaited
+from aivc.media.punctuality import Punctuality
 from aivc.media.stream import RtpStream
 
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
@@ -33,10 +34,15 @@ DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tic
 # has held back. In the long run 1600 a second are; a telephone sends 17 to 100.
 HEEDED: Final = 8  # a tick
 LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
+LOOKED_BACK: Final = 200  # ticks, one second: of a longer stall no more is noted
 
 
 class MediaClock(Protocol):
     """Runs the media of calls; neither method returns: cancel the task to stop it."""
+
+    @property
+    def punctuality(self) -> Punctuality:
+        """How late packets leave."""
 
     async def receive(self, stream: RtpStream) -> None:
         """The RTP-in task of one call."""
@@ -49,6 +55,8 @@ class MediaClock(Protocol):
 class TaskClock:
     """Each stream waits for itself."""
 
+    punctuality: Punctuality = attrs.field(factory=Punctuality, eq=False)
+
     async def receive(self, stream: RtpStream) -> None:
         while True:
             try:
@@ -60,8 +68,11 @@ class TaskClock:
 
     async def send(self, stream: RtpStream) -> None:
         while True:
-            await trio.sleep_until(stream.due)
-            packet = stream.outgoing(trio.current_time())
+            due = stream.due
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            self.punctuality.note(now - due, 1, now)
+            packet = stream.outgoing(now)
             if packet is not None:
                 try:
                     await stream.socket.sendto(packet, stream.remote)
@@ -95,6 +106,7 @@ class Heartbeat:
     """One wake-up every 5 ms for all calls of the process; none while there is no call. Use `open_heartbeat()`."""
 
     _epoll: select.epoll
+    punctuality: Punctuality = attrs.field(factory=Punctuality)
     _lines: dict[int, Line] = attrs.field(factory=dict)  # by descriptor
     _slots: tuple[list[Line], ...] = attrs.field(factory=lambda: tuple([] for _ in range(SLOTS)))
     _others: list[Line] = attrs.field(factory=list)  # with packets of another length than 20 ms
@@ -151,13 +163,13 @@ class Heartbeat:
         """Beat for ever; cancel to stop."""
         while True:
             await self._wanted.wait()
-            self._origin, self._ticks = trio.current_time(), 0
-            for slot, lines in enumerate(self._slots):
-                for line in lines:
-                    line.stream.pacer.due = self._next_tick(slot)
-            for line in self._others:
-                line.stream.pacer.due = self._origin + TICK
             with open_timer(TICK) as timer:
+                self._origin, self._ticks = trio.current_time(), 0
+                for slot, lines in enumerate(self._slots):
+                    for line in lines:
+                        line.stream.pacer.due = self._next_tick(slot)
+                for line in self._others:
+                    line.stream.pacer.due = self._origin + TICK
                 while self._lines or self._others or any(self._slots):
                     await self._beat(timer)
             self._wanted = trio.Event()
@@ -170,10 +182,21 @@ class Heartbeat:
                 send_due(line, now)
         for line in self._others:
             send_due(line, now)
+        self._note(missed)
         self._ticks += missed
         self._beats += 1
         for descriptor, _ in self._epoll.poll(0):
             receive_ready(self._lines[descriptor], self._beats, now)
+
+    def _note(self, missed: int) -> None:
+        """How late the last packet of each of these ticks was: our wake-up, the ticks behind it, and the sending.
+
+        Those of ticks that a stall made us skip never left, and count as well.
+        """
+        now, packets = trio.current_time(), len(self._lines) / SLOTS  # about so many in each tick
+        for behind in range(min(missed, LOOKED_BACK)):
+            due = self._origin + (self._ticks + missed - behind) * TICK
+            self.punctuality.note(now - due, packets, now)
 
     def _next_tick(self, slot: int) -> float:
         return self._origin + (self._ticks + 1 + (slot - self._ticks - 1) % SLOTS) * TICK
@@ -181,12 +204,12 @@ class Heartbeat:
 
 def send_due(line: Line, now: float) -> None:
     """Send every frame of one stream that is due: one, or a few after a short stall."""
-    stream = line.stream
+    stream, pacer = line.stream, line.stream.pacer
     try:
-        while stream.due <= now + TICK / 2:
+        while pacer.due <= now + TICK / 2:
             packet = stream.outgoing(now)
             if packet is not None:
-                line.socket.sendto(packet, stream.remote)
+                line.socket.sendto(packet, stream.latch.remote)
     except OSError:  # a full socket buffer or an unreachable peer loses this packet, as a network would
         stream.counters.send_errors += 1
     except Exception as error:

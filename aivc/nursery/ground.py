@@ -79,6 +79,11 @@ class Progress:
         if self.performer is not None:
             self.performer.playout_drained()
 
+    def let_go(self) -> None:
+        """The record is made: leave no ring of references behind, which only Python's collector could take away."""
+        self.over.__traceback__ = None  # the frames in it know this object
+        self.stream = self.performer = None  # their playout does
+
 
 @attrs.frozen(eq=False)
 class Ground:

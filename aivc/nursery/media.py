@@ -34,6 +34,7 @@ from aivc.sip.leg import AudioAgreement, Leg, MediaChanged, SrtpKeys
 
 WILDCARDS: Final = {"0.0.0.0", "::"}
 CNAME_BITS: Final = 96  # RFC 7022 section 4.2
+DICE: Final = random.SystemRandom()  # one for all calls: it has no state, and yet room for 2.5 KiB of it
 
 Bound = MediaSockets | trio.socket.SocketType  # a socket alone: RTP without RTCP, unless both share its port
 
@@ -93,10 +94,10 @@ def make_stream(
     SSRC, sequence and timestamp are random, RFC 3550 section 5.1; the sequence begins in the lower half, so that it
     does not wrap before the first packets of SRTP have come (RFC 3711 section 3.3.1).
     """
-    dice, now = random.SystemRandom(), trio.current_time()
+    now = trio.current_time()
     rtp_socket, rtcp_socket = sockets if isinstance(sockets, MediaSockets) else (sockets, None)
-    ssrc, keys = dice.getrandbits(32), agreement.srtp
-    cname = base64.b64encode(dice.randbytes(CNAME_BITS // 8)).decode()
+    ssrc, keys = DICE.getrandbits(32), agreement.srtp
+    cname = base64.b64encode(DICE.randbytes(CNAME_BITS // 8)).decode()
     reports = Reports(ssrc, cname, time.time() - now)
     return RtpStream(
         rtp_socket,
@@ -105,7 +106,7 @@ def make_stream(
         Latch(agreement.remote, signalling_ip, rtp.nat, rtp.relatch_seconds),
         playout,
         Pacer(
-            agreement.payload_type, ssrc, dice.getrandbits(15), dice.getrandbits(32), now, ptime_ms=agreement.ptime_ms
+            agreement.payload_type, ssrc, DICE.getrandbits(15), DICE.getrandbits(32), now, ptime_ms=agreement.ptime_ms
         ),
         heard,
         rtp,
@@ -126,7 +127,7 @@ def start_media(nursery: trio.Nursery, clock: MediaClock, stream: RtpStream) -> 
     nursery.start_soon(clock.receive, stream)
     nursery.start_soon(clock.send, stream)
     if stream.rtcp is not None:
-        nursery.start_soon(keep_reporting, stream, stream.rtcp, random.SystemRandom())
+        nursery.start_soon(keep_reporting, stream, stream.rtcp, DICE)
 
 
 async def media_address(leg: Leg, settings: Settings, sockets: Bound) -> Address:
@@ -196,8 +197,7 @@ def change_keys(stream: RtpStream, keys: SrtpKeys | None) -> None:
     else:
         stream.srtp = before.rekeyed(keys.suite, keys.local, keys.remote, stream.reception)
     if before is None or not before.protects_with(keys.suite, keys.local):
-        dice = random.SystemRandom()
-        stream.pacer.begin_anew(dice.getrandbits(32), dice.getrandbits(15))
+        stream.pacer.begin_anew(DICE.getrandbits(32), DICE.getrandbits(15))
         if stream.rtcp is not None:
             stream.rtcp.reports.ssrc = stream.pacer.ssrc
 
