@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from bench.compare import compare
+from bench.compiling import CompileError
+from bench.generator import GeneratorError
+from bench.most import most
+from bench.run import run
 from bench.setup import setup
+from bench.smoke import smoke
+from bench.soak import soak
 
 
-@click.group()
+class Commands(click.Group):
+    """Commands whose failures are told in words."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (CompileError, GeneratorError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
 def main() -> None:
-    """Measure; every command says what it runs."""
+    """Measure aivc from outside: callers and a model that know every octet, on another core."""
 
 
-main.add_command(setup)
+for command in (run, most, compare, setup, soak, smoke):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

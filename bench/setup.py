@@ -1,256 +1,52 @@
-"""Calls set up and torn down per second on one core, beside SIPp's own server as the yardstick.
-
-SIPp (Debian: sip-tester) calls at growing rates: INVITE, 180, 200, ACK, half a second, BYE. The server under test has
-one core for itself; SIPp and, for aivc, the stand-in for the Realtime API have the other. A rate is carried when no
-call failed and less than one message in a hundred had to be sent again.
-"""
+"""`python -m bench setup`: what it takes to set calls up, and what that does to the calls that are running."""
 
 from __future__ import annotations
 
-import csv
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TextIO
 
-import attrs
 import click
 
-HOST: Final = "127.0.0.1"
-SECONDS: Final = 5  # of calls at one rate
-HOLD_MS: Final = 500  # between ACK and BYE
-RESENT_SHARE: Final = 0.01
-RATES: Final = (10, 20, 40, 60, 80, 100, 125, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)
-READY_SECONDS: Final = 15.0
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-QUIET: Final = {
-    "OPENAI_API_KEY": "sk-bench-0123456789abcdef",
-    "OPENAI_API_MODEL": "gpt-realtime-2.1",
-    "AIVC_SERVICE_MAX_CALLS": "5000",
-    "AIVC_SERVICE_CALLS_PER_SECOND": "0",
-    "AIVC_SIP_REQUESTS_PER_SECOND": "0",
-    "AIVC_RTP_QUARANTINE_SECONDS": "0.2",
-    "AIVC_LOG_LEVEL": "error",
-}
-CALL: Final = (
-    """<?xml version="1.0" encoding="UTF-8"?>
-<scenario name="setup">
-<send retrans="500"><![CDATA[
-INVITE sip:1000@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]
-To: <sip:1000@[remote_ip]:[remote_port]>
-Call-ID: [call_id]
-CSeq: 1 INVITE
-Contact: <sip:sipp@[local_ip]:[local_port]>
-Max-Forwards: 70
-Content-Type: application/sdp
-Content-Length: [len]
+from bench.burst import HEADINGS, moments, told
+from bench.conditions import Conditions, heading, measures, warnings
+from bench.measuring import Cores
+from bench.ramp import absent, of_aivc, of_sipp
+from bench.results import as_json, machine
+from bench.tables import figure, table
 
-v=0
-o=- 1 1 IN IP4 [local_ip]
-s=-
-c=IN IP4 [local_ip]
-t=0 0
-m=audio 9999 RTP/AVP 0
-a=rtpmap:0 PCMU/8000
-
-]]></send>
-<recv response="100" optional="true"/>
-<recv response="180" optional="true"/>
-<recv response="200"/>
-<send><![CDATA[
-ACK [next_url] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]
-[last_To:]
-Call-ID: [call_id]
-CSeq: 1 ACK
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-<pause milliseconds="%d"/>
-<send retrans="500"><![CDATA[
-BYE sip:1000@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];rport
-From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]t[call_number]
-[last_To:]
-Call-ID: [call_id]
-CSeq: 2 BYE
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-<recv response="200"/>
-</scenario>
-""".replace('<recv response="200"/>\n<send>', '<recv response="200" rrs="true"/>\n<send>', 1)
-    % HOLD_MS
-)
-
-
-@attrs.frozen
-class Load:
-    """What SIPp saw at one rate."""
-
-    rate: int  # calls per second, asked for
-    calls: int
-    failed: int
-    resent: int  # messages
-    cpu_ms: float  # of the server, per call
-
-    @property
-    def carried(self) -> bool:
-        return not self.failed and self.resent <= RESENT_SHARE * 4 * self.calls
-
-
-@attrs.frozen
-class Yardstick:
-    """What one server carried."""
-
-    name: str
-    loads: list[Load]
-
-    @property
-    def best(self) -> Load | None:
-        """The highest rate before the first that was too much."""
-        best = None
-        for load in self.loads:
-            if not load.carried:
-                break
-            best = load
-        return best
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(type=kind) as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
-@contextmanager
-def running(command: list[str], core: int, folder: Path, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program on one core for the length of the block; what it prints goes to a file in `folder`."""
-    with open(folder / f"{Path(command[0]).name}-{core}.log", "wb") as log:
-        program = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=os.environ | environ,
-        )
-        try:
-            yield program
-        finally:
-            program.terminate()
-            try:
-                program.wait(10)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                program.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def measure(port: int, pid: int, rate: int, core: int, folder: Path) -> Load:
-    """Call the server at this rate."""
-    statistics = folder / "statistics.csv"
-    statistics.unlink(missing_ok=True)
-    calls, before = rate * SECONDS, cpu_seconds(pid)
-    command = ["taskset", "-c", str(core), "sipp", f"{HOST}:{port}", "-sf", "call.xml", "-i", HOST, "-nostdin"]
-    command += ["-r", str(rate), "-m", str(calls), "-l", str(10 * rate), "-timeout", "60s", "-recv_timeout", "20000"]
-    command += ["-trace_stat", "-stf", str(statistics), "-fd", "1"]
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-    with statistics.open() as lines:
-        last = list(csv.DictReader(lines, delimiter=";"))[-1]
-    failed = calls - int(last["SuccessfulCall(C)"])
-    return Load(rate, calls, failed, int(last["Retransmissions(C)"]), 1000 * (cpu_seconds(pid) - before) / calls)
-
-
-def ramp(name: str, port: int, pid: int, core: int, folder: Path) -> Yardstick:
-    """Rate after rate, until one is too much."""
-    (folder / "call.xml").write_text(CALL)
-    loads: list[Load] = []
-    for rate in RATES:
-        loads.append(measure(port, pid, rate, core, folder))
-        load = loads[-1]
-        verdict = "carried" if load.carried else f"too much: {load.failed} failed, {load.resent} sent again"
-        click.echo(f"{name:>8} {rate:>5} calls/s: {load.cpu_ms:6.2f} ms CPU per call, {verdict}")
-        if not load.carried:
-            break
-        time.sleep(2)
-    return Yardstick(name, loads)
-
-
-def wait_udp(port: int) -> None:
-    """Until somebody listens there."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket(type=socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                return
-        time.sleep(0.1)
-    raise click.ClickException(f"nothing listens on {port}")
-
-
-def wait_tcp(port: int) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise click.ClickException(f"nothing listens on {port}")
-
-
-def of_sipp(core: int, other: int, folder: Path) -> Yardstick:
-    port = free_port(socket.SOCK_DGRAM)
-    with running(["sipp", "-sn", "uas", "-i", HOST, "-p", str(port), "-nostdin"], core, folder) as server:
-        wait_udp(port)
-        return ramp("sipp", port, server.pid, other, folder)
-
-
-def of_aivc(core: int, other: int, folder: Path) -> Yardstick:
-    port, model = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
-    own = {
-        "AIVC_SIP_LISTEN": f"udp:{HOST}:{port}",
-        "RTP_BIND_IP": HOST,
-        "OPENAI_URL": f"ws://{HOST}:{model}/v1/realtime",
-    }
-    simulator = [sys.executable, "-m", "aivc", "simulator", "--listen", f"{HOST}:{model}"]
-    with running(simulator, other, folder):
-        wait_tcp(model)
-        with running([sys.executable, "-m", "aivc", "serve"], core, folder, **QUIET | own) as server:
-            wait_udp(port)
-            return ramp("aivc", port, server.pid, other, folder)
+PACING_MS = 5.0
 
 
 @click.command()
-@click.option("--core", default=0, show_default=True, help="Core of the server under test.")
-@click.option("--other", default=1, show_default=True, help="Core of everybody else.")
-def setup(core: int, other: int) -> None:
-    """Find how many calls per second are set up on one core: aivc, then `sipp -sn uas`."""
-    for tool in ("sipp", "taskset"):
-        if shutil.which(tool) is None:
-            raise click.ClickException(f"{tool} is not installed (Debian: sip-tester, util-linux)")
-    with tempfile.TemporaryDirectory() as name:
-        found = [of_aivc(core, other, Path(name)), of_sipp(core, other, Path(name))]
-    click.echo("\n| server | calls per second | ms CPU per call |\n| --- | --- | --- |")
-    for each in found:
-        best = each.best
-        click.echo(f"| {each.name} | {best.rate} | {best.cpu_ms:.2f} |" if best else f"| {each.name} | none | - |")
+@measures
+@click.option("--calls", default=100, show_default=True, help="Calls that run meanwhile.")
+@click.option("--new", default=50, show_default=True, help="Calls made at once.")
+@click.option("--ramp/--no-ramp", default=True, help="Find out how many a second are carried, beside `sipp -sn uas`.")
+@click.option("--json", "file", type=click.File("w"), help="Where all figures of the burst go.")
+def setup(conditions: Conditions, calls: int, new: int, ramp: bool, file: TextIO | None) -> None:
+    """Measure what new calls do to running ones, and how many calls per second one core sets up."""
+    on = machine()
+    click.echo(heading(on, conditions))
+    found = [told(moment) for moment in moments(conditions, calls, new)]
+    click.echo(table(HEADINGS, [moment.cells for moment in found]))
+    worst = max(moment.trial.result.report.pacing.p99 for moment in found)
+    click.echo(f"\naimed at: pacing p99 under {PACING_MS:g} ms throughout; found: {figure(worst)} ms")
+    trials = [moment.trial for moment in found]
+    click.echo(warnings((moment.name, moment.trial) for moment in found))
+    if file:
+        file.write(as_json(trials, on, conditions.cores, moments=[moment.name for moment in found]) + "\n")
+    if ramp:
+        carried(conditions.cores)
+
+
+def carried(cores: Cores) -> None:
+    """The table of calls per second."""
+    if missing := absent():
+        click.echo(f"left out: calls per second, for want of {missing}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        servers = [of_aivc(cores, Path(folder)), of_sipp(cores, Path(folder))]
+    best = [(each.name, each.best) for each in servers]
+    rows = [(name, str(load.rate), figure(load.cpu_ms)) if load else (name, "none", "-") for name, load in best]
+    click.echo("\n" + table(("server", "calls per second", "ms CPU per call"), rows))
