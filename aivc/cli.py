@@ -1,4 +1,4 @@
-"""The command line: `aivc serve`, `demo`, `simulator`, `check`.
+"""The command line: `aivc serve`, `demo`, `simulator`, `check`, `status`, `migrate`.
 
 Commands import what they run only when they run it, so that `aivc check` and `--help` stay quick.
 Exit status: 0 fine, 1 failed while running, 2 wrong usage or configuration, 130 stopped by Ctrl-C.
@@ -6,6 +6,7 @@ Exit status: 0 fine, 1 failed while running, 2 wrong usage or configuration, 130
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -139,6 +140,43 @@ def check(config: str | None, simulator: bool) -> None:
         print_errors(error)
         sys.exit(UNUSABLE)
     click.echo(logs.redacted(effective_table(loaded)))
+
+
+@main.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="All of it, as the service tells it.")
+def status(config: str | None, as_json: bool) -> None:
+    """Show what the running service is doing: its calls, its counts, and why it takes no calls if it does not.
+
+    It is asked at admin.listen of the same configuration. Callers are shown by the end of their number.
+    """
+    listen = loaded_or_exit(config, simulator=True).settings.admin.listen  # what needs a key is not asked
+    from aivc.nursery.asking import NoStatus, fetch_status
+    from aivc.nursery.statustable import table
+
+    if listen is None:
+        click.echo("admin.listen: not set, so that nobody can ask the service", err=True)
+        sys.exit(UNUSABLE)
+    try:
+        found = run(partial(fetch_status, listen))
+    except NoStatus as error:
+        click.echo(f"aivc: {logs.redacted(str(error))}", err=True)
+        sys.exit(FAILED)
+    click.echo(json.dumps(found, indent=2) if as_json else table(found), nl=as_json)
+
+
+@main.command(hidden=True)
+def worker() -> None:
+    """One of the processes of `serve` with service.workers > 1, which starts it and gives it what it needs."""
+    from aivc.nursery.worker import NoStart, read_start
+    from aivc.nursery.worker import main as work
+
+    try:
+        start = read_start(sys.stdin.buffer)
+    except NoStart:
+        raise click.UsageError("`aivc serve` starts this, when service.workers is more than 1") from None
+    logs.configure(start.settings.log, sys.stderr, worker=start.number)
+    work(start)
 
 
 @main.command()

@@ -85,12 +85,22 @@ def redacted(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line, ASCII only, so that nothing in it can end the line."""
+    """A JSON object a line, ASCII only, so that nothing in it can end the line.
+
+    Args:
+        worker: number of the process, if there are several.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, JsonValue] = {"time": time, "level": record.levelname.lower()}
         line["event"], fields = described(record)
+        if self.worker is not None:
+            line["worker"] = self.worker
         if (identity := identity_of(record)) is not None:
             line["call_id"] = identity
         for key, value in fields:
@@ -101,13 +111,23 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`12:00:01.123 INFO  call.answered call=abc codec=PCMU`; a traceback follows in indented lines."""
+    """`12:00:01.123 INFO  call.answered call=abc codec=PCMU`; a traceback follows in indented lines.
+
+    Args:
+        worker: as of `JsonFormatter`.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self.worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         name, fields = described(record)
         level = SHORT_LEVELS.get(record.levelname, record.levelname)
         parts = [time, f"{level:<5}", escaped(name)]
+        if self.worker is not None:
+            parts.append(f"worker={self.worker}")
         if (identity := identity_of(record)) is not None:
             parts.append(f"call={bare_or_quoted(identity)}")
         parts += [f"{bare_or_quoted(key)}={bare_or_quoted(value)}" for key, value in fields]
@@ -185,17 +205,20 @@ class EventHandler(logging.StreamHandler[TextIO]):
     """Told apart from an embedder's own handlers by its class."""
 
 
-def configure(settings: LogSettings, stream: TextIO) -> None:
+def configure(settings: LogSettings, stream: TextIO, *, worker: int | None = None) -> None:
     """Send the log lines of the whole process to `stream`, in place of an earlier call's.
 
     For programs. Other libraries' lines are taken from `warning` on, ours from `settings.level` on.
+
+    Args:
+        worker: number of this process, which stands in every line if there are several.
     """
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, EventHandler)]:
         root.removeHandler(handler)
     level = settings.level.upper()
     handler = EventHandler(stream)
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else ConsoleFormatter())
+    handler.setFormatter(JsonFormatter(worker) if settings.format == "json" else ConsoleFormatter(worker))
     handler.setLevel(level)
     root.addHandler(handler)
     logging.getLogger("aivc").setLevel(level)

@@ -32,7 +32,7 @@ PUBLIC = "__init__.py"  # says what is public, so it may import anything
 PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
     | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
-    | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "ip")}
+    | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "spreading")}
     | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_deadlines")}
     | {f"testing/opensips_{name}.py" for name in ("wording", "jsonrpc", "subscribers", "faults")}
     | {f"nursery/{name}.py" for name in ("status", "tally", "metrics", "pages", "statustable")}

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -77,6 +77,14 @@ def test_a_json_line_has_the_same_with_types(lines: io.StringIO) -> None:
         "after_ms": 12,
         "ports": [35000, 35001],
     }
+
+
+@pytest.mark.parametrize(("form", "told"), [("json", '"worker": 3'), ("console", " worker=3 ")])
+def test_every_line_of_one_of_several_processes_has_its_number(form: Literal["json", "console"], told: str) -> None:
+    stream = io.StringIO()
+    logs.configure(LogSettings(format=form), stream, worker=3)
+    logs.event(log, "call.answered", call_id="abc", codec="PCMU")
+    assert told in stream.getvalue()
 
 
 def test_outside_a_call_there_is_no_call_id(lines: io.StringIO) -> None:

@@ -206,6 +206,28 @@ def test_a_nonce_of_another_process_is_refused() -> None:
     assert challenges(caller.call(0.0))
 
 
+def test_a_nonce_of_a_worker_beside_us_is_stale_for_who_knows_the_password_and_used_nowhere_twice() -> None:
+    key = bytes(32)
+    one, other = (Authentication(SETTINGS, random.Random(seed), key) for seed in (1, 2))
+    caller = Caller(one)
+    caller.ask(1000.0)
+    captured = caller.credentials()
+    assert caller.call(1000.0, captured) is None
+    caller.server = other
+    assert {each.stale for each in challenges(caller.call(3.0, captured))} == {True}  # clocks differ, too
+    caller.password = "wrong"
+    assert {each.stale for each in challenges(caller.call(3.0))} == {False}
+
+
+def test_a_worker_in_the_place_of_another_does_not_take_its_nonces() -> None:
+    caller = Caller(Authentication(SETTINGS, random.Random(1), bytes(32)))
+    caller.ask(0.0)
+    captured = caller.credentials()
+    assert caller.call(0.0, captured) is None
+    caller.server = Authentication(SETTINGS, random.Random(2), bytes(32))
+    assert {each.stale for each in challenges(caller.call(0.0, captured))} == {True}
+
+
 def test_the_algorithm_cannot_be_swapped() -> None:
     caller = Caller()
     caller.challenge = attrs.evolve(caller.ask(0.0, "SHA-256"), algorithm="MD5")

@@ -11,6 +11,7 @@ from aivc.config.rules import is_readable_on_the_way
 from aivc.config.settings import Settings
 from aivc.config.telephony_checks import telephony_contradictions, telephony_doubts
 from aivc.config.template import HEADER, strange_places, texts_of
+from aivc.config.workers import worker_contradictions
 
 
 def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator: bool) -> Iterator[Finding]:
@@ -18,6 +19,7 @@ def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator:
     yield from of_each_agent(settings, sources, lambda agent: contradictions_of(agent, settings, simulator=simulator))
     yield from telephony_contradictions(settings)
     yield from opensips_contradictions(settings)
+    yield from worker_contradictions(settings)
 
 
 def of_each_agent(

@@ -24,8 +24,9 @@ from aivc.demo.timeline import draw_timeline
 from aivc.demo.wav import write_stereo
 from aivc.media.ports import local_ip_towards
 from aivc.nursery.ending import leaves
+from aivc.nursery.garbage import spare_startup_objects
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
-from aivc.nursery.service import open_service, spare_startup_objects
+from aivc.nursery.service import open_service
 from aivc.realtime.tools import load_tools, tool
 from aivc.testing.caller import CallRefused, PhoneCall, open_phone
 from aivc.testing.model import FakeModel

@@ -13,7 +13,7 @@ from aivc.config.settings import OpenSipsSettings, Settings, SipSettings
 from aivc.sip.address import format_host_port
 from aivc.sip.leg import FrontEnd
 from aivc.sip.opensips import OpenSips, open_opensips
-from aivc.sip.useragent import UserAgent, open_user_agent
+from aivc.sip.useragent import Place, UserAgent, open_user_agent
 
 
 @attrs.frozen(eq=False)
@@ -29,14 +29,17 @@ class FrontEnds:
 
 
 @asynccontextmanager
-async def open_front_ends(settings: Settings, wall_clock: Callable[[], float]) -> AsyncIterator[FrontEnds]:
+async def open_front_ends(
+    settings: Settings, wall_clock: Callable[[], float], place: Place | None = None
+) -> AsyncIterator[FrontEnds]:
     """Take calls while the block runs. Raises what `open_user_agent` and `open_opensips` do.
 
     Args:
       wall_clock: seconds since 1970.
+      place: of the user agent among those of other processes.
     """
     sip, rtp = settings.sip, settings.rtp
-    async with open_user_agent(user_agent(sip), srtp=rtp.srtp, rtcp=rtp.rtcp) as agent:
+    async with open_user_agent(user_agent(sip), srtp=rtp.srtp, rtcp=rtp.rtcp, place=place) as agent:
         if not settings.opensips.enabled:
             yield FrontEnds(agent)
             return

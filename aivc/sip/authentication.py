@@ -42,6 +42,7 @@ MAX_FIELDS: Final = 8  # Authorization fields read of one request; real ones hav
 TIME_OCTETS: Final = 6  # milliseconds
 SALT_OCTETS: Final = 6  # two callers behind one NAT must not count in one nonce
 MAC_OCTETS: Final = 12  # 96 bits, as HMAC-SHA1-96 has: guessed online, if at all
+MAKER_OCTETS: Final = 3  # of the salt, where several processes share the key: whose nonce it is
 NONCE_CHARACTERS: Final = 32  # base64url of these: short, since a challenge must not amplify
 MAX_NONCES: Final = 4096  # in use at a time, some 1 MB
 NC_WINDOW: Final = 64  # UDP may turn the order of so many requests round
@@ -88,11 +89,15 @@ class Authentication:
 
     Args:
       randomness: of the key and the nonces.
+      shared_key: of all processes that answer at one address; None: this one is alone. The nonce of another is known
+        then, but not how often it was used: who has the right password is told to take a new one.
     """
 
     settings: SipSettings
     randomness: Randomness
+    shared_key: bytes | None = attrs.field(default=None, repr=False)
     _key: bytes = attrs.field(init=False, repr=False)
+    _maker: bytes = attrs.field(init=False, repr=False)  # what the salt of our own nonces begins with
     _passwords: dict[str, str] = attrs.field(init=False, repr=False)
     _decoy: str = attrs.field(init=False, repr=False)  # the password of users that there are not
     _realm: str = attrs.field(init=False)  # as it stands between quotes
@@ -102,7 +107,8 @@ class Authentication:
     _wrong: dict[str, Wrong] = attrs.field(factory=dict, init=False)  # source -> its wrong passwords
 
     def __attrs_post_init__(self) -> None:
-        self._key = self._octets(32)
+        self._key = self._octets(32) if self.shared_key is None else self.shared_key
+        self._maker = b"" if self.shared_key is None else self._octets(MAKER_OCTETS)
         self._decoy = self._octets(16).hex()
         self._passwords = {user.name: user.password.reveal() for user in self.settings.users}
         self._realm = quote(self.settings.realm)[1:-1]
@@ -152,7 +158,7 @@ class Authentication:
             self._note_wrong(source, now)
             return self._ask(source, now, "wrong password" if password is not None else "unknown user")
         # Only who has proved himself is told that his nonce is no good any more (RFC 7616 section 3.3).
-        if now - issued > self.settings.nonce_seconds:
+        if now - issued > self.settings.nonce_seconds or not self._is_own(given.nonce):
             return self._ask(source, now, "old nonce", stale=True)
         if not self._take(given.nonce, int(given.nc, 16), issued, now):
             return self._ask(source, now, "nonce count used before", stale=True)
@@ -174,7 +180,8 @@ class Authentication:
     # Nonces
 
     def _nonce(self, source: str, algorithm: Algorithm, now: float) -> str:
-        stamp = int(now * 1000).to_bytes(TIME_OCTETS, "big") + self._octets(SALT_OCTETS)
+        salt = self._maker + self._octets(SALT_OCTETS - len(self._maker))
+        stamp = int(now * 1000).to_bytes(TIME_OCTETS, "big") + salt
         return base64.urlsafe_b64encode(stamp + self._mac(stamp, source, algorithm)).decode()
 
     def _issued(self, nonce: str, source: str, algorithm: Algorithm) -> float | None:
@@ -187,6 +194,9 @@ class Authentication:
         if not hmac.compare_digest(mac, self._mac(stamp, source, algorithm)):
             return None
         return int.from_bytes(stamp[:TIME_OCTETS], "big") / 1000
+
+    def _is_own(self, nonce: str) -> bool:
+        return base64.urlsafe_b64decode(nonce)[TIME_OCTETS:].startswith(self._maker)
 
     def _mac(self, stamp: bytes, source: str, algorithm: Algorithm) -> bytes:
         text = stamp + f"{algorithm} {source}".encode("latin-1", "replace")

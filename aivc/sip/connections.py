@@ -138,7 +138,7 @@ class Connection:
                     self.outbox.seal()
                     await linger(stream, self.outbox)
                     return
-                await self._take(frame)
+                await self.take(frame)
             heard = trio.current_time()
             begun = begun if was_inside else heard
 
@@ -146,11 +146,16 @@ class Connection:
         """Asked again each time: what has come in may have made the peer unwanted."""
         return self.server_name is not None or self.intake.accepts(self.peer[0])
 
-    async def _take(self, frame: bytes | Ping) -> None:
+    async def take(self, frame: bytes | Ping) -> None:
+        """Pass on a message, or answer that it is broken; answer a keep-alive."""
         if isinstance(frame, Ping):
             self.intake.counters.keep_alives += 1
             if not self._is_pong_queued:  # one answers all that came before it
                 self._is_pong_queued = self.outbox.put_nowait(PONG)
+            return
+        if self.intake.relay is not None:
+            self.intake.relay.take_nowait(frame, self)
+            await trio.lowlevel.checkpoint()
             return
         message = self.intake.read_untrusted(frame, self.peer)
         if isinstance(message, ParseError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket as stdlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -37,6 +37,16 @@ def nobody_uses(flow: Flow) -> bool:
     return False
 
 
+class Relay(Protocol):
+    """Whoever takes the messages for other processes."""
+
+    def take_nowait(self, data: bytes, flow: Flow) -> None:
+        """Take one message, of which nothing has been read but its length."""
+
+    def note_closed(self, flow: Flow) -> None:
+        """A connection is no more."""
+
+
 @attrs.define(eq=False)
 class Intake:
     """Where what the sockets read goes, and whose messages are read at all.
@@ -44,12 +54,14 @@ class Intake:
     Args:
       admits: False of an IP address whose datagrams and connections are dropped unread.
       is_used: whether a call needs a connection, however quiet it is.
+      relay: where messages go instead, unread.
     """
 
     arrivals: trio.MemorySendChannel[Arrival]
     admits: Callable[[str], bool]
     counters: Counters
     is_used: Callable[[Flow], bool] = nobody_uses
+    relay: Relay | None = None
 
     def accepts(self, host: str) -> bool:
         """What `admits` says, and its no counted."""
@@ -124,11 +136,15 @@ class DatagramSocket:
                 continue
             peer = (str(source[0]), int(source[1]))
             if intake.accepts(peer[0]):
-                await self._take(data, peer, intake, routes)
+                await self.take(data, peer, intake, routes)
 
-    async def _take(self, data: bytes, peer: Address, intake: Intake, routes: Routes) -> None:
+    async def take(self, data: bytes, peer: Address, intake: Intake, routes: Routes) -> None:
+        """Pass on the message in a datagram, or answer that it is broken."""
         if not data.strip(b"\r\n\0"):
             self.counters.keep_alives += 1
+            return
+        if intake.relay is not None:
+            intake.relay.take_nowait(data, DatagramFlow(self, peer, self.address))
             return
         message = intake.read_untrusted(data, peer)
         if isinstance(message, ParseError):

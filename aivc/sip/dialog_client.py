@@ -222,7 +222,7 @@ class DialogClient:
         return plain_ip(self.dialog.next_hop.host) == plain_ip(self.sent_by) != self.near.peer[0]
 
     def _via(self, flow: Flow) -> Via:
-        return via_of(flow, self.layer.new_token())
+        return via_of(flow, self.layer.new_tag())
 
 
 def via_of(flow: Flow, token: str) -> Via:

@@ -26,7 +26,7 @@ from aivc.sip.errands import RUNNERS, Errands
 from aivc.sip.event_reception import EventReception, SessionTable
 from aivc.sip.event_socket import EventSocket, open_event_socket
 from aivc.sip.leg import Leg
-from aivc.sip.mi import ManagementInterface, open_mi
+from aivc.sip.mi import ManagementInterface, MiCounters, open_mi
 from aivc.sip.negotiation import SrtpPolicy
 from aivc.sip.reception import WAITING_LEGS
 from aivc.sip.session_board import SessionBoard
@@ -69,6 +69,7 @@ class OpenSips:
     _reception: EventReception
     _subscription: Subscription
     _census: Census
+    _commands: ManagementInterface
     accepting: bool = attrs.field(default=True, init=False)
 
     @property
@@ -101,6 +102,10 @@ class OpenSips:
             lapses=self._subscription.lapses,
             legs=len(reception.table.live),
         )
+
+    def command_statistics(self) -> MiCounters:
+        """Counts of the commands to OpenSIPS."""
+        return self._commands.statistics()
 
     async def finish(self) -> None:
         """Refuse the calls that nobody has answered, and whoever calls from now on, while the calls that are over have
@@ -163,7 +168,7 @@ async def open_opensips(
             census = Census(commands, settings, table.live, subscription, wall_clock, board.own, board.unfreed)
             subscription.on_subscribed = census.wake
             reception = EventReception(board, settings, table, errands, waiting, subscription)
-            front_end = OpenSips(legs, events, reception, subscription, census)
+            front_end = OpenSips(legs, events, reception, subscription, census, commands)
             for task in (subscription.run, census.run, *[errands.run] * RUNNERS):
                 tasks.start_soon(task)
             tasks.start_soon(events.receive, reception.take_untrusted)

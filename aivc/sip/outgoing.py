@@ -165,7 +165,7 @@ class OutgoingCall:
         if field is None:
             return False
         self._early.clear()
-        self._request = repeated(self._request, str(via_of(flow, self.layer.new_token())), field)
+        self._request = repeated(self._request, str(via_of(flow, self.layer.new_tag())), field)
         self._transaction = self.layer.invite(self._request, flow, self._take)
         return True
 
@@ -253,10 +253,10 @@ def first_invite(invitation: Invitation, layer: TransactionLayer) -> Request:
         parse_name_addr(value)  # AddressError is a ValueError
     name = f"{quote(invitation.display_name)} " if invitation.display_name else ""
     headers = [
-        ("Via", str(via_of(flow, layer.new_token()))),
+        ("Via", str(via_of(flow, layer.new_tag()))),
         *(("Route", value) for value in invitation.route),
         ("Max-Forwards", str(MAX_FORWARDS)),
-        ("From", f"{name}{sender};tag={layer.new_token()}"),
+        ("From", f"{name}{sender};tag={layer.new_tag()}"),
         ("To", to),
         ("Call-ID", layer.new_token() + layer.new_token()),
         ("CSeq", f"{FIRST_CSEQ} INVITE"),

@@ -76,6 +76,10 @@ class ConnectionPool:
     _failed: dict[Address, float] = attrs.field(factory=dict, init=False)  # until when another address is tried first
     _seldom: Seldom = attrs.field(factory=Seldom, init=False)
 
+    def reload_certificates(self) -> bool:
+        """Read their files again for new connections; False when the old ones stay, as the log says."""
+        return self.certificates.reload()
+
     async def admit(self, door: Door) -> None:
         """Take in connections until cancelled."""
         while True:
@@ -164,6 +168,8 @@ class ConnectionPool:
 
     def _forget(self, connection: Connection) -> None:
         connection.close()
+        if self.intake.relay is not None:
+            self.intake.relay.note_closed(connection)
         self.connections.discard(connection)
         if self._by_peer.get(key := (connection.transport, connection.peer)) is connection:
             del self._by_peer[key]

@@ -66,7 +66,7 @@ class Registrant:
         self.registration = Registration(
             self.register,
             call_id=self.layer.new_token(),
-            tag=self.layer.new_token(),
+            tag=self.layer.new_tag(),
             instance=instance_urn(self._own_name()),
             has_external_ip=self.settings.external_ip is not None,
             allow=", ".join(Capabilities.of(self.settings).allowed),
@@ -129,7 +129,7 @@ class Registrant:
         response: Response | None = None
         credentials: Fields = ()
         for _ in range(CHALLENGES):
-            request = self.registration.request(flow, self.layer.new_token(), credentials, withdraw=withdraw)
+            request = self.registration.request(flow, self.layer.new_tag(), credentials, withdraw=withdraw)
             response = await self._send(request, flow)
             answer = None if response is None else self.accounts.answer(request, response, flow.peer)
             if answer is None:

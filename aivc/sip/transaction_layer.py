@@ -95,14 +95,16 @@ class TransactionLayer:
     """All live transactions.
 
     Args:
-      new_token: 16 random hexadecimal digits for tags, branches and the like.
+      new_token: 16 random hexadecimal digits.
       is_proven: whether a UDP source has shown that it gets what we send to it; others get no long answers.
+      mark: what tags and branches begin with, by which what comes back finds this one of several processes.
     """
 
     timers: Timers
     new_token: Callable[[], str]
     transports: Transports
     is_proven: Callable[[Address], bool] = nobody_is_proven
+    mark: str = ""
     servers: dict[tuple[str, ...], ServerTransaction] = attrs.field(factory=dict, init=False)
     clients: dict[tuple[str, str], ClientTransaction] = attrs.field(factory=dict, init=False)
     merges: dict[tuple[str, ...], tuple[str, ...]] = attrs.field(factory=dict, init=False)  # merge key -> server key
@@ -110,6 +112,10 @@ class TransactionLayer:
     stray_responses: int = attrs.field(default=0, init=False)
     amplifying: int = attrs.field(default=0, init=False)  # answers dropped for their length
     _warned: float = attrs.field(default=-inf, init=False)  # when of them
+
+    def new_tag(self) -> str:
+        """For tags and, after the magic cookie, branches."""
+        return self.mark + self.new_token()
 
     def absorb(self, request: Request, octets: int) -> bool:
         """True when a live transaction took the request: a retransmission, or the ACK of a refusal.
@@ -140,7 +146,7 @@ class TransactionLayer:
     def begin(self, request: Request, arrival: Arrival) -> ServerTransaction:
         """Make the transaction of a new request."""
         machine = server_transaction(request.method, reliable=arrival.flow.transport != "UDP")
-        key, merge, tag = server_key(request), merge_key(request), self.new_token()
+        key, merge, tag = server_key(request), merge_key(request), self.new_tag()
         transaction = ServerTransaction(
             request, arrival, key, merge, machine, self, tag, octets=arrival.octets, via=request.via
         )

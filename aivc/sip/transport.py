@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket as stdlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from typing import Final, Protocol, TypeVar
 
 import attrs
@@ -15,7 +15,7 @@ from aivc.config.settings import Address, SipSettings
 from aivc.sip.address import Via, default_port
 from aivc.sip.connections import Connection, sent_by_port
 from aivc.sip.counters import Counters
-from aivc.sip.datagrams import DatagramFlow, DatagramSocket, Intake, bind, nobody_uses, open_datagram_socket
+from aivc.sip.datagrams import DatagramFlow, DatagramSocket, Intake, Relay, bind, nobody_uses, open_datagram_socket
 from aivc.sip.flow import TRANSPORTS, Arrival, Flow, NoFlow, Transport
 from aivc.sip.ip import plain_ip
 from aivc.sip.pool import ConnectionPool, Door, open_door
@@ -33,6 +33,30 @@ class Bound(Protocol):
 
     @property
     def address(self) -> Address: ...
+
+
+class Entrance(Bound, Protocol):
+    """One that listens for connections."""
+
+    @property
+    def transport(self) -> Transport: ...
+
+
+class Connections(Protocol):
+    """What is asked of `ConnectionPool`."""
+
+    @property
+    def connections(self) -> Collection[Connection]: ...
+
+    def find(self, transport: Transport, peer: Address, server_name: str | None = None) -> Connection | None: ...
+
+    def has_failed(self, peer: Address) -> bool: ...
+
+    def open_nowait(
+        self, transport: Transport, peer: Address, local: Address, source: Address, name: str
+    ) -> Connection: ...
+
+    def reload_certificates(self) -> bool: ...
 
 
 BoundSocket = TypeVar("BoundSocket", bound=Bound)
@@ -64,9 +88,9 @@ class SocketTransports:
     """
 
     listening: tuple[tuple[Transport, Address], ...]
-    _datagrams: Sequence[DatagramSocket]
-    _doors: Sequence[Door]
-    _pool: ConnectionPool
+    datagrams: Sequence[DatagramSocket]
+    doors: Sequence[Entrance]
+    pool: Connections
     _routes: Routes
     _counters: Counters
 
@@ -78,7 +102,7 @@ class SocketTransports:
         if flow.is_open:
             return flow
         peer = (flow.peer[0], sent_by_port(via, flow.transport))
-        return self._pool.find(flow.transport, peer) or self._connect(flow.transport, peer, flow.local, via.host)
+        return self.pool.find(flow.transport, peer) or self._connect(flow.transport, peer, flow.local, via.host)
 
     def onward(self, transport: Transport, peer: Address, near: Flow) -> Flow:
         """See `Transports`. A flow that cannot be is a closed one."""
@@ -90,10 +114,10 @@ class SocketTransports:
         peer = (plain_ip(peer[0]), peer[1])
         if transport == "UDP":
             return self._datagrams_onward(peer, near)
-        found = self._pool.find(transport, peer)
+        found = self.pool.find(transport, peer)
         if found is not None:
             return found
-        door = nearest([door for door in self._doors if door.transport == transport], peer, near.local[0])
+        door = nearest([door for door in self.doors if door.transport == transport], peer, near.local[0])
         same_host = isinstance(near, Connection) and near.peer[0] == peer[0]
         name = near.server_name if isinstance(near, Connection) and same_host else None
         local = near.local if door is None else (self._said(door, peer, near), door.address[1])
@@ -102,7 +126,7 @@ class SocketTransports:
     async def towards(self, transport: Transport, host: str, port: int | None) -> Flow:
         """See `Transports`. Names are looked up for addresses only: neither NAPTR nor SRV records (RFC 3263) are."""
         peers = await addresses_of(host, default_port(transport) if port is None else port)
-        for peer in sorted(peers, key=self._pool.has_failed):
+        for peer in sorted(peers, key=self.pool.has_failed):
             flow = await self._towards(transport, peer, host)
             if flow is not None:
                 return flow
@@ -110,20 +134,20 @@ class SocketTransports:
 
     def reload_certificates(self) -> bool:
         """Read the files of `sip.tls_*` again for new connections; False when the old ones stay, as the log says."""
-        return self._pool.certificates.reload()
+        return self.pool.reload_certificates()
 
     async def flush(self) -> None:
         """Wait until everything queued has been sent, FLUSH seconds at most, cancelled or not."""
         with trio.move_on_after(FLUSH, shield=True):
-            for socket in self._datagrams:
+            for socket in self.datagrams:
                 await socket.outbox.wait_empty()
-            for connection in list(self._pool.connections):
+            for connection in list(self.pool.connections):
                 await connection.outbox.wait_empty()
 
     def _datagrams_onward(self, peer: Address, near: Flow) -> Flow:
         socket = near.socket if isinstance(near, DatagramFlow) else None
         if socket is None or is_ipv6(socket.address[0]) != is_ipv6(peer[0]):
-            socket = nearest(self._datagrams, peer, near.local[0])
+            socket = nearest(self.datagrams, peer, near.local[0])
         if socket is None:
             return DeadEnd("UDP", peer, near.local, self._counters)
         return DatagramFlow(socket, peer, (self._said(socket, peer, near), socket.address[1]))
@@ -135,11 +159,11 @@ class SocketTransports:
         return self._routes.fixed_host(socket.address[0], peer[0]) or socket.address[0]
 
     async def _towards(self, transport: Transport, peer: Address, name: str) -> Flow | None:
-        found = self._pool.find(transport, peer, name)
+        found = self.pool.find(transport, peer, name)
         if found is not None:
             return found
-        sockets: list[Bound] = [*self._datagrams] if transport == "UDP" else []
-        sockets += [door for door in self._doors if door.transport == transport]
+        sockets: list[Bound] = [*self.datagrams] if transport == "UDP" else []
+        sockets += [door for door in self.doors if door.transport == transport]
         several = len([socket for socket in sockets if is_ipv6(socket.address[0]) == is_ipv6(peer[0])]) > 1
         socket = nearest(sockets, peer, await route_to(peer) if several else None)
         bound = socket.address if socket is not None else ("::" if is_ipv6(peer[0]) else "0.0.0.0", 0)
@@ -156,17 +180,17 @@ class SocketTransports:
 
     def _open(self, transport: Transport, peer: Address, local: Address, name: str, port: int = 0) -> Flow:
         # Asked again: another task may have been waiting for the same route.
-        connection = self._pool.find(transport, peer, name) or self._connect(transport, peer, local, name, port)
+        connection = self.pool.find(transport, peer, name) or self._connect(transport, peer, local, name, port)
         if not connection.is_open:
             raise NoFlow("no room for a connection: sip.max_connections are open")
         return connection
 
     def _connect(self, transport: Transport, peer: Address, local: Address, name: str, port: int = 0) -> Connection:
         """A new connection from where we listen for that transport, or else from a port of its own."""
-        door = nearest([door for door in self._doors if door.transport == transport], peer, local[0])
+        door = nearest([door for door in self.doors if door.transport == transport], peer, local[0])
         wildcard = "::" if is_ipv6(peer[0]) else "0.0.0.0"
         source = (wildcard if door is None else door.address[0], port)
-        return self._pool.open_nowait(transport, peer, local, source, name)
+        return self.pool.open_nowait(transport, peer, local, source, name)
 
 
 def nearest(sockets: Sequence[BoundSocket], peer: Address, host: str | None) -> BoundSocket | None:
@@ -206,6 +230,12 @@ async def free_port(address: Address) -> int:
         raise NoFlow(f"no socket: {error}") from error
 
 
+OpenTransports = Callable[  # as `open_transports`
+    [SipSettings, Counters, Callable[[str], bool], trio.MemorySendChannel[Arrival], Callable[[Flow], bool]],
+    AbstractAsyncContextManager[SocketTransports],
+]
+
+
 @asynccontextmanager
 async def open_transports(
     settings: SipSettings,
@@ -213,6 +243,7 @@ async def open_transports(
     admits: Callable[[str], bool],
     arrivals: trio.MemorySendChannel[Arrival],
     is_used: Callable[[Flow], bool] = nobody_uses,
+    relay: Relay | None = None,
 ) -> AsyncIterator[SocketTransports]:
     """Listen until the block ends; then what is queued is sent, FLUSH seconds at most, and everything is closed.
 
@@ -223,12 +254,13 @@ async def open_transports(
       admits: asked for each datagram and connection; False of an IP address drops what comes from there unread.
       arrivals: where messages go; what does not fit is dropped and counted.
       is_used: whether a call needs a connection, which is not closed then for being quiet.
+      relay: where messages go instead, unread.
 
     Raises:
       ValueError: a bad entry in `settings.listen`.
       OSError: a port is taken, an address is not ours, or a certificate cannot be used.
     """
-    intake, routes = Intake(arrivals, admits, counters, is_used), Routes(settings.external_ip)
+    intake, routes = Intake(arrivals, admits, counters, is_used, relay), Routes(settings.external_ip)
     certificates = Certificates(settings)
     with ExitStack() as sockets:
         datagrams: list[DatagramSocket] = []

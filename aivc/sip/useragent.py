@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ from aivc.sip.authentication import Authentication
 from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.counters import Counters
 from aivc.sip.dialog import DialogId
+from aivc.sip.digest import Randomness
 from aivc.sip.flow import Arrival, Flow, Transport
 from aivc.sip.leg import Leg
 from aivc.sip.negotiation import SrtpPolicy
@@ -28,10 +29,26 @@ from aivc.sip.statistics import UserAgentStatistics
 from aivc.sip.switchboard import Identity, Switchboard
 from aivc.sip.timers import Timers
 from aivc.sip.transaction_layer import TransactionLayer
-from aivc.sip.transport import ARRIVALS, SocketTransports, open_transports, shelter
+from aivc.sip.transport import ARRIVALS, OpenTransports, SocketTransports, open_transports, shelter
 
 SYSTEM_RANDOMNESS: Final = random.SystemRandom()
 LEAVE_SECONDS: Final = 4.0  # for taking back the registrations
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """What makes a user agent one of several that share their addresses, each in a process of its own.
+
+    Attributes:
+      mark: what its tags and branches begin with, as nobody else's.
+      nonce_key: the same for all of them.
+      identity_at: who we are at the server with that IP address; it is not this user agent that registers.
+    """
+
+    mark: str
+    nonce_key: bytes
+    open_transports: OpenTransports
+    identity_at: Callable[[str], Identity | None]
 
 
 @attrs.define(eq=False, repr=False)
@@ -114,6 +131,7 @@ async def open_user_agent(
     srtp: SrtpPolicy = "off",
     rtcp: bool = True,
     randomness: random.Random = SYSTEM_RANDOMNESS,
+    place: Place | None = None,
 ) -> AsyncIterator[UserAgent]:
     """Listen for calls until the block ends; then every socket is closed at once, and nothing lingers.
 
@@ -123,6 +141,7 @@ async def open_user_agent(
       settings: all of `[sip]`.
       srtp, rtcp: the settings `rtp.srtp` and `rtp.rtcp`; what is not done is not agreed to.
       randomness: for tags, branches, nonces and keys; tests give a seeded one.
+      place: among several that share the addresses; None: it has them for itself.
 
     Raises:
       ValueError: a bad entry in `settings.listen`.
@@ -132,21 +151,24 @@ async def open_user_agent(
     arrived, arrivals = trio.open_memory_channel[Arrival](ARRIVALS)
     waiting, legs = trio.open_memory_channel[Leg](WAITING_LEGS)
     dialogs: dict[DialogId, CallDialog] = {}
+    opened: OpenTransports = open_transports if place is None else place.open_transports
+    mark, nonce_key = ("", None) if place is None else (place.mark, place.nonce_key)
     async with (
-        open_transports(settings, counters, sources.admits, arrived, partial(is_way_of, dialogs)) as transports,
+        opened(settings, counters, sources.admits, arrived, partial(is_way_of, dialogs)) as transports,
         trio.open_nursery() as outer,
     ):
         # Sheltered, so that a cancellation does not cut off what the calls and registrations say last.
         tasks: trio.Nursery = await outer.start(shelter)
-        layer = TransactionLayer(timers, lambda: f"{randomness.getrandbits(64):016x}", transports, sources.is_proven)
+        new_token = partial(random_token, randomness)
+        layer = TransactionLayer(timers, new_token, transports, sources.is_proven, mark)
         accounts = Accounts(settings, randomness)
         registrants = [
             Registrant(register, settings, accounts, layer, transports, randomness, sources)
             for register in settings.register
         ]
-        identities = partial(identity_at, registrants)
+        identities = partial(identity_at, registrants) if place is None else place.identity_at
         board: Board = Switchboard(settings, srtp, layer, sources, accounts, tasks, identities, rtcp, dialogs)
-        reception = Reception(board, Authentication(settings, randomness), waiting)
+        reception = Reception(board, Authentication(settings, randomness, nonce_key), waiting)
         agent = UserAgent(legs, transports, reception, counters, registrants)
         for task in (timers.run, *(registrant.run for registrant in registrants)):
             tasks.start_soon(task)
@@ -160,6 +182,11 @@ async def open_user_agent(
             agent.close()
 
 
+def random_token(randomness: Randomness) -> str:
+    """16 random hexadecimal digits."""
+    return f"{randomness.getrandbits(64):016x}"
+
+
 def is_way_of(dialogs: Mapping[DialogId, CallDialog], flow: Flow) -> bool:
     """Whether a call came, or is made, over that flow: it is the only way back to a phone behind a NAT."""
     return any(dialog.client.near is flow for dialog in dialogs.values())
@@ -169,7 +196,14 @@ def identity_at(registrants: Sequence[Registrant], ip: str) -> Identity | None:
     """Who we are at the server that has this address, as far as we are registered there."""
     for registrant in registrants:
         flow = registrant.flow
-        if flow is not None and flow.peer[0] == ip and registrant.status.state == "registered":
-            uri = f"sip:{registrant.register.user}@{registrant.registration.domain}"
-            return Identity(uri, registrant.service_route)
+        if flow is not None and flow.peer[0] == ip and (identity := identity_of(registrant)) is not None:
+            return identity
     return None
+
+
+def identity_of(registrant: Registrant) -> Identity | None:
+    """Who we are at its server; None while we are not registered."""
+    if registrant.status.state != "registered":
+        return None
+    uri = f"sip:{registrant.register.user}@{registrant.registration.domain}"
+    return Identity(uri, registrant.service_route)
