@@ -10,13 +10,10 @@ import trio
 from scenarios.world import RTP_PORT, changed, open_world
 from trio.testing import MockClock
 
-from aivc.media.stream import RtpStream
 from aivc.nursery.garbage import spare_startup_objects
-from aivc.nursery.performer import Performer
 from aivc.testing import Say, scripted
 
 CALLS = 3
-FEW = 80  # objects; a call in progress is some 900
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def collector_off() -> Iterator[None]:
     gc.enable()
 
 
-async def test_a_call_that_has_ended_leaves_little_for_the_collector(
+async def test_a_call_that_has_ended_leaves_nothing_for_the_collector(
     autojump_clock: MockClock, collector_off: None
 ) -> None:
     settings = changed(rtp={"max_port": RTP_PORT + 20})
@@ -42,8 +39,7 @@ async def test_a_call_that_has_ended_leaves_little_for_the_collector(
                 gc.collect()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        assert len(gc.garbage) <= CALLS * FEW
-        assert [found for found in gc.garbage if isinstance(found, RtpStream | Performer)] == []
+        assert [type(found) for found in gc.garbage] == []
 
 
 def test_what_is_there_at_the_start_is_never_looked_at_again() -> None:

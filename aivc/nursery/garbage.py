@@ -13,8 +13,8 @@ OLDEST: Final = 10
 def spare_startup_objects() -> None:
     """Start-up made tens of thousands of objects that live for ever: no collection need stop the media for them.
 
-    A call in progress is some 900 objects. Nearly all go with their last reference when it ends, and some fifty wait
-    for the collector; so what is not garbage when it is young is hardly worth another look. With Python's own
+    A call in progress is some 900 objects, and all of them go with their last reference when it ends (a test holds
+    this); so what is not garbage when it is young is hardly worth another look. With Python's own
     thresholds there is one of 10 ms each second while ten calls a second come and go among a hundred, and now and then
     one of 100 ms.
     """

@@ -6,6 +6,7 @@ Every method that does not await is one step: the user agent calls them as messa
 from __future__ import annotations
 
 import logging
+import weakref
 from math import inf
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from aivc.sip.awaited_answer import AwaitedAnswer
 from aivc.sip.bye import Bye
 from aivc.sip.dialog import DialogId, record_routes
 from aivc.sip.dialog_client import DialogClient
-from aivc.sip.holder import Early, Holder, Phase
+from aivc.sip.holder import Early, Holder, Nobody, Phase
 from aivc.sip.inspection import (
     ACCEPT_HEADER,
     SDP_TYPE,
@@ -88,7 +89,7 @@ class CallDialog:
 
     def __attrs_post_init__(self) -> None:
         self.phase = Phase.CONFIRMED if self.early is None else Phase.EARLY
-        self.refresher = Refresher(self, self.owns_call_id)
+        self.refresher = Refresher(weakref.proxy(self), self.owns_call_id)  # no ring: see `Nobody`
         self._transfers = Transfers(self.client.send)
         self._bye = Bye(self.client, self.board)
         self.board.dialogs[self.id] = self
@@ -263,6 +264,7 @@ class CallDialog:
         self.phase = Phase.OVER
         self._stop_awaiting()
         self.board.forget(self.id, self)
+        self.holder = Nobody()
 
     # What the refresher tells us
 

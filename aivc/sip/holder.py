@@ -35,6 +35,21 @@ class Holder(Protocol[Live]):
         """A REFER of the peer is to be followed; None: it will be."""
 
 
+class Nobody:
+    """Holds a dialog that is over and forgotten. Else the two would keep each other until the garbage collector comes,
+    and it comes seldom: it would stop the media of all calls."""
+
+    def has_room(self, dialog: object) -> bool:
+        return True
+
+    def tell(self, dialog: object, event: LegEvent) -> None: ...
+
+    def finish(self, dialog: object, event: LegEvent | None) -> None: ...
+
+    def follow(self, dialog: object, order: Order) -> Refusal | None:
+        return Refusal(481, "the call is over")
+
+
 class Early(Protocol):
     """The call as long as it is not answered: `aivc.sip.incoming.IncomingLeg`."""
 

@@ -71,6 +71,7 @@ class Refresher:
     """Keeps the session of one dialog alive, and tells when it is dead.
 
     Args:
+      dialog: a weak reference: the dialog keeps its refresher, not the other way round.
       owns_call_id: whether the dialog's INVITE was ours.
     """
 
@@ -157,12 +158,12 @@ class Refresher:
             asked = client.send("INVITE", (*fields, ("Content-Type", SDP_TYPE)), self.dialog.media.repeat())
         logs.event(log, "sip.refreshing", call_id=client.dialog.call_id, method=asked.request.method)
         self._open = asked
-        asked.report = lambda response: self._take(asked, response)
+        asked.report = lambda response: self._take(client, asked, response)
 
-    def _take(self, asked: Asked, response: Response | None) -> None:
-        if self._open is not asked:  # the dialog is over, or it is the 2xx of another fork
+    def _take(self, client: DialogClient, asked: Asked, response: Response | None) -> None:
+        if self._open is not asked:  # the dialog is over, and maybe gone, or it is the 2xx of another fork
             if response is not None and response.status < 300 and asked.request.method == "INVITE":
-                self.dialog.client.acknowledge(asked.request.cseq.number)
+                client.acknowledge(asked.request.cseq.number)
             return
         self._open, is_invite = None, asked.request.method == "INVITE"
         if response is not None and response.status < 300:
