@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
+import re
 import socket as stdlib_socket
 
 import pytest
@@ -15,6 +17,7 @@ from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from aivc.realtime.connection import (
+    MESSAGE_QUEUE,
     RealtimeClosed,
     RealtimeRefused,
     RealtimeSocket,
@@ -112,7 +115,53 @@ async def test_an_upgrade_that_is_never_answered_is_a_timeout(autojump_clock: Mo
     await theirs.aclose()
 
 
+@pytest.mark.parametrize("attempt", range(8))  # trio takes tasks that are ready in any order
+async def test_what_comes_with_the_upgrade_is_received_even_if_the_server_hangs_up_at_once(attempt: int) -> None:
+    async def hang_up() -> None:
+        (key,) = re.findall(rb"(?i)sec-websocket-key: (\S+)", await theirs.receive_some())
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        whole, parts = b"\x81\x01a", b"\x01\x01b\x80\x01c"
+        await theirs.send_all(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + whole + parts)
+        await theirs.aclose()
+
+    ours, theirs = byte_streams()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up)
+            client = await wrap_realtime(nursery, ours, "realtime.test", "/", HEADERS)
+            assert [await client.receive(), await client.receive()] == ["a", "bc"]
+            with pytest.raises(RealtimeClosed):
+                await client.receive()
+    assert ours.sock.fileno() == -1
+
+
 # Sending and receiving.
+
+
+async def test_fragments_binary_and_whole_messages_come_in_their_order() -> None:
+    with trio.fail_after(5):
+        async with connected() as pair:
+            await pair.server.send_message("first")
+            await pair.server._stream.send_all(b"\x01\x03sec" + b"\x80\x03ond")
+            await pair.server.send_message("third")
+            await pair.server.send_message(b"binary")
+            await pair.server.send_message("last")
+            assert [await pair.client.receive() for _ in range(3)] == ["first", "second", "third"]
+            with pytest.raises(ProtocolViolation):
+                await pair.client.receive()
+            assert await pair.client.receive() == "last"
+
+
+async def test_more_messages_than_anybody_receives_do_not_keep_it_from_closing() -> None:
+    with trio.fail_after(5):
+        async with connected() as pair:
+            for _ in range(3 * MESSAGE_QUEUE):
+                await pair.server.send_message("unheard")
+            await trio.testing.wait_all_tasks_blocked()
+            assert await pair.client.close(3.0)
+            with pytest.raises(RealtimeClosed):
+                await pair.client.receive()
 
 
 async def test_messages_and_hand_made_audio_frames_share_the_connection() -> None:

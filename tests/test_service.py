@@ -36,7 +36,7 @@ from aivc.media.clock import TaskClock
 from aivc.nursery.front_ends import FrontEnds, user_agent
 from aivc.nursery.record import OBSERVER_EVENTS, CallEvent, Ended
 from aivc.nursery.routing import Route, load_routes
-from aivc.nursery.service import answer_calls, realtime_connector, shared_clock
+from aivc.nursery.service import answer_calls, shared_clock
 from aivc.realtime.tools import ToolFileError
 from aivc.testing import CallTool, FakeModel, Say, open_phone, scripted, serve_port, silence, speech
 
@@ -276,16 +276,6 @@ async def test_the_log_says_where_the_service_listens_as_the_setting_is_written(
             pass
     (ready,) = [record for record in caplog.records if record.getMessage() == "service.ready"]
     assert ready.fields == {"listening": list(listen)}  # type: ignore[attr-defined]
-
-
-async def test_one_tls_context_serves_every_call() -> None:
-    connect = realtime_connector()
-    settings = OpenAISettings(url="ws://127.0.0.1:1/v1/realtime", model="gpt-realtime")
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            for _ in range(2):
-                with pytest.raises(Exception, match="unreachable"):
-                    await connect(nursery, settings)
 
 
 async def test_a_signal_drains_the_service_and_ends_it() -> None:

@@ -126,6 +126,7 @@ async def serve_call(
             record = make_record(leg, progress, announcer)
             log_record(record)
             announcer.tell(Ended(record))
+            progress.let_go()
     return record
 
 
@@ -220,7 +221,7 @@ async def converse(
         dialect_named(openai.dialect),
         performer,
         leaving,
-        Uplink(heard, outbox),
+        Uplink(heard, outbox, ground.settings.realtime.append_ms),
         hold,
         partial(open_next_session, ground),
         lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),

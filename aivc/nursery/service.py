@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,26 +15,32 @@ import trio
 
 from aivc import logs
 from aivc.config.loading import ConfigError
-from aivc.config.settings import Address, OpenAISettings, RtpSettings, Settings
+from aivc.config.settings import Address, RtpSettings, Settings
 from aivc.media.clock import MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.media.srtp import SrtpMissing, require_srtp
+from aivc.nursery.admin import open_admin
 from aivc.nursery.admission import TokenBucket
 from aivc.nursery.call import serve_call
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.front_ends import FrontEnds, addresses, open_front_ends
+from aivc.nursery.garbage import spare_startup_objects
 from aivc.nursery.ground import Connect
+from aivc.nursery.lookout import Lookout
 from aivc.nursery.observers import FanOut, Subscription
+from aivc.nursery.pacing import HINT, Pacing, pacing_of
 from aivc.nursery.percall import check_installed, fetch_settings, open_client
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import OBSERVER_EVENTS, CallRecord, Observer
 from aivc.nursery.recordfile import open_record_file, prepare_folder
 from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
-from aivc.realtime.connection import RealtimeSocket, open_realtime
+from aivc.nursery.status import Status
+from aivc.nursery.tally import Tally
+from aivc.realtime.connector import open_connector
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import FrontEnd, Leg, Rejection
 from aivc.sip.registration import RegistrationStatus
-from aivc.sip.useragent import UserAgent
+from aivc.sip.useragent import Place, UserAgent
 
 log = logging.getLogger("aivc.service")
 
@@ -67,6 +71,8 @@ class Service:
     arrivals: TokenBucket = attrs.field(init=False)  # a token for each new call
     idle: trio.Event = attrs.field(factory=trio.Event)  # set while draining and no call is left
     events: FanOut = attrs.field(factory=FanOut)
+    pacing: Pacing = attrs.field(factory=Pacing)
+    look: Callable[[], Status] = Status  # what can be seen of it from outside
 
     def __attrs_post_init__(self) -> None:
         self.arrivals = TokenBucket(self.settings.service.calls_per_second)
@@ -102,6 +108,19 @@ class Service:
         """
         return self.events.subscribe(capacity)
 
+    def status(self) -> Status:
+        """What it does now, and has done so far."""
+        refusal = self.refusal()
+        return attrs.evolve(
+            self.look(),
+            calls=self.calls,
+            refused=self.refused,
+            accepting=refusal is None,
+            why_not="" if refusal is None else refusal.cause,
+            draining=self.draining.is_set(),
+            **self.pacing.figures(),
+        )
+
     def drain(self) -> None:
         """Refuse new calls from now on; those in progress go on."""
         self.draining.set()
@@ -114,6 +133,8 @@ class Service:
             return Rejection(503, "the service is going down", wait)
         if is_disabled(self.settings):
             return Rejection(503, "openai.disable is set", wait)
+        if self.pacing.is_late:
+            return Rejection(503, self.pacing.cause, wait)
         if self.calls >= self.settings.service.max_calls:
             return Rejection(503, f"service.max_calls = {self.settings.service.max_calls} is reached", wait)
         return None
@@ -135,10 +156,11 @@ class Service:
         """What to change when no call can be taken."""
         if self.draining.is_set() or is_disabled(self.settings):
             return None
-        return "raise it, and rtp.max_port with it, or send calls elsewhere"
+        return HINT if self.pacing.is_late else "raise it, and rtp.max_port with it, or send calls elsewhere"
 
     def call_began(self) -> None:
         self.calls += 1
+        self.pacing.call_began()
         self.settle()
 
     def call_ended(self) -> None:
@@ -163,6 +185,7 @@ async def open_service(
     clock: MediaClock | None = None,
     observer: Observer | None = None,
     wall_clock: Callable[[], float] = time.time,
+    place: Place | None = None,
 ) -> AsyncIterator[Service]:
     """Answer calls while the block runs; leaving it drains.
 
@@ -174,23 +197,33 @@ async def open_service(
       connect, tools, clock, observer, wall_clock: as in `serve_call`; by default OpenAI, the files of each agent's
         `tools`, one heartbeat for all calls, nobody, and the system's. `Service.subscribe` is another way to hear of
         calls.
+      place: of one of several processes at the same addresses; see `aivc.nursery.workers`.
 
-    Raises OSError when a listening port is taken, ToolFileError when a tool file cannot be used, ConfigError when
-    something else cannot work: the folder for records, the packages for `engine.api_url` and `rtp.srtp`.
+    Raises OSError when a listening port is taken, that of `admin.listen` included, ToolFileError when a tool file
+    cannot be used, ConfigError when something else cannot work: the folder for records, the packages for
+    `engine.api_url` and `rtp.srtp`; `service.workers`, which `aivc serve` alone can start.
     """
+    if settings.service.workers > 1:
+        raise ConfigError(("service.workers: only `aivc serve` starts several; set it to 1",))
+    who = "service" if place is None else "worker"  # in the log: only the parent speaks for the service
     routes, prompts = equip(settings, tools)
     prepare_folder(settings.records, wall_clock())
     hang_up = trio.Event()
     async with (
-        open_front_ends(settings, wall_clock) as front_ends,
+        open_front_ends(settings, wall_clock, place) as front_ends,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
         open_client(settings.engine) as client,
+        shared_connector(connect, settings) as connecting,
     ):
-        service = Service(settings, front_ends, events=FanOut((*filter(None, (records, observer)),)))
+        tally = Tally()
+        lookout = Lookout(settings, front_ends, tally, records, trio.current_time())
+        events = FanOut((tally, *filter(None, (records, observer))))
+        pacing = pacing_of(settings.service, media_clock, is_ours=clock is None)
+        service = Service(settings, front_ends, events=events, pacing=pacing, look=lookout.status)
         run_call = partial(
             serve_call,
-            connect=connect or realtime_connector(),
+            connect=connecting,
             clock=media_clock,
             ports=PortPool(settings.rtp),
             draining=hang_up,
@@ -201,23 +234,25 @@ async def open_service(
 
         async def serve(leg: Leg, route: Route) -> CallRecord:
             given = partial(run_call, leg, route.settings, agent=route.agent)
-            if client is None:
-                return await given(tools=route.tools)
-            # The answer may change which tools are offered, so the call loads them after it.
-            return await given(tools=tools, prepare=partial(fetch_settings, leg, settings, route, client, tools))
+            with tally.call(leg, route.agent, trio.current_time()):
+                if client is None:
+                    return await given(tools=route.tools)
+                # The answer may change which tools are offered, so the call loads them after it.
+                return await given(tools=tools, prepare=partial(fetch_settings, leg, settings, route, client, tools))
 
         service.settle()
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_admin(settings.admin, lambda: (service.status(),)), trio.open_nursery() as nursery:
+                nursery.start_soon(pacing.watch, lambda: service.calls, service.settle)
                 for front_end in front_ends.all:
                     nursery.start_soon(answer_calls, service, front_end, routes.route, serve)
-                logs.event(log, "service.ready", **addresses(front_ends, settings.opensips))
+                logs.event(log, f"{who}.ready", **addresses(front_ends, settings.opensips))
                 yield service
-                calls_cut = await drain(service, hang_up)
+                calls_cut = await drain(service, hang_up, who)
                 nursery.cancel_scope.cancel()
         finally:
             service.events.end()
-    logs.event(log, "service.stopped", calls_cut=calls_cut)  # and every record is on the disk
+    logs.event(log, f"{who}.stopped", calls_cut=calls_cut)  # and every record is on the disk
 
 
 def equip(settings: Settings, tools: ToolRegistry | None = None) -> tuple[Routes, Prompts]:
@@ -236,11 +271,11 @@ def check_srtp(rtp: RtpSettings) -> None:
             raise ConfigError(("rtp.srtp: needs the package pylibsrtp: pip install 'aivc[srtp]'",)) from None
 
 
-async def drain(service: Service, hang_up: trio.Event) -> int:
+async def drain(service: Service, hang_up: trio.Event, who: str) -> int:
     """Let calls finish, then have them hang up, then stop waiting. Returns how many had to hang up."""
     settings = service.settings
     service.drain()
-    logs.event(log, "service.draining", calls=service.calls, seconds=settings.service.drain_seconds)
+    logs.event(log, f"{who}.draining", calls=service.calls, seconds=settings.service.drain_seconds)
     async with trio.open_nursery() as nursery:
         for front_end in service.front_ends.all:
             nursery.start_soon(front_end.withdraw)  # registrars need not send new calls here while these last
@@ -302,14 +337,14 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
     whose(source=source, status=status, cause=cause, hint=hint)
 
 
-def realtime_connector() -> Connect:
-    """`open_realtime` with one TLS context for the whole process: making one takes 20 ms, too much for every call."""
-    context = ssl.create_default_context()
-
-    async def connect(nursery: trio.Nursery, settings: OpenAISettings) -> RealtimeSocket:
-        return await open_realtime(nursery, settings, ssl_context=context)
-
-    return connect
+@asynccontextmanager
+async def shared_connector(connect: Connect | None, settings: Settings) -> AsyncIterator[Connect]:
+    """One for all calls, and `realtime.prewarm` connections opened ahead of them."""
+    if connect is not None:
+        yield connect
+        return
+    async with open_connector(settings.openai, settings.realtime.prewarm) as connector:
+        yield connector.open
 
 
 @asynccontextmanager
@@ -326,8 +361,14 @@ async def run_service(settings: Settings, *, observer: Observer | None = None) -
 
     SIGHUP has the certificates of `tls:` read again; calls go on.
 
-    Only in the main thread. Raises what `open_service()` does, in an ExceptionGroup.
+    Only in the main thread. With several `service.workers` there can be no observer. Raises what `open_service()`
+    does, in an ExceptionGroup.
     """
+    if settings.service.workers > 1 and observer is None:
+        from aivc.nursery.workers import run_workers  # each of which runs a service, and imports this
+
+        await run_workers(settings)
+        return
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *RELOADS) as signals:
         async with trio.open_nursery() as nursery:
             async with open_service(settings, observer=observer) as service:
@@ -335,17 +376,6 @@ async def run_service(settings: Settings, *, observer: Observer | None = None) -
                 await told_to_stop(signals, service)
                 nursery.start_soon(stop_at_once, signals, service, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
-
-
-def spare_startup_objects() -> None:
-    """Start-up made tens of thousands of objects that live for ever: no collection need stop the media for them.
-
-    A call in progress is some 700 objects, nearly none of them garbage. With Python's own thresholds a hundred calls
-    set off a full collection of 50 ms; with these it comes about once in a thousand calls.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 5)
 
 
 async def told_to_stop(signals: AsyncIterator[int], service: Service) -> None:

@@ -51,10 +51,17 @@ class Session:
 
 @attrs.frozen(eq=False)
 class Uplink:
-    """What waits for the model, whichever session it is."""
+    """What waits for the model, whichever session it is.
+
+    Args:
+      append_ms: how much of the caller's audio makes a message, `realtime.append_ms`.
+      batch: what waits for the rest of its message; it outlives a session.
+    """
 
     heard: trio.MemoryReceiveChannel[bytes]
     outbox: trio.MemoryReceiveChannel[ClientEvent]
+    append_ms: int = 20
+    batch: bytearray = attrs.field(factory=bytearray)
 
 
 @attrs.frozen(eq=False)
@@ -142,7 +149,7 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     socket, performer = session.socket, talk.performer
     performer.connected = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(write_heard, socket, talk.uplink.heard, performer)
+        nursery.start_soon(write_heard, socket, talk.uplink, performer)
         nursery.start_soon(write_events, socket, talk.dialect, talk.uplink.outbox)
         nursery.start_soon(read_events, socket, talk.dialect, performer)
         nursery.start_soon(watch_deadlines, performer)
@@ -221,12 +228,33 @@ def begin_anew(talk: Talk) -> None:
     logs.event(log, "session.replaced", number=performer.turns.sessions)
 
 
-async def write_heard(socket: RealtimeSocket, heard: trio.MemoryReceiveChannel[bytes], performer: Performer) -> None:
-    """The caller's octets -> the model, one append a packet; silence in their place while it is not to hear them."""
+async def write_heard(socket: RealtimeSocket, uplink: Uplink, performer: Performer) -> None:
+    """The caller's octets -> the model, `append_ms` of them a message; silence in their place while unheard."""
     conversation, silence = performer.conversation, bytes([performer.playout.silence])
-    async for octets in heard:
-        unheard = conversation.holds_back_caller or performer.aside
-        await socket.append_audio(silence * len(octets) if unheard else octets)
+
+    def audible(octets: bytes) -> bytes:
+        return silence * len(octets) if conversation.holds_back_caller or performer.aside else octets
+
+    async for octets in uplink.heard:
+        if uplink.batch or len(octets) < uplink.append_ms * OCTETS_PER_MS:
+            await fill_batch(uplink, octets, audible)
+            octets = bytes(uplink.batch)
+            uplink.batch.clear()
+            await socket.append_audio(octets)
+        else:
+            await socket.append_audio(audible(octets))
+
+
+async def fill_batch(uplink: Uplink, octets: bytes, audible: Callable[[bytes], bytes]) -> None:
+    """Gather a message's audio, beginning with `octets`; less of it when the rest does not come in time.
+
+    Nothing waits for longer than `append_ms`: callers who suppress silence may send nothing for long.
+    """
+    batch, wanted = uplink.batch, uplink.append_ms * OCTETS_PER_MS
+    batch += audible(octets)
+    with trio.move_on_after(uplink.append_ms / 1000), suppress(trio.EndOfChannel):
+        while len(batch) < wanted:
+            batch += audible(await uplink.heard.receive())
 
 
 async def write_events(

@@ -1,9 +1,10 @@
 """The WebSocket to the model: opened, configured, kept alive, closed within bounds.
 
-trio-websocket does the upgrade, ping and pong, closing and receiving; the audio of the caller is framed by hand and
-written to the same stream. Its reader task lives in the nursery that the caller gives, inside a task of ours that owns
-the stream: a refused upgrade or a broken reader becomes an error here and never an exception in that nursery. Let that
-nursery be outside the one of the call, so that the reader is still alive for the closing handshake.
+trio-websocket does the upgrade, ping and pong, and closing; the audio of the caller is framed by hand and written to
+the same stream, and the server's messages are taken out of it before trio-websocket sees them (tap.py). Its reader task
+lives in the nursery that the caller gives, inside a task of ours that owns the stream: a refused upgrade or a broken
+reader becomes an error here and never an exception in that nursery. Let that nursery be outside the one of the call, so
+that the reader is still alive for the closing handshake.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import contextlib
 import logging
 import math
 import os
-import socket as stdlib_socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn, TypeVar, cast
@@ -24,6 +24,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 from aivc import logs
 from aivc.config.settings import Codec, McpServer, OpenAISettings
 from aivc.realtime.dialects import Dialect, ProtocolViolation
+from aivc.realtime.dialling import close_now, dial
 from aivc.realtime.errors import ErrorKind, classify, is_retryable
 from aivc.realtime.events import (
     ConfigureSession,
@@ -34,7 +35,9 @@ from aivc.realtime.events import (
 )
 from aivc.realtime.framing import append_frame
 from aivc.realtime.refusals import RealtimeClosed, RealtimeRefused, printable, refused_by_close, refused_by_http
+from aivc.realtime.sieve import MessageSieve
 from aivc.realtime.stream import TLS_RECORD, ByteStream, SocketByteStream
+from aivc.realtime.tap import Message, MessageTap
 from aivc.realtime.target import Target, target
 
 __all__ = ["RealtimeClosed", "RealtimeRefused", "RealtimeSocket", "configure", "open_realtime", "wrap_realtime"]
@@ -45,7 +48,7 @@ log = logging.getLogger("aivc.realtime")
 
 MAX_MESSAGE = 16 * 1024 * 1024  # octets: session.created repeats prompt and tools, a delta may be hundreds of kilobytes
 MESSAGE_QUEUE = 64  # messages: while it is full the reader answers no ping
-POOLED_KEYS = 1024  # mask keys drawn at once: a system call for each frame costs as much as the frame
+POOLED_KEYS = 128  # mask keys drawn at once: a system call for each frame costs as much as the frame
 ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
 AWAITED: dict[type, str] = {SessionCreated: "session.created", SessionUpdated: "session.updated"}
 CONFIGURE_EVENT = "configure"  # event id of our session.update
@@ -72,20 +75,25 @@ class RealtimeSocket:
 
     websocket: WebSocketConnection = attrs.field(repr=False)
     stream: ByteStream = attrs.field(repr=False)
+    messages: trio.MemoryReceiveChannel[Message] = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
     _mask_keys: MaskKeys = attrs.field(factory=MaskKeys, init=False, repr=False)
 
     async def receive(self) -> str:
         """Return the next message; what came before a close is still returned before the close is reported.
 
+        Returns without a checkpoint while messages wait, at most `MESSAGE_QUEUE` of them.
+
         Raises:
             RealtimeClosed: the connection is over.
             ProtocolViolation: a binary message, which the API does not have; the connection is still good.
         """
         try:
-            message = await self.websocket.get_message()
-        except ConnectionClosed as error:
-            raise closed(error) from None
+            message = self.messages.receive_nowait()
+        except trio.WouldBlock:
+            message = await self._wait_message()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise self._closed() from None
         if isinstance(message, bytes):
             raise ProtocolViolation(f"a binary message of {len(message)} octets")
         return message
@@ -98,8 +106,8 @@ class RealtimeSocket:
         """
         try:
             await self.websocket.send_message(text)
-        except ConnectionClosed as error:
-            raise closed(error) from None
+        except ConnectionClosed:
+            raise self._closed() from None
 
     async def append_audio(self, audio: bytes) -> None:
         """Append the caller's audio, in the session's format, to the server's input buffer.
@@ -134,13 +142,14 @@ class RealtimeSocket:
                 try:
                     await self.websocket.ping()
                     continue
-                except ConnectionClosed as error:
-                    raise closed(error) from None
+                except ConnectionClosed:
+                    raise self._closed() from None
             self._check_open()
             raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
 
     async def close(self, seconds: float) -> bool:
         """Close politely even when cancelled, never for longer than `seconds`; say whether the peer answered."""
+        self.messages.close()  # else those that nobody receives would keep the peer's close from being read
         with trio.move_on_after(seconds, shield=True) as grace:
             await self.websocket.aclose()
         # Not `cancelled_caught`: called while an exception is in flight, trio-websocket's aclose() swallows the
@@ -149,25 +158,35 @@ class RealtimeSocket:
         await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
         return answered
 
+    async def _wait_message(self) -> Message:
+        try:
+            return await self.messages.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise self._closed() from None
+
     def _check_open(self) -> None:
-        if (reason := self.websocket.closed) is not None:
-            raise RealtimeClosed(reason.code, reason.reason or "")
+        if self.websocket.closed is not None:
+            raise self._closed()
 
-
-def closed(error: ConnectionClosed) -> RealtimeClosed:
-    if error.reason is None:
-        return RealtimeClosed(ABNORMAL, "")
-    return RealtimeClosed(error.reason.code, error.reason.reason or "")
+    def _closed(self) -> RealtimeClosed:
+        """Why the connection is over."""
+        reason = self.websocket.closed
+        return RealtimeClosed(ABNORMAL, "") if reason is None else RealtimeClosed(reason.code, reason.reason or "")
 
 
 async def open_realtime(
-    nursery: trio.Nursery, settings: OpenAISettings, *, ssl_context: ssl.SSLContext | None = None
+    nursery: trio.Nursery,
+    settings: OpenAISettings,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    connect: Callable[[Target], Awaitable[SocketByteStream]] | None = None,
 ) -> RealtimeSocket:
     """Connect to the endpoint of these settings; takes at most `openai.connect_seconds`.
 
     Args:
         nursery: holds the reader; cancel it, or close the socket, to end it. The connection is closed with it.
         ssl_context: make one for the whole process, it takes 20 ms; None makes a default one when TLS is needed.
+        connect: gives the connection that is to be upgraded; None connects to the target, with this `ssl_context`.
 
     Raises:
         RealtimeRefused: no such host, no connection, bad certificate, upgrade refused, too slow; or settings that no
@@ -180,7 +199,7 @@ async def open_realtime(
     deadline = trio.current_time() + settings.connect_seconds
     try:
         with trio.fail_at(deadline):
-            stream = await connect(place, ssl_context)
+            stream = await (dial(place, ssl_context) if connect is None else connect(place))
     except trio.TooSlowError:
         raise RealtimeRefused("timeout", f"no connection to {place.authority}", retryable=True) from None
     except ssl.SSLError as error:
@@ -194,24 +213,6 @@ async def open_realtime(
     return await wrap_realtime(
         nursery, stream, place.authority, place.resource, place.headers, connect_deadline=deadline
     )
-
-
-async def connect(place: Target, ssl_context: ssl.SSLContext | None) -> SocketByteStream:
-    """Connect over TCP, trying every address of the host (RFC 8305), and over TLS when the target asks for it."""
-    tcp = await trio.open_tcp_stream(place.host, place.port)
-    sock = stdlib_socket.socket(fileno=tcp.socket.detach())
-    sock.setblocking(False)
-    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)  # an append must not wait for an ACK
-    if place.tls:
-        context = ssl_context or ssl.create_default_context()
-        sock = context.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False)
-    stream = SocketByteStream(sock)
-    try:
-        await stream.handshake()
-    except BaseException:
-        await close_now(stream)
-        raise
-    return stream
 
 
 async def wrap_realtime(
@@ -233,12 +234,14 @@ async def wrap_realtime(
     Raises:
         RealtimeRefused: the server refused the upgrade, hung up, spoke no WebSocket or took too long.
     """
+    send, messages = trio.open_memory_channel[Message](MESSAGE_QUEUE)
+    tap = MessageTap(stream, send, MessageSieve(MAX_MESSAGE))
     encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
 
     async def upgrade(reader: trio.Nursery) -> WebSocketConnection:
         return await wrap_client_stream(
             reader,
-            cast("trio.SocketStream", stream),  # typed narrowly, takes any stream
+            cast("trio.SocketStream", tap),  # typed narrowly, takes any stream
             host,
             resource,
             extra_headers=encoded,
@@ -249,17 +252,17 @@ async def wrap_realtime(
 
     try:
         with trio.fail_at(connect_deadline):
-            websocket: WebSocketConnection = await nursery.start(hold_open, stream, upgrade)
+            websocket: WebSocketConnection = await nursery.start(hold_open, tap, upgrade)
     except trio.TooSlowError:
         raise RealtimeRefused("timeout", f"no WebSocket upgrade by {host}", retryable=True) from None
     except ConnectionRejected as error:
         key = dict(headers).get("Authorization", "").removeprefix("Bearer ")
         raise refused_by_http(error.status_code, error.body, key) from None
-    return RealtimeSocket(websocket, stream, connect_deadline)
+    return RealtimeSocket(websocket, stream, messages, connect_deadline)
 
 
 async def hold_open(
-    stream: ByteStream,
+    tap: MessageTap,
     upgrade: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
     task_status: trio.TaskStatus[WebSocketConnection],
 ) -> None:
@@ -270,13 +273,16 @@ async def hold_open(
     """
     opened = False
     failure: Exception | None = None
+    awaited = trio.CancelScope()  # the upgrade
 
     async def wait_upgraded(reader: trio.Nursery, reading: trio.Event) -> None:
         nonlocal opened
         reading.set()  # `upgrade` starts the reader before its first checkpoint
-        websocket = await upgrade(reader)
-        opened = True
-        task_status.started(websocket)
+        with awaited:
+            websocket = await upgrade(reader)
+            opened = True
+            tap.upgraded(websocket, upgrading)
+            task_status.started(websocket)
 
     try:
         async with trio.open_nursery() as upgrading:
@@ -284,11 +290,12 @@ async def hold_open(
                 reading = trio.Event()
                 upgrading.start_soon(wait_upgraded, reader, reading)
                 await reading.wait()
-            upgrading.cancel_scope.cancel()
+            awaited.cancel()
     except* Exception as group:
         failure = leaf(group)
     finally:
-        await close_now(stream)
+        tap.messages.close()
+        await close_now(tap.stream)
     if opened and failure is not None:  # without its text: an HTTP library may quote a header
         logs.event(log, "realtime.reader_failed", level=logging.WARNING, error=type(failure).__name__)
     elif isinstance(failure, ConnectionRejected):
@@ -304,13 +311,6 @@ def leaf(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def close_now(stream: ByteStream) -> None:
-    """Close the socket and wait for nobody, also in a cancelled task."""
-    with trio.CancelScope(shield=True) as scope:
-        scope.cancel()
-        await stream.aclose()
 
 
 async def configure(

@@ -33,6 +33,11 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.tls] else f"{host}:{self.port}"
 
+    @property
+    def endpoint(self) -> Target:
+        """Only the place: what a connection depends on that is not upgraded yet. No credentials."""
+        return Target("", self.host, self.port, self.tls, "", ())
+
 
 def target(settings: OpenAISettings) -> Target:
     """Return the endpoint for these settings.

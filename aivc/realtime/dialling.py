@@ -1,0 +1,48 @@
+"""A connection to the model's server that is not upgraded yet: TCP, and TLS where the target asks for it."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+import ssl
+
+import trio
+
+from aivc.realtime.stream import ByteStream, SocketByteStream
+from aivc.realtime.target import Target
+
+
+async def dial(
+    place: Target, context: ssl.SSLContext | None = None, session: ssl.SSLSession | None = None
+) -> SocketByteStream:
+    """Connect over TCP, trying every address of the host (RFC 8305), and over TLS when the target asks for it.
+
+    Args:
+        context: None makes a default one when TLS is needed.
+        session: an earlier one with the same host, to be resumed if the server agrees.
+
+    Raises:
+        ssl.SSLError: including `ssl.SSLCertVerificationError`.
+        OSError: no such host, or no connection.
+        UnicodeError: no host name.
+    """
+    tcp = await trio.open_tcp_stream(place.host, place.port)
+    sock = stdlib_socket.socket(fileno=tcp.socket.detach())
+    sock.setblocking(False)
+    sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)  # an append must not wait for an ACK
+    if place.tls:
+        context = context or ssl.create_default_context()
+        sock = context.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False, session=session)
+    stream = SocketByteStream(sock)
+    try:
+        await stream.handshake()
+    except BaseException:
+        await close_now(stream)
+        raise
+    return stream
+
+
+async def close_now(stream: ByteStream) -> None:
+    """Close the socket and wait for nobody, also in a cancelled task."""
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        await stream.aclose()
