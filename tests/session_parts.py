@@ -13,7 +13,8 @@ from call_parts import Parts, parts
 from aivc.config.settings import OpenAISettings
 from aivc.nursery.causes import until_over
 from aivc.nursery.ending import CallOver
-from aivc.nursery.sessions import Session, Talk, Uplink, keep_sessions, open_session
+from aivc.nursery.sessions import Session, Talk, keep_sessions, open_session
+from aivc.nursery.uplink import Uplink
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.dialects import dialect_named
 from aivc.testing import FakeModel, connect_to
@@ -34,7 +35,7 @@ class Sessions:
     talk: Talk
     given: Parts
     model: FakeModel
-    heard: trio.MemorySendChannel[bytes]
+    heard: Uplink
     opened: list[float] = attrs.field(factory=list)
     retired: list[tuple[float, RealtimeSocket]] = attrs.field(factory=list)
     over: CallOver | None = None
@@ -68,7 +69,6 @@ async def open_sessions(
     model: FakeModel, openai: OpenAISettings, *, hold: bytes = b"", wall_clock: Callable[[], float] = lambda: NOON
 ) -> AsyncIterator[Sessions]:
     given = parts(openai)
-    heard_send, heard = trio.open_memory_channel[bytes](50)
     with trio.fail_after(300):
         async with model, trio.open_nursery() as sockets:
 
@@ -82,9 +82,10 @@ async def open_sessions(
                 made.retired.append((trio.current_time(), socket))
                 sockets.start_soon(socket.close, openai.close_seconds)
 
-            uplink, performer = Uplink(heard, given.outbox), given.performer
+            uplink, performer = Uplink(), given.performer
             dialect = dialect_named(openai.dialect)
-            talk = Talk(openai, dialect, performer, performer.leaving, uplink, hold, open_next, retire)
-            made = Sessions(talk, given, model, heard_send)
-            yield made
+            talk = Talk(openai, dialect, performer, performer.leaving, uplink, given.outbox, hold, open_next, retire)
+            made = Sessions(talk, given, model, uplink)
+            with uplink.heard_as(performer.audible):
+                yield made
             sockets.cancel_scope.cancel()

@@ -32,11 +32,12 @@ PUBLIC = "__init__.py"  # says what is public, so it may import anything
 PURE = frozenset(
     {f"sip/{name}.py" for name in ("scanner", "address", "message", "sdp", "inspection", "negotiation")}
     | {f"sip/{name}.py" for name in ("transaction", "dialog", "info", "referral", "offeranswer", "describing", "sdes")}
-    | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources", "spreading")}
+    | {f"sip/{name}.py" for name in ("framing", "stateless", "counters", "flow", "amplification", "sources")}
     | {f"sip/{name}.py" for name in ("jsonrpc", "uasession", "invitation", "session_deadlines")}
     | {f"testing/opensips_{name}.py" for name in ("wording", "jsonrpc", "subscribers", "faults")}
     | {f"nursery/{name}.py" for name in ("status", "tally", "metrics", "pages", "statustable")}
-    | {"media/punctuality.py", "sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
+    | {"sip/spreading.py", "media/punctuality.py", "realtime/sieve.py"}
+    | {"sip/statistics.py", "nursery/admission.py", "realtime/headers.py", "realtime/handover.py"}
     | {f"testing/{name}.py" for name in ("credentials", "refreshing", "refusal", "reports")}
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
     | {

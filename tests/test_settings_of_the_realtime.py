@@ -19,8 +19,7 @@ from trio.testing import MockClock
 
 from aivc.config.settings import RealtimeSettings
 from aivc.nursery.service import shared_connector
-from aivc.nursery.sessions import Uplink, write_heard
-from aivc.realtime.events import ClientEvent
+from aivc.nursery.uplink import Uplink
 from aivc.testing import scripted
 
 OCTETS_PER_MS = 8
@@ -66,11 +65,10 @@ async def test_prewarm_is_how_many_connections_are_open_before_there_is_a_call(p
 
 @attrs.define(eq=False)
 class Writing:
-    """`write_heard` at a model's server, in virtual time."""
+    """An uplink at a model's server, in virtual time."""
 
     pair: Pair
     given: Parts
-    heard: trio.MemorySendChannel[bytes]
     uplink: Uplink
     nursery: trio.Nursery
     appends: list[tuple[float, bytes]] = attrs.field(factory=list)
@@ -83,7 +81,7 @@ class Writing:
 
     async def _write(self, scope: trio.CancelScope) -> None:
         with scope:
-            await write_heard(self.pair.client, self.uplink, self.given.performer)
+            await self.uplink.write_to(self.pair.client)
 
     async def read(self) -> None:
         while True:
@@ -95,7 +93,7 @@ class Writing:
         begin = trio.current_time()
         for at, octets in packets:
             await trio.sleep_until(begin + at)
-            self.heard.send_nowait(octets)
+            self.uplink.send_nowait(octets)
 
     @property
     def sizes_ms(self) -> list[int]:
@@ -104,13 +102,13 @@ class Writing:
 
 @asynccontextmanager
 async def open_writing(append_ms: int) -> AsyncIterator[Writing]:
-    heard_send, heard = trio.open_memory_channel[bytes](50)
-    _, outbox = trio.open_memory_channel[ClientEvent](1)
+    uplink, given = Uplink(append_ms * OCTETS_PER_MS), parts()
     with trio.fail_after(60):
         async with connected() as pair, trio.open_nursery() as nursery:
-            writing = Writing(pair, parts(), heard_send, Uplink(heard, outbox, append_ms), nursery)
+            writing = Writing(pair, given, uplink, nursery)
             nursery.start_soon(writing.read)
-            yield writing
+            with uplink.heard_as(given.performer.audible):
+                yield writing
             await trio.sleep(1.0)
             nursery.cancel_scope.cancel()
 
@@ -149,15 +147,6 @@ async def test_packets_of_any_length_make_messages_at_least_that_long_and_none_w
     came = {octets[0]: begin + at for at, octets in packets}
     for sent, octets in writing.appends:
         assert sent - came[octets[0]] <= append_ms / 1000
-
-
-async def test_what_waits_when_the_caller_falls_silent_is_sent_when_its_time_is_over(autojump_clock: MockClock) -> None:
-    async with open_writing(100) as writing:
-        writing.begin()
-        begin = trio.current_time()
-        await writing.speak(spoken(7, 20))
-    assert writing.sizes_ms == [100, 40]
-    assert writing.appends[1][0] - begin == pytest.approx(0.1 + 0.1)
 
 
 async def test_a_message_that_waits_for_its_rest_is_completed_by_the_next_session(autojump_clock: MockClock) -> None:

@@ -7,7 +7,7 @@ Two sources tell how much: RTP timestamps, when audio goes on after a gap; and t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -25,6 +25,13 @@ MOST_FRAMES: Final = 50  # 1 s at once; more is due only after the whole process
 SECONDS_PER_OCTET: Final = 0.001 / OCTETS_PER_MS
 NEVER: Final = float("inf")
 UNKNOWN: Final = -1  # RTP timestamp
+
+
+class Heard(Protocol):
+    """Takes what is heard: a memory channel, or what passes it on at once."""
+
+    def send_nowait(self, octets: bytes, /) -> None:
+        """Raises trio.WouldBlock when there is no room, and nothing else."""
 
 
 @attrs.define

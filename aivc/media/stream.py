@@ -14,7 +14,7 @@ import trio
 from aivc.config.settings import Address, Codec, RtpSettings
 from aivc.media.counters import RtpCounters
 from aivc.media.dtmf import EventReader, EventSender
-from aivc.media.filling import HeardTime
+from aivc.media.filling import Heard, HeardTime
 from aivc.media.g711 import FRAME_OCTETS, SILENCE, is_voiced, silence_frame
 from aivc.media.latching import Latch
 from aivc.media.pacer import STALL, Pacer
@@ -60,7 +60,7 @@ class RtpStream:
     latch: Latch
     playout: Playout
     pacer: Pacer
-    heard: trio.MemorySendChannel[bytes]
+    heard: Heard
     settings: RtpSettings
     started_at: float
     may_send: bool = True  # False while the caller holds us

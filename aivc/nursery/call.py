@@ -30,6 +30,7 @@ from aivc.config.loading import ConfigError
 from aivc.config.settings import Settings
 from aivc.config.template import in_call, passed_headers, without_secrets
 from aivc.media.clock import MediaClock, TaskClock
+from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.ports import PortPool
 from aivc.media.stream import RtpStream
 from aivc.nursery.causes import until_over
@@ -44,8 +45,9 @@ from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import Answered, CallRecord, Ended, Observer
 from aivc.nursery.rescue import rescue
-from aivc.nursery.sessions import Session, Talk, Uplink, connect_session, keep_sessions
+from aivc.nursery.sessions import Session, Talk, connect_session, keep_sessions
 from aivc.nursery.summary import log_record, make_record
+from aivc.nursery.uplink import Uplink
 from aivc.nursery.watch import warn_unheard, watch_drain, watch_leg, watch_limits
 from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.conversation import Conversation
@@ -58,7 +60,6 @@ from aivc.sip.leg import Leg
 log = logging.getLogger("aivc.call")
 Loaded = TypeVar("Loaded")
 
-HEARD_FRAMES: Final = 50  # 1 s of caller audio at 20 ms a packet: a model further behind has lost the thread
 GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the leg itself keeps
 OUTBOX_EVENTS: Final = 256  # a new session is told up to 100 items at once; a healthy conversation has few waiting
 JOBS: Final = 16  # tool calls waiting; the model is told "busy" beyond
@@ -168,7 +169,7 @@ async def join(
     """Answer the call and run its tasks; ends by an exception."""
     pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
     keypad = Keypad(pressed_send, progress.turns)
-    heard_send, heard = trio.open_memory_channel[bytes](HEARD_FRAMES)
+    uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS)
     async with open_ports(means.ports, leg) as sockets, trio.open_nursery() as call:
         call.start_soon(watch_leg, leg.events, progress, keypad)
         call.start_soon(watch_drain, means.draining)
@@ -183,7 +184,7 @@ async def join(
         ground = Ground(leg, settings, means, tools, lines, progress, announcer)
         local = await media_address(leg, settings, sockets)
         session = await first_session(ground)
-        stream = progress.stream = open_stream(ground, sockets, heard_send, keypad)
+        stream = progress.stream = open_stream(ground, sockets, uplink, keypad)
         await leg.answer(local)
         note_answered(progress, announcer)
         start_media(call, means.clock, stream)
@@ -191,7 +192,7 @@ async def join(
         call.start_soon(warn_unheard, stream)
         if isinstance(session, CallOver):
             raise await rescue(ground, session, means.prompts.busy, stream)
-        over = await until_over(partial(converse, ground, stream, heard, pressed, session))
+        over = await until_over(partial(converse, ground, stream, uplink, pressed, session))
         assert over is not None  # `converse` ends by an exception only
         raise await rescue(ground, over, means.prompts.failure, stream)
 
@@ -199,7 +200,7 @@ async def join(
 async def converse(
     ground: Ground,
     stream: RtpStream,
-    heard: trio.MemoryReceiveChannel[bytes],
+    uplink: Uplink,
     pressed: trio.MemoryReceiveChannel[Pressed],
     session: Session,
 ) -> None:
@@ -221,24 +222,28 @@ async def converse(
         dialect_named(openai.dialect),
         performer,
         leaving,
-        Uplink(heard, outbox, ground.settings.realtime.append_ms),
+        uplink,
+        outbox,
         hold,
         partial(open_next_session, ground),
         lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
     )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
-        nursery.start_soon(collect_digits, pressed, dtmf, performer)
-        nursery.start_soon(leaving.hang_up, performer, openai.farewell_seconds)
-        nursery.start_soon(leaving.wait_over)
-        turns.session_began()
-        performer.caller_holds(not stream.expects_audio)  # some telephones hold from the beginning
-        performer.begin()
-        try:
-            await keep_sessions(talk, session)
-        except CallOver:
-            await leaving.wait_referred()  # a transfer that is under way needs no model
-            raise
+    with uplink.heard_as(performer.audible):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing
+            )
+            nursery.start_soon(collect_digits, pressed, dtmf, performer)
+            nursery.start_soon(leaving.hang_up, performer, openai.farewell_seconds)
+            nursery.start_soon(leaving.wait_over)
+            turns.session_began()
+            performer.caller_holds(not stream.expects_audio)  # some telephones hold from the beginning
+            performer.begin()
+            try:
+                await keep_sessions(talk, session)
+            except CallOver:
+                await leaving.wait_referred()  # a transfer that is under way needs no model
+                raise
 
 
 async def first_session(ground: Ground) -> Session | CallOver:

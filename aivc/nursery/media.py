@@ -14,6 +14,7 @@ import trio
 
 from aivc.config.settings import Address, RtpSettings, Settings
 from aivc.media.clock import MediaClock
+from aivc.media.filling import Heard
 from aivc.media.g711 import SILENCE
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
@@ -60,7 +61,7 @@ def towards(leg: Leg) -> Address:
 def open_stream(
     ground: Ground,
     sockets: Bound,
-    heard: trio.MemorySendChannel[bytes],
+    heard: Heard,
     keypad: Keypad,
 ) -> RtpStream:
     """The RTP and RTCP of a call, about to begin."""
@@ -83,7 +84,7 @@ def make_stream(
     rtp: RtpSettings,
     sockets: Bound,
     playout: Playout,
-    heard: trio.MemorySendChannel[bytes],
+    heard: Heard,
     *,
     signalling_ip: str,
     is_trusted: bool = False,

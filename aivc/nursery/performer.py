@@ -141,6 +141,12 @@ class Performer:
             self.leaving.ask(ending)
             self.conversation.last_words()
 
+    def audible(self, octets: bytes) -> bytes:
+        """What the model is to hear of the caller: silence in the place of words that are not meant for it."""
+        if self.conversation.holds_back_caller or self.aside:
+            return bytes([self.playout.silence]) * len(octets)
+        return octets
+
     def playout_drained(self) -> None:
         """Everything that came was played."""
         self.perform(self.conversation.playout_drained(trio.current_time()))

@@ -25,6 +25,7 @@ from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import SessionLost, SessionReplaced
+from aivc.nursery.uplink import Uplink
 from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, configure
 from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
 from aivc.realtime.events import ClientEvent, ToolSchema
@@ -50,25 +51,11 @@ class Session:
 
 
 @attrs.frozen(eq=False)
-class Uplink:
-    """What waits for the model, whichever session it is.
-
-    Args:
-      append_ms: how much of the caller's audio makes a message, `realtime.append_ms`.
-      batch: what waits for the rest of its message; it outlives a session.
-    """
-
-    heard: trio.MemoryReceiveChannel[bytes]
-    outbox: trio.MemoryReceiveChannel[ClientEvent]
-    append_ms: int = 20
-    batch: bytearray = attrs.field(factory=bytearray)
-
-
-@attrs.frozen(eq=False)
 class Talk:
     """What the sessions of a call have in common.
 
     Args:
+      uplink, outbox: what waits for the model, whichever session it is.
       open_session: connects and configures the next one; raises RealtimeRefused.
       retire: closes one that is no longer needed, without waiting.
     """
@@ -78,6 +65,7 @@ class Talk:
     performer: Performer
     leaving: Leaving
     uplink: Uplink
+    outbox: trio.MemoryReceiveChannel[ClientEvent]
     hold: bytes
     open_session: Callable[[], Awaitable[Session]]
     retire: Callable[[RealtimeSocket], None]
@@ -149,8 +137,8 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     socket, performer = session.socket, talk.performer
     performer.connected = True
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(write_heard, socket, talk.uplink, performer)
-        nursery.start_soon(write_events, socket, talk.dialect, talk.uplink.outbox)
+        nursery.start_soon(talk.uplink.write_to, socket)
+        nursery.start_soon(write_events, socket, talk.dialect, talk.outbox)
         nursery.start_soon(read_events, socket, talk.dialect, performer)
         nursery.start_soon(watch_deadlines, performer)
         nursery.start_soon(socket.keep_alive, talk.openai.ping_seconds, talk.openai.pong_seconds)
@@ -217,7 +205,7 @@ async def open_patiently(open_session: Callable[[], Awaitable[Session]]) -> Sess
 
 def begin_anew(talk: Talk) -> None:
     """Tell a new session what was said so far. What waited for the old one is void."""
-    performer, outbox = talk.performer, talk.uplink.outbox
+    performer, outbox = talk.performer, talk.outbox
     with suppress(trio.WouldBlock):
         while True:
             outbox.receive_nowait()
@@ -226,35 +214,6 @@ def begin_anew(talk: Talk) -> None:
     performer.restart()
     performer.tell(SessionReplaced(performer.turns.sessions))
     logs.event(log, "session.replaced", number=performer.turns.sessions)
-
-
-async def write_heard(socket: RealtimeSocket, uplink: Uplink, performer: Performer) -> None:
-    """The caller's octets -> the model, `append_ms` of them a message; silence in their place while unheard."""
-    conversation, silence = performer.conversation, bytes([performer.playout.silence])
-
-    def audible(octets: bytes) -> bytes:
-        return silence * len(octets) if conversation.holds_back_caller or performer.aside else octets
-
-    async for octets in uplink.heard:
-        if uplink.batch or len(octets) < uplink.append_ms * OCTETS_PER_MS:
-            await fill_batch(uplink, octets, audible)
-            octets = bytes(uplink.batch)
-            uplink.batch.clear()
-            await socket.append_audio(octets)
-        else:
-            await socket.append_audio(audible(octets))
-
-
-async def fill_batch(uplink: Uplink, octets: bytes, audible: Callable[[bytes], bytes]) -> None:
-    """Gather a message's audio, beginning with `octets`; less of it when the rest does not come in time.
-
-    Nothing waits for longer than `append_ms`: callers who suppress silence may send nothing for long.
-    """
-    batch, wanted = uplink.batch, uplink.append_ms * OCTETS_PER_MS
-    batch += audible(octets)
-    with trio.move_on_after(uplink.append_ms / 1000), suppress(trio.EndOfChannel):
-        while len(batch) < wanted:
-            batch += audible(await uplink.heard.receive())
 
 
 async def write_events(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NoReturn, Protocol
 
 import attrs
@@ -33,11 +34,12 @@ class Uplink:
     task, `write_to`, steps in only when the socket is full, or when there was no session for a while.
 
     Args:
-      append_octets: how much makes a message, of `realtime.append_ms`; what is shorter waits for the rest, which the
-        stream makes up if the caller has nothing to say.
+      append_octets: how much makes a message, of `realtime.append_ms`; what is shorter waits for the rest. A caller who
+        falls silent is made up for by the stream, so nothing waits for long.
     """
 
     append_octets: int = 20 * OCTETS_PER_MS
+    _audible: Callable[[bytes], bytes] = attrs.field(default=bytes, init=False)
     _batch: bytearray = attrs.field(factory=bytearray, init=False)
     _waiting: deque[bytes] = attrs.field(factory=deque, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
@@ -45,6 +47,7 @@ class Uplink:
 
     def send_nowait(self, octets: bytes) -> None:
         """Pass on the caller's octets. Raises trio.WouldBlock when more than a second of them waits already."""
+        octets = self._audible(octets)
         if self._batch or len(octets) < self.append_octets:
             self._batch += octets
             if len(self._batch) < self.append_octets:
@@ -59,26 +62,32 @@ class Uplink:
             self._waiting.append(octets)
             self._waiting_octets += len(octets)
 
-    async def write_to(self, socket: Appending, audible: Callable[[bytes], bytes]) -> NoReturn:
-        """Task: the session on this socket is to hear the caller, as `audible` makes it; one at a time.
+    @contextmanager
+    def heard_as(self, audible: Callable[[bytes], bytes]) -> Iterator[None]:
+        """While the block runs, `audible` makes of what comes what the model is to hear."""
+        self._audible = audible
+        try:
+            yield
+        finally:
+            self._audible = bytes
 
-        Raises RealtimeClosed.
-        """
+    async def write_to(self, socket: Appending) -> NoReturn:
+        """Task: the session on this socket is to hear the caller; one at a time. Raises RealtimeClosed."""
         while True:
             while self._waiting:
                 octets = self._waiting.popleft()
                 self._waiting_octets -= len(octets)
-                await socket.append_audio(audible(octets))
-            await self._pass_straight(socket, audible)
+                await socket.append_audio(octets)
+            await self._pass_straight(socket)
             await socket.wait_flushed()
 
-    async def _pass_straight(self, socket: Appending, audible: Callable[[bytes], bytes]) -> None:
+    async def _pass_straight(self, socket: Appending) -> None:
         """Until the socket is full. Raises RealtimeClosed."""
         full, lost = trio.Event(), list[RealtimeClosed]()
 
         def straight(octets: bytes) -> None:
             try:
-                if socket.append_nowait(audible(octets)):
+                if socket.append_nowait(octets):
                     return
             except RealtimeClosed as error:  # for the call that it concerns: we are in the task of all media
                 lost.append(error)

@@ -109,26 +109,32 @@ class RealtimeSocket:
         except ConnectionClosed:
             raise self._closed() from None
 
-    async def append_audio(self, audio: bytes) -> None:
+    def append_nowait(self, audio: bytes) -> bool:
         """Append the caller's audio, in the session's format, to the server's input buffer.
 
-        Returns without a checkpoint while the peer reads as fast as we write; waits for it otherwise, so at most one
-        append is ever behind.
+        Returns whether the peer reads as fast as we write; if not, `wait_flushed` is to be next.
 
         Raises:
             RealtimeClosed: the connection is over, or closing: nothing may follow a close frame.
         """
         self._check_open()
         try:
-            if self.stream.backlog_octets:
-                await self.stream.wait_flushed()
-                self._check_open()
             self.stream.write_nowait(append_frame(audio, self._mask_keys.take()))
-            if self.stream.backlog_octets:
-                await self.stream.wait_flushed()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._check_open()
-            raise RealtimeClosed(ABNORMAL, "the connection is gone") from None
+            raise self._broken() from None
+        return not self.stream.backlog_octets
+
+    async def append_audio(self, audio: bytes) -> None:
+        """The same, and wait until it is written; at once, without a checkpoint, if it can be."""
+        if not self.append_nowait(audio):
+            await self.wait_flushed()
+
+    async def wait_flushed(self) -> None:
+        """Wait until the peer has taken what was appended. Raises RealtimeClosed."""
+        try:
+            await self.stream.wait_flushed()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._broken() from None
 
     async def keep_alive(self, ping_seconds: float, pong_seconds: float) -> NoReturn:
         """Ping for ever: a half-open connection is otherwise noticed by nothing but the caller.
@@ -163,6 +169,10 @@ class RealtimeSocket:
             return await self.messages.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise self._closed() from None
+
+    def _broken(self) -> RealtimeClosed:
+        is_closed = self.websocket.closed is not None
+        return self._closed() if is_closed else RealtimeClosed(ABNORMAL, "the connection is gone")
 
     def _check_open(self) -> None:
         if self.websocket.closed is not None:
