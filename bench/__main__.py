@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bench.budget import budget
 from bench.compare import compare
 from bench.compiling import CompileError
 from bench.generator import GeneratorError
@@ -31,7 +32,7 @@ def main() -> None:
     """Measure aivc from outside: callers and a model that know every octet, on another core."""
 
 
-for command in (run, most, compare, setup, soak, smoke):
+for command in (run, most, compare, setup, soak, smoke, budget):
     main.add_command(command)
 
 if __name__ == "__main__":

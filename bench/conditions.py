@@ -102,7 +102,13 @@ OPTIONS: Final = (
     click.option("--no-tls", is_flag=True, help="The model by plain ws:, not wss:."),
     click.option("--workers", default=1, show_default=True, help="Processes of aivc; then --core 0,1,..."),
     click.option("--awake", is_flag=True, help="Its core never sleeps; else light loads look dear."),
-    click.option("--attempts", default=2, show_default=True, help="Most runs of one case, if others disturb them."),
+    click.option(
+        "--attempts",
+        type=click.IntRange(1),
+        default=2,
+        show_default=True,
+        help="Most runs of one case, if others disturb them.",
+    ),
 )
 
 

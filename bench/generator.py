@@ -100,7 +100,9 @@ class Report:
     calls: int  # with audio both ways in the window
     up: Percentiles  # RTP packet sent by the caller -> arrival of the append with it at the server
     down: Percentiles  # first delta of a response sent -> arrival of its first RTP packet at the caller
-    pacing: Percentiles  # |gap of arrival - gap of RTP time| of packets that follow each other
+    pacing: (
+        Percentiles  # |gap of arrival - gap of RTP time| of packets that follow each other; a hole in RTP time itself
+    )
     sender_lag: Percentiles  # how late the generator sent its own RTP: high on a contended machine
     appends: int
     deltas: int

@@ -81,7 +81,7 @@ def contended(run: Trial | None) -> bool:
 @click.option("--target", type=click.Choice(["aivc", *TARGETS]), default="aivc", show_default=True)
 @click.option("--append-ms", default=20, show_default=True, help="20, 40, 60 or 100 (realtime.append_ms).")
 @click.option("--start", default=100, show_default=True, help="Number of calls to begin with.")
-@click.option("--step", default=10, show_default=True, help="How exactly the number is wanted.")
+@click.option("--step", type=click.IntRange(1), default=10, show_default=True, help="How exactly the number is wanted.")
 @click.option("--limit", default=2000, show_default=True, help="More calls are never tried.")
 @click.option("--json", "file", type=click.File("w"), help="Where all figures go.")
 def most(

@@ -144,16 +144,21 @@ def kill_group(leader: int) -> None:
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """SIGTERM for us leaves the block as Ctrl-C does, so that what it started is ended."""
+    """SIGTERM for us, or a terminal that is closed, leaves the block as Ctrl-C does: what it started is ended.
+
+    Who ignores the closing of the terminal, as nohup(1) has it, goes on.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # Cores

@@ -11,6 +11,7 @@ import click
 from bench.burst import HEADINGS, moments, told
 from bench.conditions import Conditions, heading, measures, warnings
 from bench.measuring import Cores
+from bench.processes import ended_in_order
 from bench.ramp import absent, of_aivc, of_sipp
 from bench.results import as_json, machine
 from bench.tables import figure, table
@@ -45,8 +46,9 @@ def carried(cores: Cores) -> None:
     if missing := absent():
         click.echo(f"left out: calls per second, for want of {missing}")
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with ended_in_order(), tempfile.TemporaryDirectory() as folder:
         servers = [of_aivc(cores, Path(folder)), of_sipp(cores, Path(folder))]
     best = [(each.name, each.best) for each in servers]
     rows = [(name, str(load.rate), figure(load.cpu_ms)) if load else (name, "none", "-") for name, load in best]
-    click.echo("\n" + table(("server", "calls per second", "ms CPU per call"), rows))
+    click.echo("\nset up and torn down by SIP, one process, the model by plain ws: whatever is said above\n")
+    click.echo(table(("server", "calls per second", "ms CPU per call"), rows))

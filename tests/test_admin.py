@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -14,7 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from aivc.config.settings import Address, AdminSettings
-from aivc.nursery.admin import DEADLINE, LINGER, MOST_CONNECTIONS, MOST_HEAD_OCTETS, Look, open_admin, serve_admin
+from aivc.nursery.admin import DEADLINE, LINGER, MOST_CONNECTIONS, MOST_HEAD_OCTETS, TURN, Look, open_admin, serve_admin
 from aivc.nursery.status import CallInProgress, Status
 from aivc.testing import VirtualNetwork
 
@@ -209,6 +210,20 @@ async def test_many_connections_keep_nobody_out_for_long(autojump_clock: MockClo
         assert (await ask(address, "/healthz")).status == 200
         for stream in idle:
             await stream.aclose()
+
+
+async def test_a_flood_of_requests_leaves_the_time_between_them_to_calls(autojump_clock: MockClock) -> None:
+    looks: list[float] = []
+
+    def look() -> Sequence[Status]:
+        looks.append(trio.current_time())
+        return (FINE,)
+
+    async with open_view(look=look) as address, trio.open_nursery() as nursery:
+        for _ in range(MOST_CONNECTIONS):
+            nursery.start_soon(ask, address, "/status")
+    assert len(looks) == MOST_CONNECTIONS
+    assert min(later - sooner for sooner, later in pairwise(looks)) == pytest.approx(TURN)
 
 
 async def test_a_bug_in_what_is_shown_costs_the_answer_only(

@@ -206,6 +206,14 @@ def test_rtp_time_that_goes_on_further_than_the_audio_is_a_gap_and_not_a_fault()
     assert report.pacing.p50 == pytest.approx(200, rel=0.1), "the timestamps ask for 200 ms between them"
 
 
+def test_a_sender_that_skips_what_a_stall_made_late_is_late_all_the_same() -> None:
+    with calling() as [peer]:
+        peer.say_packets(rtp(1, SILENCE, timestamp=0))
+        time.sleep(0.2)
+        peer.say_packets(rtp(2, SILENCE, timestamp=1600))
+        assert peer.report().pacing.p50 == pytest.approx(180, rel=0.02), "of the 200 ms the caller heard nothing in 180"
+
+
 def test_packets_of_40_ms_hold_two_frames() -> None:
     with calling(attrs.evolve(ONE, packet_ms=40)) as [peer]:
         packets = peer.hear(3)

@@ -84,7 +84,8 @@ def test_one_that_does_not_leave_is_killed(tmp_path: Path, monkeypatch: pytest.M
     until(lambda: not any(map(is_there, pids)))
 
 
-def test_sigterm_for_us_ends_what_we_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_for_us_ends_what_we_started(tmp_path: Path, number: signal.Signals) -> None:
     code = (
         "import sys, time; from pathlib import Path; from bench.processes import *\n"
         f"folder = Path({str(tmp_path)!r}); command = (sys.executable, '-c', 'import time; time.sleep(60)')\n"
@@ -96,16 +97,26 @@ def test_sigterm_for_us_ends_what_we_started(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root) as ours:
         assert ours.stdout is not None
         pid = int(ours.stdout.readline())
-        ours.terminate()
-        assert ours.wait(15) == 128 + signal.SIGTERM
+        ours.send_signal(number)
+        assert ours.wait(15) == 128 + number
     until(lambda: not is_there(pid))
 
 
-def test_the_handler_of_sigterm_is_the_one_before_afterwards() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_handler_of_a_signal_is_the_one_before_afterwards(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with ended_in_order():
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.getsignal(number) is not before
+    assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_in_order():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_program_that_dies_is_told_with_its_last_lines(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ Look = Callable[[], Sequence[Status]]
 MOST_CONNECTIONS: Final = 32  # at a time: a few people and programs look, now and then
 MOST_HEAD_OCTETS: Final = 8192  # of a request; browsers send less than 2000 here
 DEADLINE: Final = 5.0  # seconds for a request to be read and answered
+TURN: Final = 0.01  # seconds from one request to the next: a flood of them takes a tenth of a core, not all of it
 LINGER: Final = 1.0  # seconds for the client to take the answer, RFC 9112 section 9.6
 BLOCK: Final = 4096  # octets read at once
 
@@ -70,10 +71,11 @@ async def serve_admin(
 
 @attrs.define(eq=False)
 class Door:
-    """Lets in so many at a time."""
+    """Lets in so many at a time, and serves one after the other: calls have the time between them."""
 
     look: Look
     inside: int = 0
+    _next_turn: float = 0.0  # seconds on trio's clock
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection; never raises."""
@@ -84,6 +86,7 @@ class Door:
         self.inside += 1
         try:
             with trio.move_on_after(DEADLINE):
+                await self._turn()
                 await converse(stream, self.look)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             logs.event(log, "admin.left", level=logging.DEBUG)
@@ -92,6 +95,11 @@ class Door:
         finally:
             self.inside -= 1
             await trio.aclose_forcefully(stream)
+
+    async def _turn(self) -> None:
+        turn = max(self._next_turn, trio.current_time())
+        self._next_turn = turn + TURN
+        await trio.sleep_until(turn)
 
 
 async def converse(stream: trio.SocketStream, look: Look) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
 import socket as stdlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from typing import BinaryIO, Final
 
 import attrs
@@ -18,7 +20,7 @@ from aivc.config.loading import ConfigError
 from aivc.config.settings import Address, Settings
 from aivc.nursery.garbage import spare_startup_objects
 from aivc.nursery.service import Service, open_service
-from aivc.nursery.status import to_json
+from aivc.nursery.status import CallInProgress, to_json
 from aivc.realtime.toolerrors import ToolFileError
 from aivc.sip.flow import Transport
 from aivc.sip.relay import Beat, Failed, Link
@@ -27,7 +29,10 @@ from aivc.sip.spreading import mark_of
 from aivc.sip.useragent import Place
 
 STATUS_SECONDS: Final = 1.0  # between two reports of all that the admin view shows
-MOST_TOLD: Final = 500  # calls in one report, which is to fit into a packet
+MOST_TOLD: Final = 500  # calls in one report, which is to fit into a packet,
+TOLD_OCTETS: Final = 100_000  # and so long together: half of it; callers choose their Call-IDs, of up to 8 kB
+CALL_OCTETS: Final = 200  # of one, but for its Call-ID and agent
+HANDOVER: Final = 0.25  # seconds from the news that no more calls are wanted until those on their way are refused
 PARTING: Final = 2.0  # seconds for BYEs by UDP when the parent is gone; its addresses are needed by the next one
 
 
@@ -74,21 +79,33 @@ class Reporting:
 
     Attributes:
       service: None until it is ready.
+      leaving: it still takes what is on its way to it, but wants no more.
     """
 
     service: Service | None = None
+    leaving: bool = False
     _next_status: float = 0.0
 
     def beat(self) -> Beat | None:
         service = self.service
         if service is None:
             return None
-        accepting, status, now = service.refusal() is None, None, trio.current_time()
+        accepting, status, now = not self.leaving and service.refusal() is None, None, trio.current_time()
         if now >= self._next_status:
             self._next_status = now + STATUS_SECONDS
             told = service.status()  # but for the registrations, which are the parent's
-            status = to_json(attrs.evolve(told, registrations=(), in_progress=told.in_progress[:MOST_TOLD]))
+            status = to_json(attrs.evolve(told, registrations=(), in_progress=tuple(fitting(told.in_progress))))
         return Beat(service.calls, accepting, service.draining.is_set(), status=status)
+
+
+def fitting(calls: Iterable[CallInProgress]) -> Iterator[CallInProgress]:
+    """The first of them, as many as may be told."""
+    room = TOLD_OCTETS
+    for call in islice(calls, MOST_TOLD):
+        room -= CALL_OCTETS + len(json.dumps([call.call_id, call.agent]))
+        if room < 0:
+            return
+        yield call
 
 
 async def run_worker(start: Start) -> None:
@@ -96,7 +113,7 @@ async def run_worker(start: Start) -> None:
 
     What keeps it from starting goes to the parent.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal tells all processes; the parent tells us what to do
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTOU):  # the parent tells us what to do, no terminal
         signal.signal(number, signal.SIG_IGN)
     with ExitStack() as stack, trio.open_signal_receiver(signal.SIGTERM) as signals:
         link = Link(stack.enter_context(inherited(start.link)))
@@ -112,7 +129,7 @@ async def run_worker(start: Start) -> None:
 async def serve(start: Start, owner: Owner, reporting: Reporting, signals: AsyncIterator[int]) -> None:
     place = Place(mark_of(start.number), start.nonce_key, owner.open_transports, owner.identity_at)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(obey_signals, signals, owner)
+        nursery.start_soon(obey_signals, signals, owner, reporting)
         nursery.start_soon(stop, owner, nursery.cancel_scope)
         async with open_service(start.settings, place=place) as service:
             spare_startup_objects()
@@ -124,9 +141,17 @@ async def serve(start: Start, owner: Owner, reporting: Reporting, signals: Async
         nursery.cancel_scope.cancel()
 
 
-async def obey_signals(signals: AsyncIterator[int], owner: Owner) -> None:
+async def obey_signals(signals: AsyncIterator[int], owner: Owner, reporting: Reporting) -> None:
+    """SIGTERM is for this worker alone: the others take its calls, so none need be refused."""
     async for _ in signals:
-        (owner.stop if owner.drain.is_set() else owner.drain).set()
+        if not owner.drain.is_set():
+            reporting.leaving = True
+            owner.tell_soon()
+            with trio.move_on_after(HANDOVER):
+                await owner.drain.wait()
+            owner.drain.set()
+        else:
+            owner.stop.set()
 
 
 async def stop(owner: Owner, scope: trio.CancelScope) -> None:

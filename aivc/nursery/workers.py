@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import attrs
 import trio
@@ -39,6 +39,7 @@ log = logging.getLogger("aivc.service")
 
 START_SECONDS: Final = 60.0  # until a worker is ready: tool files are imported meanwhile
 HANG_SECONDS: Final = 5.0  # without a sign of life, of which there are four a second: its calls are silent by then
+LISTEN_SECONDS: Final = 1.0  # at a time: if we were stopped meanwhile (Ctrl-Z, a frozen container), only so much counts
 EXIT_SECONDS: Final = 5.0  # for a process to end that has closed its link
 LAST_WORDS: Final = 12.0  # seconds beyond the calls' own deadlines: goodbyes, records
 AT_ONCE: Final = 10.0  # seconds to end at once, with goodbyes and records
@@ -85,6 +86,7 @@ class Crew:
       running: by number.
       failed: why one could not be started at first, which ends the service.
       ended: how often workers ended, by how.
+      unrelayed: messages for workers that have ended, which did not fit into their queues.
     """
 
     settings: Settings
@@ -93,7 +95,8 @@ class Crew:
     draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)  # all are ready, or it comes to nothing
     failed: Exception | None = attrs.field(default=None, init=False)
-    ended: dict[str, int] = attrs.field(factory=dict, init=False)
+    ended: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(get_args(How), 0), init=False)
+    unrelayed: int = attrs.field(default=0, init=False)
     started_at: float = attrs.field(factory=trio.current_time, init=False)
     _nonce_key: bytes = attrs.field(factory=lambda: secrets.token_bytes(32), init=False)
 
@@ -122,7 +125,7 @@ class Crew:
         now, exchange = trio.current_time(), self.exchange
         relaying = exchange.relaying
         counts = {**attrs.asdict(exchange.counters), **attrs.asdict(relaying.counters)}
-        counts |= {"unrelayed": sum(worker.link.dropped for worker in self.running.values())}
+        counts |= {"unrelayed": self.unrelayed + sum(worker.link.dropped for worker in self.running.values())}
         counts |= {f"workers_{how}": count for how, count in self.ended.items()}
         return Status(
             version=software(),
@@ -130,7 +133,7 @@ class Crew:
             pid=os.getpid(),
             settings={"service.workers": self.settings.service.workers, "sip.listen": listening(exchange)},
             uptime_seconds=round(now - self.started_at, 3),
-            why_not="" if self.running else NO_WORKER,
+            why_not="" if any(worker.is_ready for worker in self.running.values()) else NO_WORKER,
             draining=self.draining.is_set(),
             sip=counts,
             registrations=tuple(registration(one, now) for one in exchange.registrations),
@@ -171,9 +174,12 @@ class Crew:
                 how = await self._attend(worker, start, theirs)
         finally:
             del self.running[number]
+            self.unrelayed += worker.link.dropped
             calls = self.exchange.relaying.leave(number)
             with trio.CancelScope(shield=True):
                 await buried(worker.process, patiently=how != "hung")
+        if how == "drained" and worker.process.returncode != 0:
+            how = "ended"
         self._note_end(worker, how, calls)
         return how
 
@@ -185,7 +191,10 @@ class Crew:
                 end.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_SNDBUF, BUFFER_OCTETS)
             udp = tuple(socket.socket.fileno() for socket in self.exchange.transports.datagrams)
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "aivc", "worker"], stdin=subprocess.PIPE, pass_fds=(theirs.fileno(), *udp)
+                command(),
+                stdin=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), *udp),
+                process_group=0,  # Ctrl-C is for the parent, which tells the workers, also those that are not ready
             )
         except BaseException:
             ours.close()
@@ -217,8 +226,10 @@ class Crew:
 
     async def _listen(self, worker: Worker) -> How:
         """Hear what it says until it says no more."""
-        while True:
-            with trio.move_on_after(HANG_SECONDS if worker.is_ready else START_SECONDS):
+        silent = 0.0
+        while silent < (HANG_SECONDS if worker.is_ready else START_SECONDS):
+            silent += LISTEN_SECONDS
+            with trio.move_on_after(LISTEN_SECONDS):
                 try:
                     frame = await worker.link.receive()
                     if frame is None:
@@ -227,7 +238,8 @@ class Crew:
                 except Exception as error:  # a bug of a worker's may cost that worker, never all
                     logs.event(log, "worker.bug", level=logging.ERROR, number=worker.number, exc_info=error)
                     return "hung"
-                continue
+                silent = 0.0
+        else:
             return "hung"
         if worker.failure is not None:
             return "failed"
@@ -260,7 +272,7 @@ class Crew:
         logs.event(log, "worker.started", number=worker.number, pid=worker.process.pid)
 
     def _note_end(self, worker: Worker, how: How, calls: int) -> None:
-        self.ended[how] = self.ended.get(how, 0) + 1
+        self.ended[how] += 1
         status = worker.process.returncode
         level = logging.INFO if how == "drained" else logging.ERROR
         error = None if worker.failure is None else worker.failure.text
@@ -327,6 +339,13 @@ async def obey_signals(signals: AsyncIterator[int], crew: Crew, nursery: trio.Nu
         goodbyes = crew.settings.sip.hang_up_seconds + crew.settings.openai.close_seconds + LAST_WORDS
         scope.deadline = trio.current_time() + seconds + goodbyes
         nursery.start_soon(crew.exchange.withdraw)
+
+
+def command() -> list[str]:
+    """Starts a worker. It finds modules where we do: not in the current folder, unless that is how we were started;
+    there a user's `calendar.py` would be taken for Python's."""
+    here = sys.path[:1] in ([""], [os.getcwd()])
+    return [sys.executable, *(() if here else ("-P",)), "-m", "aivc", "worker"]
 
 
 def listening(exchange: Exchange) -> list[str]:

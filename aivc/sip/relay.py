@@ -158,9 +158,10 @@ class Link:
 
     def put_nowait(self, frame: Frame) -> bool:
         """Queue it; False when there is no room, a SIP message being counted then. Anything else that finds none
-        means that the other process is stuck."""
-        is_message = isinstance(frame, (Datagram, Streamed, Say))
-        fits = (not is_message or self._waiting < MESSAGES) and self._outbox.put_nowait(encoded(frame))
+        means that the other process is stuck. What is longer than a packet never goes: its rest would be cut off."""
+        is_message, packet = isinstance(frame, (Datagram, Streamed, Say)), encoded(frame)
+        has_room = (not is_message or self._waiting < MESSAGES) and len(packet) <= PACKET_OCTETS
+        fits = has_room and self._outbox.put_nowait(packet)
         self._waiting += fits
         self.dropped += is_message and not fits
         return fits

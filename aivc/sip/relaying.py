@@ -46,7 +46,7 @@ class RelayCounters:
     """What became of messages beside those that were passed on."""
 
     relayed: int = 0
-    unspreadable: int = 0  # no SIP, or no Call-ID: dropped
+    unspreadable: int = 0  # no SIP, or a response without Via: dropped
     ownerless: int = 0  # nobody runs who could have them: requests are answered 503
     stray: int = 0  # responses to requests that none of us has made, or only one who is gone: dropped
 
@@ -116,7 +116,7 @@ class Relaying:
 
     def is_used(self, flow: Flow) -> bool:
         """Whether a call of any worker needs that connection."""
-        return isinstance(flow, Connection) and any(line.numbers.get(flow) in line.used for line in self.lines.values())
+        return any(line.connections.get(number) is flow for line in self.lines.values() for number in line.used)
 
     def take_nowait(self, data: bytes, flow: Flow) -> None:
         """Pass one message on."""

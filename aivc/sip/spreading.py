@@ -26,7 +26,7 @@ PARENT: Final = 0xFF  # who owns the sockets has a mark, too; workers are number
 
 
 class NotSpreadable(Exception):
-    """The octets are no SIP message, or lack what tells whose it is."""
+    """The octets are no SIP message, or a response that does not tell whose it is."""
 
 
 @attrs.frozen
@@ -67,23 +67,24 @@ def read_untrusted_envelope(data: bytes) -> Envelope:
     """
     head = data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
     start, headers = read_untrusted_head(head)
+    call_id = digest(headers.get("Call-ID") or "")
     try:
-        call_id = digest(only(headers, "Call-ID"))
         if start[:4].upper() == "SIP/":
-            top = parse_via(split_list(only(headers, "Via", several=True))[0])
+            top = parse_via(split_list(headers.get("Via") or "")[0])
             return Envelope(None, call_id, (top.branch or "").removeprefix(MAGIC_COOKIE))
         method = split_request_line(start)[0]
-        tag = parse_name_addr(only(headers, "To")).tag or ""
-        return Envelope(method, call_id, tag, replaced_by(headers) if method == "INVITE" and not tag else None)
     except (AddressError, NotSipError) as error:
         raise NotSpreadable(str(error)) from error
+    tag = called_tag(headers)
+    return Envelope(method, call_id, tag, replaced_by(headers) if method == "INVITE" and not tag else None)
 
 
-def only(headers: Headers, name: str, *, several: bool = False) -> str:
-    values = headers.lines(name)
-    if not values or not values[0] or (len(values) > 1 and not several):
-        raise AddressError(f"Missing or repeated {name}")
-    return values[0]
+def called_tag(headers: Headers) -> str:
+    """Of To; a broken request may go to anybody, who then says what is wrong with it."""
+    try:
+        return parse_name_addr(headers.get("To") or "").tag or ""
+    except AddressError:
+        return ""
 
 
 def replaced_by(headers: Headers) -> tuple[bytes, str, str] | None:

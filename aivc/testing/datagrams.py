@@ -118,13 +118,14 @@ class VirtualSocket(SocketType):
         return await self._send(bytes(data), self._peer)
 
     async def _send(self, data: bytes, to: Address) -> int:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         self._check_refused()
         if len(data) > MAX_DATAGRAM_OCTETS:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         host, port = self._bind_anywhere()
         self._network.carry((self._network.host_for(host), port), to, data)
+        await trio.lowlevel.cancel_shielded_checkpoint()  # after it is sent, as trio's own sockets do
         return len(data)
 
     def _bind_anywhere(self) -> Address:

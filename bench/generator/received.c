@@ -53,6 +53,16 @@ static unsigned number_of(const struct bench *bench, const struct caller *caller
     return (unsigned)(caller - bench->callers);
 }
 
+/* How far a packet is from where the one before puts it, nanoseconds. A sender that skips what a stall has made late
+ * leaves a hole in RTP time, which is as audible as the lateness that it makes up for. */
+static int64_t pacing_error(const struct caller *caller, int32_t passed, uint64_t at)
+{
+    int64_t error = (int64_t)(at - caller->last.arrived_at) - (int64_t)passed * 125000; /* ns of a sample */
+    int64_t hole = (int64_t)(passed - (int32_t)caller->last.octets) * 125000;
+    error = error < 0 ? -error : error;
+    return error < hole ? hole : error;
+}
+
 /* Against the packet before: numbers, times, pacing. False for one that is old. */
 static bool follows(struct bench *bench, struct caller *caller, const struct rtp *rtp, uint64_t at)
 {
@@ -69,8 +79,7 @@ static bool follows(struct bench *bench, struct caller *caller, const struct rtp
                           passed, caller->last.octets);
     else {
         tallies->timestamp_gaps += passed > (int32_t)caller->last.octets;
-        int64_t error = (int64_t)(at - caller->last.arrived_at) - (int64_t)passed * 125000; /* ns of a sample */
-        histogram_add(&tallies->pacing, error < 0 ? -error : error);
+        histogram_add(&tallies->pacing, pacing_error(caller, passed, at));
     }
     return true;
 }
