@@ -19,7 +19,17 @@ import click
 LEAVE_SECONDS: Final = 10.0  # from SIGTERM to SIGKILL
 LOG_LINES: Final = 20  # shown of a program that failed
 KEPT: Final = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
-SPINNER: Final = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
+# Idle priority counts within a session only, where sessions share the processors (autogroup, sched(7)): so this one's
+# whole session is made as unimportant as can be, too.
+SPINNER: Final = """
+import os
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+try:
+    open("/proc/self/autogroup", "w").write("19")
+except OSError:
+    pass
+while True: pass
+"""
 CPUCLOCK_SCHED: Final = 2  # asm-generic clock ids: of a process, its time on CPUs as the scheduler counts it
 
 

@@ -20,12 +20,8 @@ from trio.testing import MockClock
 from trio_websocket import WebSocketRequest, serve_websocket
 
 from aivc.config.settings import McpServer, Secret
-from aivc.realtime.connection import (
-    CONFIGURE_EVENT,
-    RealtimeRefused,
-    configure,
-    open_realtime,
-)
+from aivc.realtime.configuring import CONFIGURE_EVENT, configure
+from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.dialects import GA
 from aivc.realtime.events import ToolSchema
 

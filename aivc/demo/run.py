@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from aivc.config.settings import OpenAISettings, RtpSettings, Settings, SipSettings
+from aivc.config.settings import OpenAISettings, RtpSettings, ServiceSettings, Settings, SipSettings
 from aivc.demo.caller import DemoCaller, Spoken
 from aivc.demo.display import Display, Moment, open_display
 from aivc.demo.live import Screen, show_levels
@@ -133,6 +133,7 @@ def loopback(url: str) -> Settings:
         openai=OpenAISettings(url=url, model=MODEL, welcome_message="Greet the caller."),
         sip=SipSettings(listen=("udp:127.0.0.1:0",)),
         rtp=RtpSettings(bind_ip="127.0.0.1"),
+        service=ServiceSettings(stall_ms=0),  # this process is service, model and phone at once
     )
 
 

@@ -26,9 +26,11 @@ from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Performer
 from aivc.nursery.record import SessionLost, SessionReplaced
 from aivc.nursery.uplink import Uplink
-from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, configure
+from aivc.realtime.configuring import configure
+from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, text_of
 from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
 from aivc.realtime.events import ClientEvent, ToolSchema
+from aivc.realtime.tap import Message
 
 log = logging.getLogger("aivc.call")
 
@@ -226,13 +228,16 @@ async def write_events(
 
 async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> None:
     """The model's events -> the conversation. Awaits nothing but the WebSocket, so that pings are always answered."""
-    while True:
+
+    def take(message: Message) -> None:
         try:
-            event = dialect.decode(await socket.receive())
+            event = dialect.decode(text_of(message))
         except ProtocolViolation as violation:
             performer.note_violation(violation)
         else:
             performer.handle(event)
+
+    await socket.receive_each(take)
 
 
 async def watch_deadlines(performer: Performer) -> None:

@@ -77,6 +77,7 @@ class SocketByteStream(trio.abc.Stream):
     sock: socket.socket
     _backlog: bytearray = attrs.field(factory=bytearray, init=False, repr=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _came: bool = attrs.field(default=False, init=False)  # something, at the last read
     _readable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_readable), init=False, repr=False)
     _writable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_writable), init=False, repr=False)
 
@@ -104,20 +105,25 @@ class SocketByteStream(trio.abc.Stream):
         await self.wait_flushed()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        blocked = self._readable
+        # Events come in pairs, audio and its transcript: to try for the second spares two system calls, for naught
+        # costs one; 2 % of all. And what TLS has deciphered already would be waited for in vain.
+        if self._came:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._wait(self._readable)
         while True:
-            if isinstance(self.sock, ssl.SSLSocket) and not self._closed and self.sock.pending():
-                await trio.lowlevel.checkpoint()  # decrypted already: the socket itself may stay silent
-            else:
-                await self._wait(blocked)
             try:
-                return self.sock.recv(max_bytes or TLS_RECORD)
+                data = self.sock.recv(max_bytes or TLS_RECORD)
+                self._came = True
+                return data
             except (BlockingIOError, ssl.SSLWantReadError):
                 blocked = self._readable
             except ssl.SSLWantWriteError:
                 blocked = self._writable
             except OSError as error:
                 raise self._failure() from error
+            self._came = False
+            await self._wait(blocked)
 
     async def aclose(self) -> None:
         if not self._closed:

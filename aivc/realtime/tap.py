@@ -27,11 +27,15 @@ class MessageTap(trio.abc.Stream):
     Args:
       stream: the connection.
       messages: takes the server's messages; while it is full nothing is read.
+
+    Attributes:
+      straight: is given each message first; what it returns False for goes to `messages`.
     """
 
     stream: ByteStream
     messages: trio.MemorySendChannel[Message]
     _sieve: MessageSieve
+    straight: Callable[[Message], bool] | None = attrs.field(init=False, default=None)
     _retired: bool = attrs.field(init=False, default=False)  # True: trio-websocket gets everything from now on
     _begin_relay: Callable[[], None] | None = attrs.field(init=False, default=None)
 
@@ -81,6 +85,8 @@ class MessageTap(trio.abc.Stream):
                 await self._deliver(await websocket.get_message())
 
     async def _deliver(self, message: Message) -> None:
+        if self.straight is not None and self.straight(message):
+            return
         with contextlib.suppress(trio.BrokenResourceError):  # nobody receives any more: we are closing
             try:
                 self.messages.send_nowait(message)
