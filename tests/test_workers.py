@@ -70,6 +70,7 @@ async def test_one_connection_carries_the_calls_of_all_workers() -> None:
 async def test_a_killed_worker_costs_only_its_calls_and_is_replaced() -> None:
     async with workplace() as at:
         async with at.two_calls() as calls:
+            await trio.sleep(0.6)  # the parent has heard of the call in the worker's own words: no event tells so
             at.tell(0, signal.SIGKILL)
             ended = await at.service.wait_log("worker.ended", number=0)
             assert (ended["how"], ended["status"], ended["calls"]) == ("ended", -signal.SIGKILL, 1)

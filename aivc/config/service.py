@@ -26,7 +26,8 @@ class ServiceSettings:
     max_pacing_ms: float = attrs.field(
         default=20.0,
         metadata=about(
-            "While more than one packet in a hundred leaves later than this, new calls are refused with 503; 0: never",
+            "When more than one packet in a hundred leaves later than this, new calls are refused with 503, until they"
+            " have been at most half as late for five seconds; 0: never",
             unit="ms",
             low=0,
             high=1000,
