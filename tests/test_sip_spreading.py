@@ -209,6 +209,14 @@ def test_who_is_full_gets_no_more_even_before_it_has_said_so() -> None:
     assert not workers.accepting
 
 
+def test_a_call_that_crosses_what_its_worker_says_is_not_forgotten() -> None:
+    workers = spread(0, 1, room=1)
+    owner = workers.choose(envelope("INVITE", "a"))
+    assert owner is not None
+    workers.note(owner, 0, accepting=True)  # said before the call had come
+    assert workers.choose(envelope("INVITE", "b")) == 1 - owner
+
+
 def test_when_nobody_accepts_somebody_gets_it_and_says_why_not() -> None:
     workers = spread(0, 1, room=0)
     assert workers.choose(envelope("INVITE", "a")) in (0, 1)

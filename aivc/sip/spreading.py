@@ -104,6 +104,7 @@ class Load:
       room: how many calls it may have.
       calls: how many it had when it told last.
       given: new calls since then.
+      before: new calls between that and the time before: what it tells may have crossed them.
       turn: when it got its last one, in the order of all.
     """
 
@@ -111,12 +112,13 @@ class Load:
     accepting: bool = False
     calls: int = 0
     given: int = 0
+    before: int = 0
     turn: int = 0
 
     @property
     def busy(self) -> int:
-        """How many calls it has, as far as that can be known."""
-        return self.calls + self.given
+        """How many calls it has at most: for a moment some count twice. When all look full they are asked themselves."""
+        return self.calls + self.before + self.given
 
     @property
     def is_free(self) -> bool:
@@ -147,7 +149,7 @@ class Spreading:
     def note(self, number: int, calls: int, accepting: bool) -> None:
         """What a worker says of itself."""
         load = self.loads[number]
-        load.calls, load.accepting, load.given = calls, accepting, 0
+        load.calls, load.accepting, load.before, load.given = calls, accepting, load.given, 0
 
     def choose(self, envelope: Envelope) -> int | None:
         """Who gets the message: the number of a worker that runs, or PARENT; None: nobody, drop it."""
