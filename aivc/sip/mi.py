@@ -157,27 +157,25 @@ class ManagementInterface:
 
     async def _send(self, waiting: Waiting, datagram: bytes) -> None:
         try:
-            await self._transmit(datagram)
+            await self._transmit(waiting, datagram)
         except OSError as error:
             self._counters.undelivered += 1
             lose(waiting, error)
         else:
             self._counters.sent += 1
-            self._counters.repeated += waiting.tries > 0
-            waiting.tries += 1
-            waiting.fault = ""
+            self._counters.repeated += waiting.tries > 1
 
-    async def _transmit(self, datagram: bytes) -> None:
+    async def _transmit(self, waiting: Waiting, datagram: bytes) -> None:
         """Raises OSError."""
         socket = self._socket
         if socket is None:
             self._silence.set()
             raise OSError(self._fault)
         try:
-            await socket.send(datagram)
+            await attempt(socket, waiting, datagram)
         except ConnectionRefusedError as error:  # UDP: this is about a datagram before; this one has not been tried
             self._lose_all(error)
-            await socket.send(datagram)
+            await attempt(socket, waiting, datagram)
         except trio.ClosedResourceError as error:
             raise OSError("another socket takes its place") from error
 
@@ -268,6 +266,17 @@ class ManagementInterface:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+
+async def attempt(socket: MiSocket, waiting: Waiting, datagram: bytes) -> None:
+    """Send it; raises OSError. That it was refused may be told before the sending is over."""
+    waiting.tries += 1
+    waiting.fault = ""
+    try:
+        await socket.send(datagram)
+    except BaseException:
+        waiting.tries -= 1
+        raise
 
 
 def lose(waiting: Waiting, error: OSError) -> None:
