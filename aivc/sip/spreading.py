@@ -117,7 +117,7 @@ class Load:
 
     @property
     def busy(self) -> int:
-        """How many calls it has at most: for a moment some count twice. When all look full they are asked themselves."""
+        """How many calls it has at most: for a moment some count twice. When all look full they are asked."""
         return self.calls + self.before + self.given
 
     @property
