@@ -20,16 +20,16 @@ class CompileError(Exception):
     """A program could not be compiled; the text says what to install, or what the compiler said."""
 
 
-def compiled(sources: Sequence[Path], *, libraries: Sequence[str] = ()) -> Path:
+def compiled(sources: Sequence[Path], *, libraries: Sequence[str] = (), flags: Sequence[str] = ()) -> Path:
     """The program made of these C files and the headers beside them.
 
     The cache is keyed by the text of all of them and by the command, so a changed line is a new program. `libraries`
-    are names for `-l`. Raises CompileError.
+    are names for `-l`, `flags` further ones for the compiler. Raises CompileError.
     """
     compiler = shutil.which(COMPILER)
     if compiler is None:
         raise CompileError(f"no C compiler ({COMPILER}): install gcc and libssl-dev (apt install gcc libssl-dev)")
-    command = [compiler, *FLAGS, *map(str, sources), *(f"-l{each}" for each in libraries)]
+    command = [compiler, *FLAGS, *flags, *map(str, sources), *(f"-l{each}" for each in libraries)]
     program = cache_folder() / f"{sources[0].stem}-{fingerprint(sources, command)}"
     if not program.exists():
         build(command, program)

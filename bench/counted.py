@@ -122,7 +122,7 @@ def main(file: Path) -> None:
     settings = load(None, os.environ).settings
     logs.configure(settings.log, sys.stderr)
     allow_tracing()
-    allocations.library()  # compiled now, not in the middle of calls
+    allocations.hooks_in_c()  # compiled now, not in the middle of calls
     counting = Counting(allocations.allocation_counter)
 
     def write() -> None:
