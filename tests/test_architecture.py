@@ -20,11 +20,13 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {  # room -> rooms it may import; a r
     "sip": frozenset({"config", "logs"}),
     "media": frozenset({"config", "logs"}),
     "realtime": frozenset({"config", "logs"}),
-    "nursery": frozenset({"config", "logs", "sip", "media", "realtime"}),
+    "flight": frozenset({"config"}),
+    "nursery": frozenset({"config", "logs", "sip", "media", "realtime", "flight"}),
     "testing": frozenset({"config", "logs", "sip", "media", "realtime"}),
     "demo": frozenset({"config", "logs", "sip", "media", "realtime", "testing", "nursery"}),
+    "replaying": frozenset({"config", "logs", "sip", "media", "realtime", "testing", "nursery", "flight", "demo"}),
     "admin": frozenset({"config", "logs", "nursery", "demo"}),
-    "cli": frozenset({"config", "logs", "nursery", "demo"}),
+    "cli": frozenset({"config", "logs", "nursery", "demo", "flight", "replaying"}),
     "__main__": frozenset({"cli"}),
 }
 PUBLIC = "__init__.py"  # says what is public, so it may import anything
@@ -54,6 +56,7 @@ PURE = frozenset(
     | {f"realtime/{name}.py" for name in ("arguments", "toolerrors", "transfers")}
     | {f"nursery/{name}.py" for name in ("ending", "turns", "record", "cost")}
     | {f"demo/{name}.py" for name in ("recording", "timeline", "report", "wav")}
+    | {f"flight/{name}.py" for name in ("entries",)}
     | {"testing/keys.py", "testing/vad.py", "testing/script.py", "testing/wording.py"}
 )  # and every file of config/
 IMPURE_MODULES = frozenset(
