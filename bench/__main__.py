@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bench.answer import answer
 from bench.budget import budget
 from bench.compare import compare
 from bench.compiling import CompileError
@@ -32,7 +33,7 @@ def main() -> None:
     """Measure aivc from outside: callers and a model that know every octet, on another core."""
 
 
-for command in (run, most, compare, setup, soak, smoke, budget):
+for command in (run, most, compare, setup, answer, soak, smoke, budget):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_numbers_that_are_none_are_refused(value: str) -> None:
         numbers(click.Context(command), click.Option(["--calls"]), value)
 
 
-@pytest.mark.parametrize("command", ["run", "max", "compare", "setup", "soak", "smoke"])
+@pytest.mark.parametrize("command", ["run", "max", "compare", "setup", "answer", "soak", "smoke"])
 def test_every_command_tells_its_options(command: str) -> None:
     told = CliRunner().invoke(main, [command, "--help"])
     assert told.exit_code == 0
