@@ -36,6 +36,7 @@ from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.call import serve_call
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.latency import TurnLatency
 from aivc.nursery.observers import FanOut, Subscription
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import (
@@ -56,7 +57,6 @@ from aivc.nursery.record import (
     TransferBegan,
     TransferOver,
     TransferRun,
-    TurnLatency,
 )
 from aivc.nursery.recordfile import RecordFile, open_record_file
 from aivc.nursery.routing import Route, Routes, load_routes

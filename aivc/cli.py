@@ -1,4 +1,4 @@
-"""The command line: `aivc serve`, `demo`, `simulator`, `check`, `status`, `migrate`.
+"""The command line: `aivc serve`, `demo`, `simulator`, `check`, `status`, `show`, `replay`, `migrate`.
 
 Commands import what they run only when they run it, so that `aivc check` and `--help` stay quick.
 Exit status: 0 fine, 1 failed while running, 2 wrong usage or configuration, 130 stopped by Ctrl-C.
@@ -23,6 +23,7 @@ from aivc.config.effective import effective_table
 from aivc.config.loading import ConfigError, Loaded, load
 from aivc.config.rules import parse_host_port
 from aivc.config.settings import LogSettings
+from aivc.replaying import commands
 
 FAILED = 1
 UNUSABLE = 2  # exit status, the same that click uses for wrong usage
@@ -165,6 +166,10 @@ def status(config: str | None, as_json: bool) -> None:
         click.echo(f"aivc: {logs.redacted(str(error))}", err=True)
         sys.exit(FAILED)
     click.echo(json.dumps(found, indent=2) if as_json else table(found), nl=as_json)
+
+
+main.add_command(commands.show)
+main.add_command(commands.replay)
 
 
 @main.command(hidden=True)

@@ -10,30 +10,20 @@ import enum
 import json
 import logging
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
+from aivc.config.redaction import HIDDEN as HIDDEN
+from aivc.config.redaction import redacted as redacted
 from aivc.config.settings import LogSettings
 
 call_id: ContextVar[str | None] = ContextVar("aivc_call_id", default=None)  # see `call`
 
-HIDDEN = "***"
 SECRET_KEYS = frozenset(
     {"api_key", "openai_key", "authorization", "proxy_authorization", "password", "secret", "token"}
-)
-# Each pattern is linear: no repetition stands inside or directly before another one over the same characters.
-SECRETS = (
-    re.compile(r"((?:proxy-)?authorization[\"']?\s*[:=])[^\r\n]+", re.IGNORECASE),
-    re.compile(r"(\bbearer\s)\s*\S+", re.IGNORECASE),
-    re.compile(r"(api[-_]?key[\"']?\s*[:=]\s?[\"']?)[^\s\"',;}]+", re.IGNORECASE),
-    re.compile(r"((?<![A-Za-z0-9])sk-)[A-Za-z0-9_-]{6,}"),
-    re.compile(r"((?<![A-Za-z0-9])ek_)[A-Za-z0-9_-]{6,}"),  # client secrets, which last minutes
-    re.compile(r"(openai-insecure-api-key\.)[^\s\"',]+"),  # the key as a WebSocket sub-protocol
-    re.compile(r"(\bresponse\s?=\s?\"?)[0-9a-f]{16,}", re.IGNORECASE),  # digest, RFC 7616
 )
 LONGEST_VALUE = 4_000  # characters: a log line is no place for a whole conversation
 LONGEST_EXCEPTION = 40_000  # an exception group of a whole call with its tracebacks fits
@@ -75,13 +65,6 @@ def call(identity: str) -> Iterator[None]:
         yield
     finally:
         call_id.reset(token)
-
-
-def redacted(text: str) -> str:
-    """The text with keys, tokens and digest responses hidden."""
-    for pattern in SECRETS:
-        text = pattern.sub(rf"\1{HIDDEN}", text)
-    return text
 
 
 class JsonFormatter(logging.Formatter):

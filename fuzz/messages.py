@@ -22,7 +22,7 @@ from aivc.sip.digest import answer_challenge, parse_challenge, parse_credentials
 from aivc.sip.fields import checked_fields
 from aivc.sip.flow import Arrival, Transport
 from aivc.sip.framing import MAX_HEAD_OCTETS, Broken, Frame, StreamFramer
-from aivc.sip.inspection import Capabilities, Refusal, inspect, reason_header, warning_header
+from aivc.sip.inspection import Capabilities, Refusal, inspect, warning_header
 from aivc.sip.invitation import asserted_identity
 from aivc.sip.message import (
     MAX_LINE_OCTETS,
@@ -36,6 +36,7 @@ from aivc.sip.message import (
     parse_untrusted,
 )
 from aivc.sip.provisional import read_rack
+from aivc.sip.reasons import reason_fields
 from aivc.sip.referral import name_addr_of, read_notify, refer_fields
 from aivc.sip.referred import read_refer
 from aivc.sip.refreshing import judge, read_wish_or_none
@@ -211,7 +212,7 @@ def address(data: bytes) -> None:
     quoted = quote(text)
     check_line(quoted.encode("latin-1"))
     assert str(parse_name_addr(f"{quoted} <sip:a@b>")) == f"{quoted} <sip:a@b>"
-    ours = [reason_header(text), warning_header(399, "192.0.2.1", text)]
+    ours = [*reason_fields(text), warning_header(399, "192.0.2.1", text)]
     if '"' not in text:
         ours += only(ValueError, checked_fields, (("X-Told", text),)) or ()
     replaced = replaces_of((text, "ours", "theirs"))

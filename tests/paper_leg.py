@@ -24,7 +24,7 @@ class PaperConsultation:
     agreement: AudioAgreement = CONSULTED
     hung_up: list[str] = attrs.field(factory=list)  # reasons
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         self.hung_up.append(reason)
 
 
@@ -96,7 +96,7 @@ class PaperLeg:
             return ReferOutcome(None, "no answer")
         return self.outcomes.pop(0)
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         if self.speechless:
             raise LookupError("no more words")
         self.fields = fields

@@ -89,11 +89,11 @@ async def test_calls_beyond_the_rate_are_refused_and_the_log_says_what_to_change
             await brought(service, legs)
             assert service.agent.accepting  # the next second has room again: no dispatcher need look elsewhere
     assert [leg.did for leg in legs[:2]] == [[], []]
-    refusal = Rejection(503, "service.calls_per_second = 2 is exceeded", 10)
+    refusal = Rejection(503, "service.calls_per_second = 2 is exceeded", 10, "calls_per_second")
     assert [leg.did for leg in legs[2:]] == [[refusal], [refusal]]
     (told, _) = refusals(caplog)
     assert (told["cause"], told["status"]) == (refusal.cause, 503)
-    assert told["hint"] == "raise it if this machine can take more"
+    assert told["hint"] == "raise service.calls_per_second if this machine can take more"
     assert told["source"] == "192.0.2.9"
 
 
@@ -106,7 +106,7 @@ async def test_a_call_for_nobody_takes_no_token_and_says_which_settings_did_not_
     with trio.fail_after(5), caplog.at_level(logging.INFO, "aivc.service"):
         async with open_idle(settings) as service:
             await brought(service, legs, only)
-    assert [leg.did for leg in legs] == [[Rejection(404, "no agent for this number")], []]
+    assert [leg.did for leg in legs] == [[Rejection(404, "no agent for this number", None, "no_agent")], []]
     (told,) = refusals(caplog)
     assert str(told["hint"]).startswith("'2000' fits no match of [openai] and [agents.*]")
 

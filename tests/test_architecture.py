@@ -57,6 +57,7 @@ PURE = frozenset(
     | {f"nursery/{name}.py" for name in ("ending", "turns", "record", "cost")}
     | {f"demo/{name}.py" for name in ("recording", "timeline", "report", "wav")}
     | {f"flight/{name}.py" for name in ("entries",)}
+    | {"nursery/gap.py", "nursery/latency.py"}
     | {"testing/keys.py", "testing/vad.py", "testing/script.py", "testing/wording.py"}
 )  # and every file of config/
 IMPURE_MODULES = frozenset(

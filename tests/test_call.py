@@ -36,7 +36,7 @@ SETTINGS: Final = Settings(
     rtp=RtpSettings(bind_ip="192.0.2.1"),
 )
 NO_FAULTS: Final = Faults()
-REFUSED: Final = Rejection(503, "the model is not available", 10)
+REFUSED: Final = Rejection(503, "the model is not available", 10, "realtime_refused")
 
 
 async def serve(
@@ -71,7 +71,7 @@ async def test_any_front_end_can_bring_a_call(autojump_clock: MockClock) -> None
     assert record.ending is Ending.CALLER_HUNG_UP
     assert (record.call_id, record.caller, record.dialled, record.codec) == (leg.call_id, leg.caller, "1000", "PCMU")
     assert leg.did[:2] == ["ring", ("answer", "192.0.2.1")]
-    assert leg.did[-1] == ("hang_up", "the caller hung up")
+    assert leg.did[-1] == ("hang_up", "caller_hung_up: the caller hung up")
     assert record.duration_seconds == pytest.approx(0.5)
 
 
@@ -81,7 +81,11 @@ async def test_a_bug_ends_its_call_with_500_and_a_record(autojump_clock: MockClo
     record = await serve(leg)
     assert record.ending is Ending.INTERNAL_ERROR
     assert record.detail == "LookupError('no more paper')"
-    assert leg.did == ["ring", Rejection(500, "internal error"), ("hang_up", "internal error")]
+    assert leg.did == [
+        "ring",
+        Rejection(500, "internal error", None, "internal_error"),
+        ("hang_up", "internal_error: internal error"),
+    ]
 
 
 async def test_a_front_end_that_cannot_hang_up_costs_neither_the_record_nor_the_models_goodbye(
@@ -136,7 +140,7 @@ async def test_tool_files_that_cannot_be_loaded_are_the_callers_error() -> None:
     leg = paper_leg()
     with trio.fail_after(1), pytest.raises(ToolFileError, match="no such file"):
         await serve_call(leg, settings)
-    assert leg.did == [Rejection(500, "internal error")]
+    assert leg.did == [Rejection(500, "internal error", None, "internal_error")]
 
 
 async def test_sounds_that_cannot_be_loaded_are_the_callers_error_too() -> None:
@@ -144,7 +148,7 @@ async def test_sounds_that_cannot_be_loaded_are_the_callers_error_too() -> None:
     leg = paper_leg()
     with trio.fail_after(1), pytest.raises(ConfigError, match=r"sounds\.failure"):
         await serve_call(leg, settings)
-    assert leg.did == [Rejection(500, "internal error")]
+    assert leg.did == [Rejection(500, "internal error", None, "internal_error")]
 
 
 # What the call is prepared with
@@ -171,7 +175,7 @@ async def test_a_call_that_cannot_be_prepared_is_refused_with_the_cause(autojump
     leg = paper_leg()
     record = await serve(leg, prepare=prepare)
     assert (record.ending, record.detail, record.sessions) == (Ending.CONFIG_FAILED, "no answer", 0)
-    assert leg.did[:2] == ["ring", Rejection(503, "the settings of this call cannot be had", 10)]
+    assert leg.did[:2] == ["ring", Rejection(503, "the settings of this call cannot be had", 10, "config_failed")]
 
 
 async def test_a_caller_who_gives_up_while_the_settings_are_asked_for_waits_for_nothing(
@@ -194,7 +198,12 @@ async def test_a_caller_whose_model_cannot_be_had_hears_the_busy_sound_in_an_ans
     leg, busy = paper_leg(), parse_sound(b"\x10" * 8000, "PCMU")
     record = await serve(leg, faults=Faults(refuse_upgrade=503), prompts=Prompts(busy=busy))
     assert record.ending is Ending.REALTIME_REFUSED
-    assert leg.did == ["ring", ("answer", "192.0.2.1"), REFUSED, ("hang_up", "the model is not available")]
+    assert leg.did == [
+        "ring",
+        ("answer", "192.0.2.1"),
+        REFUSED,
+        ("hang_up", "realtime_refused: the model is not available"),
+    ]
     assert record.duration_seconds == pytest.approx(1.0 + JITTER_BUFFER, abs=0.021)
     assert record.sessions == 0
 

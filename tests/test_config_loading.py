@@ -135,13 +135,13 @@ def test_an_unknown_variable_of_ours_is_warned_about_with_the_nearest_known_one(
             "[xyzzy]\n",
             "xyzzy: unknown section; known are openai, realtime, sip, opensips, rtp, service, admin, log, dtmf, sounds,"
             " tools, engine,"
-            " records, agents",
+            " records, recorder, agents",
         ),
         ("[agnets.sales]\n", "agnets: unknown section; did you mean agents?"),
         (
             '["a b"]\nvoice = 1\n',
             '"a b": unknown section; known are openai, realtime, sip, opensips, rtp, service, admin, log, dtmf, sounds,'
-            " tools, engine, records, agents",
+            " tools, engine, records, recorder, agents",
         ),
         ("sip = 5060\n", "sip: expected a table, [sip], got an integer 5060"),
         ("[[sip]]\n", "sip: expected a table, [sip], got an array"),

@@ -126,6 +126,13 @@ OTHER: dict[str, object] = {
     "engine.api_failure": "refuse",
     "records.directory": "calls",
     "records.transcripts": False,
+    "recorder.mode": "always",
+    "recorder.directory": "flights",
+    "recorder.audio": "keep",
+    "recorder.mask": ["numbers"],
+    "recorder.max_call_kib": 4096,
+    "recorder.max_files": 10,
+    "recorder.max_disk_mib": 100,
 }
 
 
@@ -174,7 +181,11 @@ def plain(record: HttpTool | McpServer | SipRegister | SipUser) -> dict[str, obj
 
 def needed(setting: Setting, tool_files: list[str]) -> dict[str, str]:
     """Variables without which its other value contradicts the rest."""
-    others = {"openai.filler": {"AIVC_SOUNDS_HOLD": tool_files[0]}, "sip.enabled": {"AIVC_OPENSIPS_ENABLED": "true"}}
+    others = {
+        "openai.filler": {"AIVC_SOUNDS_HOLD": tool_files[0]},
+        "sip.enabled": {"AIVC_OPENSIPS_ENABLED": "true"},
+        "recorder.mode": {"AIVC_RECORDER_DIRECTORY": "flights"},
+    }
     return others.get(setting.path, {})
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paper_stream import EVENTS, SILENCE, VOICE, Paper, datagram, paper_stream
 
 from aivc.config.settings import RtpSettings
-from aivc.media.filling import FLOOD
+from aivc.media.filling import FLOOD, LAG, LEAD, SUPPRESSED, HeardTime
 
 COMFORT_NOISE = 13
 
@@ -176,6 +176,22 @@ def test_a_telephone_whose_timestamps_stand_still_in_silence_is_heard_to_be_sile
             paper.come(datagram(word * 10 + n), now)
         paper.run(word * 2.0 + 2.0)
         assert milliseconds(paper.heard()) == pytest.approx(2000, abs=40)
+
+
+@pytest.mark.parametrize("ppm", [200, -200])
+def test_after_an_hour_with_a_clock_that_is_wrong_a_pause_is_about_as_long_as_it_was(ppm: int) -> None:
+    """The telephone has sent 36 packets more, or fewer, than we count: they are no silence of the caller's."""
+    time, now = HeardTime(), 0.0
+    time.gap(0, 160, now)
+    for number in range(180_000):
+        now = number * 0.02 / (1 + ppm / 1e6)
+        assert not time.is_flooded(now)
+        time.heard(160 * number, 160, now)
+    filled = 0
+    for frame in range(1, 51):
+        if now + frame * 0.02 >= time.fill_at:
+            filled += time.frames_due(now + frame * 0.02)
+    assert 50 - (SUPPRESSED + LEAD) / 0.02 <= filled <= 51 + LAG / 0.02
 
 
 def test_another_source_does_not_leave_a_gap() -> None:

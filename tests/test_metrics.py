@@ -14,13 +14,15 @@ from paper_leg import paper_leg
 
 from aivc.media.counters import RtpCounters
 from aivc.nursery.ending import Ending
+from aivc.nursery.latency import PARTS, Parts, TurnLatency
 from aivc.nursery.metrics import METRICS, exposition
-from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended, ModelAudible, TurnLatency
+from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended, ModelAudible
 from aivc.nursery.status import Histogram, RegistrationState, Status, from_json, masked, to_json, total
-from aivc.nursery.tally import Tally
+from aivc.nursery.tally import PART_SECONDS, Tally
 from aivc.realtime.usage import UsageTotals
 from aivc.sip.mi import MiCounters
 from aivc.sip.opensips import OpenSipsStatistics
+from aivc.sip.refusals import Cause
 from aivc.sip.statistics import UserAgentStatistics
 
 RECORD: Final = CallRecord(
@@ -34,12 +36,16 @@ RECORD: Final = CallRecord(
     answered_at=10.4,
     ended_at=70.4,
     rtp=RtpCounters(received=3000, sent=3001, lost=2, heard_dropped=1),
-    latencies=(TurnLatency("item_1", 20.0, 300.0, 50.0, 350.0, 10.0), TurnLatency("item_2", 30.0, 9e3, 50.0, 4e3, 9.0)),
+    latencies=(
+        TurnLatency("item_1", 20.0, 300.0, 50.0, 350.0, 10.0, Parts(vad_ms=200.0, detection_ms=100.0, tool_ms=410.0)),
+        TurnLatency("item_2", 30.0, 9e3, 50.0, 4e3, 9.0, Parts(vad_ms=200.0, generation_ms=12_859.0)),
+    ),
     cuts=(),
     tools=(),
     realtime_errors={},
     protocol_violations=0,
     late_deltas=4,
+    greeted_at=11.3,
     usage=UsageTotals(input_audio=100, output_audio=200, transcription_tokens=7),
     cost_usd=0.25,
     errors_by_kind={"other": 1, "realtime_lost": 1},
@@ -69,6 +75,7 @@ def full_status(worker: str = "0") -> Status:
         sip=counts_of(UserAgentStatistics),
         opensips=counts_of(OpenSipsStatistics),
         mi=counts_of(MiCounters),
+        refusals={cause.value: 1 for cause in Cause},
         is_subscribed=False,
         registrations=(failed,),
         rss_octets=50_000_000,
@@ -94,12 +101,21 @@ def test_a_call_that_ends_is_in_every_count_and_histogram() -> None:
     assert (counted["tokens"]["input_audio"], counted["tokens"]["transcription"]) == (100, 7)
     assert counted["cost_usd"] == 0.25
     totals = {name: round(each.total, 3) for name, each in counted["histograms"].items()}
-    assert totals == {"answer_seconds": 0.4, "call_seconds": 60.0, "response_seconds": 13.769, "model_seconds": 4.45}
+    parts = {name: totals.pop(f"{PART_SECONDS}{name.removesuffix('_ms')}") for name in PARTS}
+    assert totals == {
+        "answer_seconds": 0.4,
+        "call_seconds": 60.0,
+        "response_seconds": 13.769,
+        "model_seconds": 4.45,
+        "greeting_seconds": 0.9,
+    }
+    spent = {"vad_ms": 0.4, "detection_ms": 0.1, "generation_ms": 12.859, "tool_ms": 0.41}
+    assert parts == {**dict.fromkeys(PARTS, 0.0), **spent}
 
 
 def test_a_call_that_was_never_answered_is_in_no_histogram() -> None:
     tally = Tally()
-    tally.add(attrs.evolve(RECORD, answered_at=None, latencies=(), usage=None, cost_usd=None))
+    tally.add(attrs.evolve(RECORD, answered_at=None, greeted_at=None, latencies=(), usage=None, cost_usd=None))
     assert not any(sum(each.counts) for each in tally.counted()["histograms"].values())
     assert tally.counted()["ended"]["caller_hung_up"] == 1
 
@@ -124,7 +140,7 @@ def test_of_a_caller_only_the_end_is_shown(caller: str, shown: str) -> None:
 def test_a_histogram_counts_a_value_at_the_first_bound_that_it_does_not_pass() -> None:
     found = Histogram.empty(1.0, 2.0)
     for value in (0.5, 1.0, 1.5, 2.5):
-        found = found.with_value(value)
+        found = found.with_values([value])
     assert (found.counts, found.total) == ((2, 1, 1), 5.5)
 
 
@@ -239,6 +255,19 @@ def test_a_histogram_is_cumulative_and_ends_with_all() -> None:
     assert list(buckets.values()) == sorted(buckets.values())
     assert (buckets["0.7"], buckets["1.0"], buckets["10.0"], buckets["+Inf"]) == (0, 1, 1, 2)
     assert samples["aivc_response_seconds_count", (("worker", "0"),)] == 2
+
+
+def test_each_part_of_a_response_time_is_a_histogram_of_one_metric() -> None:
+    kind, samples = parse(exposition([full_status()]))["aivc_turn_part_seconds"]
+    assert kind == "histogram"
+    counts = {dict(labels)["part"]: count for (name, labels), count in samples.items() if name.endswith("_count")}
+    assert counts == {name.removesuffix("_ms"): 2 for name in PARTS}
+    vad = {
+        dict(labels)["le"]: count
+        for (name, labels), count in samples.items()
+        if ("part", "vad") in labels and "_b" in name
+    }
+    assert (vad["0.1"], vad["0.2"], vad["+Inf"]) == (0, 2, 2)
 
 
 def test_what_nobody_counts_is_left_out() -> None:

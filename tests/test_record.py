@@ -18,14 +18,20 @@ from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.cost import cost
 from aivc.nursery.ending import Ending
-from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
+from aivc.nursery.latency import Parts, TurnLatency
+from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun
 from aivc.nursery.recordjson import iso_time, to_json
+from aivc.nursery.summary import log_record
 from aivc.realtime.history import Utterance
 from aivc.realtime.usage import UsageTotals
 
 DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "records.md"
 NOON: Final = 1_772_366_400.0  # 2026-03-01T12:00:00Z
 USAGE: Final = UsageTotals(input_audio=900, input_text=100, input_cached=500, output_audio=300, output_text=50)
+
+PARTS: Final = Parts(
+    vad_ms=200.0, network_ms=30.02, detection_ms=20.02, creation_ms=20.0, generation_ms=330.0, playout_ms=15.0
+)
 
 RECORD: Final = CallRecord(
     call_id="call-1",
@@ -38,7 +44,7 @@ RECORD: Final = CallRecord(
     answered_at=100.5,
     ended_at=130.25,
     rtp=RtpCounters(received=10),
-    latencies=(TurnLatency("item_2", 103.0, 250.04, 20.0, 330.0, 15.0),),
+    latencies=(TurnLatency("item_2", 103.0, 250.04, 20.0, 330.0, 15.0, PARTS, 80.04),),
     cuts=(Cut("item_2", 104.5, 1240, 5000),),
     tools=(ToolRun("fc_1", "clock", '{"zone": "UTC"}', "noon", 105.0, 105.25),),
     realtime_errors={"server_error": 1},
@@ -51,6 +57,7 @@ RECORD: Final = CallRecord(
     cost_usd=0.01234567,
     errors_by_kind={"other": 1},
     sessions=1,
+    greeted_at=101.4,
     headers={"X-Customer": "ACME"},
     quality=Quality(1.25, 3, 0.0123456, None, 0.04, 1, 0.5, 4, 3, 0),
 )
@@ -99,6 +106,9 @@ def test_what_happened_in_a_call_is_told() -> None:
     (latency,) = told["latencies"]
     assert latency["total_ms"] == 615.0
     assert latency["endpointing_ms"] == 250.0
+    assert sum(latency["parts"].values()) == pytest.approx(latency["total_ms"])
+    assert (latency["parts"]["vad_ms"], latency["parts"]["tool_ms"], latency["caller_network_ms"]) == (200.0, 0.0, 80.0)
+    assert told["greeting_ms"] == 900
     assert told["usage"]["input_cached"] == 500
     assert told["cost_usd"] == 0.012346
     assert told["headers"] == {"X-Customer": "ACME"}
@@ -129,6 +139,21 @@ def test_a_call_that_was_never_answered_has_nulls() -> None:
 def test_a_key_in_a_failures_text_is_hidden() -> None:
     told = as_json(attrs.evolve(RECORD, detail="Incorrect API key provided: sk-abcdefghijkl"))
     assert told["detail"] == "Incorrect API key provided: sk-***"
+
+
+def test_the_last_line_of_the_log_sums_up_the_silences(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="aivc.call"):
+        log_record(RECORD)
+        log_record(attrs.evolve(RECORD, latencies=()))
+    measured, unmeasured = (vars(line)["fields"]["latency"] for line in caplog.records)
+    assert measured == {
+        "turns": 1,
+        "gap_p50_ms": 615,
+        "gap_max_ms": 615,
+        "of_it": {"network": 30, "vad": 200, "model": 370, "tool": 0, "us": 15},
+        "most": "model",
+    }
+    assert unmeasured is None
 
 
 # The documentation

@@ -57,7 +57,7 @@ def test_a_number_that_nobody_wants_does_not_exist() -> None:
     settings = Settings(openai=OpenAISettings(match=("1000",)), agents=(agent("sales", match=("2000",)),))
     assert served(settings, "1000") is None
     assert served(settings, "2000") == "sales"
-    assert served(settings, "3000") == Rejection(404, "no agent for this number")
+    assert served(settings, "3000") == Rejection(404, "no agent for this number", None, "no_agent")
 
 
 def test_an_agent_may_choose_its_callers() -> None:
@@ -68,7 +68,7 @@ def test_an_agent_may_choose_its_callers() -> None:
 
 def test_an_agent_that_is_disabled_refuses_its_calls_and_no_others() -> None:
     settings = Settings(agents=(agent("sales", match=("1000",), disable=True),))
-    assert served(settings, "1000") == Rejection(503, "agents.sales.disable is set", 10)
+    assert served(settings, "1000") == Rejection(503, "agents.sales.disable is set", 10, "disabled")
     assert served(settings, "2000") is None
     assert not is_disabled(settings)
 
@@ -77,7 +77,7 @@ def test_openai_may_be_disabled_while_an_agent_is_not() -> None:
     off = OpenAISettings(disable=True)
     settings = Settings(openai=off, agents=(agent("sales", match=("1000",)),))
     assert served(settings, "1000") == "sales"
-    assert served(settings, "2000") == Rejection(503, "openai.disable is set", 10)
+    assert served(settings, "2000") == Rejection(503, "openai.disable is set", 10, "disabled")
     assert not is_disabled(settings)
     assert is_disabled(Settings(openai=off))
     assert is_disabled(Settings(openai=off, agents=(agent("sales", disable=True),)))
@@ -191,9 +191,9 @@ def test_tools_that_are_given_stay_those_of_every_call() -> None:
 
 def test_a_call_may_be_refused_by_what_it_brings() -> None:
     disabled = refused({"flavor": "desk", "openai": {"disable": True}})
-    assert disabled == Rejection(503, "extra_params: openai.disable is set", 10)
+    assert disabled == Rejection(503, "extra_params: openai.disable is set", 10, "disabled")
     off = Settings(agents=(agent("desk", disable=True, url="ws://model.test/v1/realtime"),))
-    assert refused({"flavor": "desk"}, settings=off) == Rejection(503, "agents.desk.disable is set", 10)
+    assert refused({"flavor": "desk"}, settings=off) == Rejection(503, "agents.desk.disable is set", 10, "disabled")
     assert routed({"flavor": "desk", "openai": {"disable": False}}, settings=off).agent == "desk"
 
 
@@ -219,7 +219,9 @@ def test_what_cannot_be_used_is_left_aside_with_a_warning_or_refused(
     assert line.__dict__["fields"]["error"].startswith(error)
     assert (line.__dict__["fields"]["action"], line.__dict__["call_id"]) == ("fallback", "paper-1")
     strict = attrs.evolve(SALES_AND_DESK, engine=EngineSettings(api_failure="refuse"))
-    assert refused(extra, settings=strict) == Rejection(503, "the settings of this call cannot be had", 10)
+    assert refused(extra, settings=strict) == Rejection(
+        503, "the settings of this call cannot be used", 10, "config_failed"
+    )
 
 
 def test_keys_that_do_not_count_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -60,7 +60,7 @@ async def test_a_service_takes_calls_up_to_its_limit() -> None:
             assert given.refusal() is None
             assert given.agent.accepting
             given.call_began()
-        assert given.refusal() == Rejection(503, "service.max_calls = 2 is reached", 10)
+        assert given.refusal() == Rejection(503, "service.max_calls = 2 is reached", 10, "max_calls")
         assert not given.agent.accepting  # OPTIONS tells a dispatcher to look elsewhere
         given.call_ended()
         assert given.refusal() is None
@@ -72,7 +72,7 @@ async def test_a_draining_service_takes_no_calls_and_tells_when_the_last_has_end
         given.call_began()
         given.call_began()
         given.drain()
-        assert given.refusal() == Rejection(503, "the service is going down", 10)
+        assert given.refusal() == Rejection(503, "the service is going down", 10, "draining")
         assert not given.agent.accepting
         given.call_ended()
         assert not given.idle.is_set()
@@ -121,7 +121,7 @@ async def test_a_bug_in_one_call_costs_that_call_alone(
             given.call_began()
             legs_send.send_nowait(late)
             await trio.sleep(0.1)
-            assert late.did == [Rejection(503, "service.max_calls = 2 is reached", 10)]
+            assert late.did == [Rejection(503, "service.max_calls = 2 is reached", 10, "max_calls")]
             assert given.refused == 1
             nursery.cancel_scope.cancel()
     (bug,) = [record for record in caplog.records if record.exc_info and record.exc_info[0] is LookupError]
@@ -141,7 +141,7 @@ async def test_a_call_for_nobody_is_refused_and_costs_no_place(autojump_clock: M
         nursery.start_soon(answer_calls, given, given.agent, load_routes(settings).route, serve)
         legs_send.send_nowait(stray)
         await trio.sleep(0.1)
-        assert stray.did == [Rejection(404, "no agent for this number")]
+        assert stray.did == [Rejection(404, "no agent for this number", None, "no_agent")]
         assert (given.refused, given.calls) == (1, 0)
         nursery.cancel_scope.cancel()
 

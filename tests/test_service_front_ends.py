@@ -84,7 +84,7 @@ async def test_the_calls_of_two_front_ends_share_limits_and_routing(autojump_clo
                 await trio.sleep(0.1)
             assert (service.calls, service.refused) == (2, 1)
             nursery.cancel_scope.cancel()
-    assert [leg.did for leg in legs] == [[], [], [Rejection(503, "service.max_calls = 2 is reached", 10)]]
+    assert [leg.did for leg in legs] == [[], [], [Rejection(503, "service.max_calls = 2 is reached", 10, "max_calls")]]
 
 
 async def test_a_bug_in_choosing_who_answers_costs_that_call_only(
@@ -95,7 +95,7 @@ async def test_a_bug_in_choosing_who_answers_costs_that_call_only(
     def route(leg: Leg) -> Route | Rejection:
         if leg is legs[0]:
             raise LookupError("a shelf")
-        return Rejection(404, "no agent for this number")
+        return Rejection(404, "no agent for this number", None, "no_agent")
 
     with trio.fail_after(5):
         async with open_user_agent(SipSettings(listen=())) as agent, trio.open_nursery() as nursery:
@@ -105,8 +105,8 @@ async def test_a_bug_in_choosing_who_answers_costs_that_call_only(
             await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
     assert [leg.did for leg in legs] == [
-        [Rejection(500, "internal error")],
-        [Rejection(404, "no agent for this number")],
+        [Rejection(500, "internal error", None, "internal_error")],
+        [Rejection(404, "no agent for this number", None, "no_agent")],
     ]
     assert [line.message for line in caplog.records if line.exc_info] == ["call.bug"]
 

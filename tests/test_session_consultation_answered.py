@@ -72,6 +72,7 @@ async def test_we_hang_up_on_the_target_with_a_reason(autojump_clock: MockClock)
             assert scene.commands_of(OURS) == ["update BYE"]
             assert scene.paper.fields("update BYE") == [
                 'Reason: SIP;cause=200;text="the consultation is over"',
+                "Reason: Q.850;cause=16",
                 "X-A: b",
             ]
             await scene.say(said("ANSWERED", "BYE", status=200, reason="OK"))

@@ -76,6 +76,7 @@ async def test_a_rejection_says_its_cause_and_frees_the_session(autojump_clock: 
         assert session.paper.fields("reply INVITE 503") == [
             f'Warning: 399 {EVENTS[0]} "no model"',
             'Reason: SIP;cause=503;text="no model"',
+            "Reason: Q.850;cause=41",
             "Retry-After: 5",
         ]
         params = session.paper.params("reply INVITE 503")
@@ -204,6 +205,7 @@ async def test_hanging_up_sends_a_bye_with_its_reason_and_returns_with_its_answe
         await settle()
         assert session.paper.fields("update BYE") == [
             'Reason: SIP;cause=200;text="the talk is over"',
+            "Reason: Q.850;cause=16",
             "X-Agent: 7",
             "X-Result: sold",
         ]

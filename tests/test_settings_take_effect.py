@@ -163,7 +163,7 @@ async def refusal(settings: Settings, calls: int = 0) -> Rejection | None:
 @shows("openai.disable")
 async def test_calls_are_refused_while_openai_is_off(autojump_clock: MockClock) -> None:
     assert await refusal(changed()) is None
-    assert await refusal(changed(openai={"disable": True})) == Rejection(503, "openai.disable is set", 10)
+    assert await refusal(changed(openai={"disable": True})) == Rejection(503, "openai.disable is set", 10, "disabled")
 
 
 @shows("openai.tools")
@@ -270,7 +270,7 @@ async def test_the_last_words_have_a_deadline(autojump_clock: MockClock, seconds
 async def test_calls_beyond_the_limit_are_refused(autojump_clock: MockClock) -> None:
     settings = changed(service={"max_calls": 2})
     assert await refusal(settings, calls=1) is None
-    assert await refusal(settings, calls=2) == Rejection(503, "service.max_calls = 2 is reached", 10)
+    assert await refusal(settings, calls=2) == Rejection(503, "service.max_calls = 2 is reached", 10, "max_calls")
 
 
 @shows("service.retry_after_seconds")

@@ -27,6 +27,7 @@ def test_whatever_is_not_zero_has_its_line() -> None:
         "  ended          caller_hung_up 1",
         "  answer time    half within 0.5 s, 95 % within 0.5 s",
         "  response time  half within 1 s, 95 % not within 10 s",
+        "  made of        model 6480 ms, tool 205 ms, vad 200 ms",
         "  pacing         p99 0.4 ms",
         "  rtp            sent 3001, received 3000, lost 2, heard_dropped 1",
         "  dropped        late_deltas 4, heard 1",
@@ -87,6 +88,6 @@ def test_a_share_is_told_by_the_bound_that_it_does_not_pass() -> None:
     found = Histogram.empty(1.0, 2.0)
     assert quantiles(found) == quantiles(None) == ""
     for value in (0.5, 0.6, 1.5):
-        found = found.with_value(value)
+        found = found.with_values([value])
     assert quantiles(found) == "half within 1 s, 95 % within 2 s"
-    assert quantiles(found.with_value(9.0)) == "half within 1 s, 95 % not within 2 s"
+    assert quantiles(found.with_values([9.0])) == "half within 1 s, 95 % not within 2 s"

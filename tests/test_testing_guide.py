@@ -20,4 +20,4 @@ def test_the_tests_of_the_guide_pass(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_agent.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "26 passed" in run.stdout  # one of them under twenty schedules
+    assert "36 passed" in run.stdout  # one of them under twenty schedules, one with ten troubles

@@ -20,6 +20,13 @@ def contradictions(settings: Settings, sources: Mapping[str, str], *, simulator:
     yield from telephony_contradictions(settings)
     yield from opensips_contradictions(settings)
     yield from worker_contradictions(settings)
+    yield from recorder_contradictions(settings)
+
+
+def recorder_contradictions(settings: Settings) -> Iterator[Finding]:
+    if settings.recorder.mode != "off" and settings.recorder.directory is None:
+        text = f"{settings.recorder.mode} needs recorder.directory, a folder for the files"
+        yield Finding(("recorder.mode", "recorder.directory"), text)
 
 
 def of_each_agent(

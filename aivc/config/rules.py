@@ -329,6 +329,11 @@ def append_ms(milliseconds: int) -> None:
         raise ValueError("is not 20, 40, 60 or 100")
 
 
+def mask_name(text: str) -> None:
+    if text not in ("numbers", "transcripts"):
+        raise ValueError(f"{shortened(text)} is neither numbers nor transcripts")
+
+
 def idle_timeout(milliseconds: int) -> None:
     """What OpenAI allows for `idle_timeout_ms`, or 0."""
     if 0 < milliseconds < 5000:

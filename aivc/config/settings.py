@@ -12,6 +12,7 @@ import attrs
 
 from aivc.config.metadata import about
 from aivc.config.opensips import OpenSipsSettings
+from aivc.config.recorder import RecorderSettings
 from aivc.config.rules import (
     digits,
     field_value,
@@ -41,6 +42,7 @@ __all__ = [
     "OpenAISettings",
     "OpenSipsSettings",
     "RealtimeSettings",
+    "RecorderSettings",
     "RecordsSettings",
     "RtpSettings",
     "Secret",
@@ -278,4 +280,5 @@ class Settings:
     tools: ToolsSettings = attrs.field(factory=ToolsSettings)
     engine: EngineSettings = attrs.field(factory=EngineSettings)
     records: RecordsSettings = attrs.field(factory=RecordsSettings)
+    recorder: RecorderSettings = attrs.field(factory=RecorderSettings)
     agents: tuple[Agent, ...] = ()

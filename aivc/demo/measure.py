@@ -8,17 +8,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Final
 
 import attrs
 
 from aivc.demo.caller import Spoken
 from aivc.demo.recording import AudioFrame, CallRecording, Delay, Gap, Interruption, ToolUse, Turn
 from aivc.media.g711 import FRAME_MS, FRAME_OCTETS, OCTETS_PER_MS, is_voiced
+from aivc.nursery.latency import PARTS
 from aivc.nursery.record import CallEvent, CallRecord, Ended, ModelAudible
 from aivc.realtime.effects import ModelSaid
 from aivc.testing.caller import PhoneCall
 from aivc.testing.handset import Handset
 from aivc.testing.session import Session
+
+SHORTEST_MS: Final = 0.5  # of a part of a silence that is worth a column
 
 
 @attrs.frozen
@@ -91,14 +95,20 @@ def model_turns(
 
 
 def gaps(record: CallRecord, origin: float) -> Iterator[Gap]:
+    """The silences before the answers; a part that is nothing in all of them is left out."""
+    told = [name for name in PARTS if any(getattr(turn.parts, name) >= SHORTEST_MS for turn in record.latencies)]
     for latency in record.latencies:
-        parts = (
-            ("turn end", latency.endpointing_ms),
-            ("response", latency.response_ms),
-            ("first audio", latency.first_audio_ms),
-            ("playout", latency.playout_ms),
-        )
-        yield Gap(latency.began_at - origin, parts)
+        parts = [(part_name(name), getattr(latency.parts, name)) for name in told]
+        rest = latency.total_ms - sum(part_ms for _, part_ms in parts)  # what was left out: some microseconds
+        if parts:
+            parts[-1] = parts[-1][0], parts[-1][1] + rest
+        yield Gap(latency.began_at - origin, tuple(parts))
+
+
+def part_name(name: str) -> str:
+    """What it is, and whose, such as `playout (us)`."""
+    what, owner = name.removesuffix("_ms"), PARTS[name]
+    return what if what == owner else f"{what} ({owner})"
 
 
 def interruptions(

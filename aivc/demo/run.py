@@ -35,8 +35,9 @@ from aivc.testing.script import demo as demo_script
 LONGEST: Final = 60.0  # seconds; the call takes about 25
 TOOL_SECONDS: Final = 0.4  # what a real system would need to be asked
 EXPLANATION: Final = """\
-  turn end: from the caller's last audible packet to speech_stopped, nearly all of it the VAD's silence setting;
-  response: to response.created; first audio: to the first delta; playout: to its first RTP packet, on the 20 ms grid.
+  From the caller's last audible packet to the first one of the answer, and whose time it was. vad: its silence setting;
+  network: a round trip to the model; detection: the rest until speech_stopped; creation: to response.created;
+  generation: to the first audio; tool: while it ran; playout: cushion, and the next place in the row of packets.
   added inwards: phone to model, per packet; added outwards: first delta of an answer to its first packet."""
 SOMEWHERE: Final = ("192.0.2.1", 9)  # RFC 5737: nothing is sent there, it only tells our own address
 

@@ -85,7 +85,7 @@ class Text:
     lines: list[str]
 
 
-def draw_timeline(recording: CallRecording) -> str:
+def draw_timeline(recording: CallRecording, title: str = "aivc demo call") -> str:
     """The call as an SVG document of 1400 by 620 pixels that needs no font, script or picture from elsewhere."""
     axis = Axis(LEFT, RIGHT, max(recording.duration, 0.1))
     gaps, tools, cuts = recording.gaps, recording.tools, recording.interruptions
@@ -96,7 +96,7 @@ def draw_timeline(recording: CallRecording) -> str:
     drawn = [
         element("style", STYLE),
         element("rect", x=0.5, y=0.5, width=WIDTH - 1, height=HEIGHT - 1, rx=10, fill="#ffffff", stroke="#e2e8f0"),
-        *head(recording),
+        *head(recording, title),
         *lanes(layout),
         *time_axis(axis, layout),
         *(mark for turn in recording.turns for mark in turn_block(turn, axis, layout)),
@@ -144,10 +144,10 @@ def text_height(speaker: Speaker, texts: Sequence[Text]) -> float:
     return CLEARANCE + LINE * max((len(t.lines) for t in texts if t.turn.speaker == speaker), default=0) + CLEARANCE
 
 
-def head(recording: CallRecording) -> Iterator[str]:
-    yield text(24, 36, "aivc demo call", "title")
+def head(recording: CallRecording, title: str) -> Iterator[str]:
+    yield text(24, 36, title, "title")
     facts = f"{recording.codec} 8000 Hz · {recording.duration:.1f} s · {recording.ending}"
-    yield text(24 + text_width("aivc demo call", 19) + 28, 36, shorten(facts, 700, 13), "facts")
+    yield text(24 + text_width(title, 19) + 28, 36, shorten(facts, 700, 13), "facts")
     packets = f"RTP packets: {recording.packets_sent} sent, {recording.packets_received} received, "
     yield text(RIGHT, 36, f"{packets}{recording.packets_lost} lost", "facts", anchor="end")
 

@@ -18,6 +18,9 @@ SUPPRESSED: Final = 0.200  # seconds without audio
 # By so much may the model's time run ahead of the clock: audio was late and silence stood in for it, a telephone's
 # timestamps run faster than its audio. The lead is made up for in the next silence.
 LEAD: Final = 0.200  # seconds
+# By so much may it be behind what came last, and is then told by silence: the last packets were late. What is more is a
+# telephone's clock that runs slower than ours, 720 ms in an hour at 200 ppm, and no silence of the caller's.
+LAG: Final = 0.100  # seconds
 # Audio that keeps coming faster than this ahead of the clock is no telephone's: the model's side pays for each second.
 FLOOD: Final = 10.0  # seconds; hours of a clock that is wrong by 0.1 %
 LONGEST_GAP_OCTETS: Final = 1000 * OCTETS_PER_MS  # a jump of more than 1 s is another clock, not a gap
@@ -66,7 +69,8 @@ class HeardTime:
 
     def frames_due(self, now: float) -> int:
         """Frames of silence that must be heard now, while no audio comes; they count as heard."""
-        self._until = now if self._until == NEVER else min(self._until, now + LEAD)
+        least = self.fill_at - SUPPRESSED - LAG
+        self._until = now if self._until == NEVER else max(least, min(self._until, now + LEAD))
         frames = int((now - self._until) / FRAME_SECONDS + 0.01)
         if frames <= 0:
             return 0

@@ -43,6 +43,8 @@ class ReorderBuffer:
     expected: int = -1  # sequence number that comes next, -1 before the first packet
     _restart_at: int = -1  # sequence number that would confirm a jump
     held: dict[int, tuple[Packet, float]] = attrs.field(factory=dict)  # by sequence number, with the time it came
+    # Of the packets returned last, those that were held: by sequence number, with the time they came.
+    were_held: dict[int, float] = attrs.field(factory=dict)
     _given_up: dict[int, float] = attrs.field(factory=dict)  # sequence number -> when its gap was seen, oldest first
 
     def __attrs_post_init__(self) -> None:
@@ -53,6 +55,7 @@ class ReorderBuffer:
         if packet.sequence == self.expected and not self.held and packet.ssrc == self.ssrc:
             self.expected = (packet.sequence + 1) & 0xFFFF
             return (packet,)
+        self.were_held.clear()
         if packet.ssrc != self.ssrc:
             return self._start_over(packet)
         ahead = (packet.sequence - self.expected) & 0xFFFF
@@ -68,10 +71,8 @@ class ReorderBuffer:
 
     def release(self, now: float) -> tuple[Packet, ...]:
         """Give up on gaps that are older than the patience; return what waited behind them."""
-        ready: tuple[Packet, ...] = ()
-        while self.held and now >= self.held[self._first_held()][1] + self.patience:
-            ready += self._skip_gap()
-        return ready
+        self.were_held.clear()
+        return self._release(now)
 
     def clear(self) -> int:
         """Forget what waits and begin anew with the next packet; the number of packets forgotten."""
@@ -85,6 +86,12 @@ class ReorderBuffer:
     def holding(self) -> bool:
         return bool(self.held)
 
+    def _release(self, now: float) -> tuple[Packet, ...]:
+        ready: tuple[Packet, ...] = ()
+        while self.held and now >= self.held[self._first_held()][1] + self.patience:
+            ready += self._skip_gap()
+        return ready
+
     def _hold(self, packet: Packet, ahead: int, now: float) -> tuple[Packet, ...]:
         if packet.sequence in self.held:
             self.late += 1
@@ -97,7 +104,7 @@ class ReorderBuffer:
         depth = self._depth(packet)
         while len(self.held) > depth:
             ready += self._skip_gap()
-        return (ready + self.release(now)) if self.held else ready
+        return (ready + self._release(now)) if self.held else ready
 
     def _miss(self, packet: Packet, now: float) -> tuple[Packet, ...]:
         """It is too late for this packet; the next like it might be waited for."""
@@ -119,7 +126,8 @@ class ReorderBuffer:
     def _contiguous(self) -> tuple[Packet, ...]:
         ready: list[Packet] = []
         while self.expected in self.held:
-            ready.append(self.held.pop(self.expected)[0])
+            packet, self.were_held[self.expected] = self.held.pop(self.expected)
+            ready.append(packet)
             self.expected = (self.expected + 1) & 0xFFFF
         return tuple(ready)
 

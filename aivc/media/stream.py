@@ -75,7 +75,8 @@ class RtpStream:
     last_received: float = attrs.field(init=False)  # seconds; the start counts as received
     reception: Reception = attrs.field(init=False, factory=Reception)
     counters: RtpCounters = attrs.field(init=False, factory=RtpCounters)
-    last_voiced: float = attrs.field(init=False)  # when the caller's last audible packet came, seconds
+    last_voiced: float = attrs.field(init=False)  # when the caller's last audible packet was heard, seconds
+    held_voiced: tuple[float, float] = attrs.field(init=False, default=(0.0, 0.0))  # of those held: heard, came
     _reorder: ReorderBuffer = attrs.field(init=False)
     _time: HeardTime = attrs.field(init=False, factory=HeardTime)
     _events: EventReader = attrs.field(init=False, factory=EventReader)
@@ -85,8 +86,7 @@ class RtpStream:
     _filled_octets: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        self.last_received = self.started_at
-        self.last_voiced = self.started_at
+        self.last_received = self.last_voiced = self.started_at
         self._reorder = ReorderBuffer(self.settings.reorder_ms / 1000)
         self.playout.cushion_ms = self.settings.cushion_ms
         self._fit()
@@ -200,17 +200,14 @@ class RtpStream:
         Digits go before the model's words, these before a sound, and silence is sent when there is nothing else.
         """
         if self._reorder.holding:
-            for packet in self._reorder.release(now):
-                self._hear(packet, now)
+            self._hear_held(self._reorder.release(now), now)
         if now >= self._time.fill_at:
             self._stand_in(now)
         if not self.may_send or self._may_not_aim(now):
             self.pacer.pause(now)
             return None
-        if self._keys.waiting:
-            packet_of_key = self._key_packet(now)
-            if packet_of_key is not None:
-                return packet_of_key
+        if self._keys.waiting and (of_key := self._key_packet(now)) is not None:
+            return of_key
         frame = self.playout.pop_frame(now) or (self._silence if self._sound is None else self._sound_frame())
         return self.pacer.packet(frame, now)
 
@@ -307,8 +304,7 @@ class RtpStream:
             reorder.expected = (sequence + 1) & 0xFFFF
             self._hear(packet, now)
         else:
-            for ready in reorder.push(packet, now):
-                self._hear(ready, now)
+            self._hear_held(reorder.push(packet, now), now)
 
     def _not_rtp(self, datagram: bytes, source: Address, now: float) -> None:
         if self.rtcp is not None and self.rtcp.mux and is_rtcp(datagram):
@@ -346,6 +342,12 @@ class RtpStream:
             self._fill(time.gap(packet.rtp_timestamp, len(payload), now))
         time.heard(packet.rtp_timestamp, len(payload), now)
         self._pass_on(payload)
+
+    def _hear_held(self, packets: tuple[Packet, ...], now: float) -> None:
+        for packet in packets:
+            self._hear(packet, now)
+            if self.last_voiced == now and is_voiced(packet.payload, self.codec):
+                self.held_voiced = now, self._reorder.were_held.get(packet.sequence, now)
 
     def _hear_other(self, packet: Packet, now: float) -> None:
         if packet.payload_type in (self.telephone_event, self.own_telephone_event):

@@ -33,7 +33,7 @@ from aivc.media.clock import MediaClock, TaskClock
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.ports import PortPool
 from aivc.media.stream import RtpStream
-from aivc.nursery.causes import until_over
+from aivc.nursery.causes import open_tasks, until_over
 from aivc.nursery.consultation import consult_and_refer
 from aivc.nursery.control import Control
 from aivc.nursery.ending import CallOver, Ending
@@ -44,6 +44,7 @@ from aivc.nursery.media import media_address, open_ports, open_stream, start_med
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import Answered, CallRecord, Ended, Observer
+from aivc.nursery.recorder import Recorder, recorded
 from aivc.nursery.rescue import rescue
 from aivc.nursery.sessions import Session, Talk, connect_session, keep_sessions
 from aivc.nursery.summary import log_record, make_record
@@ -79,6 +80,7 @@ async def serve_call(
     prepare: Prepare | None = None,
     agent: str | None = None,
     wall_clock: Callable[[], float] = time.time,
+    recorder: Recorder | None = None,
 ) -> CallRecord:
     """Run one call to its end: connect the model while the phone rings, answer, join both, say goodbye.
 
@@ -96,6 +98,7 @@ async def serve_call(
       prepare: asked for the agent and the settings of this call while it rings; it may raise CallOver.
       agent: its name, for the record, unless `prepare` tells another one.
       wall_clock: seconds since 1970, to know when a session expires.
+      recorder: keeps a file of the call; `aivc.open_recorder` has one.
 
     Returns the record, whatever the ending; a bug in a tool or in aivc is logged and ends the call as
     `INTERNAL_ERROR`. Cancelling the call hangs up (BYE) within a second.
@@ -106,19 +109,21 @@ async def serve_call(
         tools = await loaded_or_rejected(leg, settings, lambda: load_registry(settings.openai, settings.tools.http))
     if prompts is None:
         prompts = await loaded_or_rejected(leg, settings, lambda: load_prompts(settings.sounds))
-    means = Means(
-        connect,
-        tools,
-        TaskClock() if clock is None else clock,
-        PortPool(settings.rtp) if ports is None else ports,
-        trio.Event() if draining is None else draining,
-        prompts,
-        wall_clock,
-        prepare,
-    )
-    announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time(), agent)
-    progress.headers = passed_headers(settings.sip.pass_headers, leg.headers)
-    with logs.call(leg.call_id):
+    with recorded(recorder, leg, settings) as taping, logs.call(leg.call_id):
+        if taping is not None:
+            connect, observer = taping.connecting(connect), taping.observing(observer)
+        means = Means(
+            connect,
+            tools,
+            TaskClock() if clock is None else clock,
+            PortPool(settings.rtp) if ports is None else ports,
+            trio.Event() if draining is None else draining,
+            prompts,
+            wall_clock,
+            prepare,
+        )
+        announcer, progress = Announcer(leg.call_id, observer), Progress(trio.current_time(), agent, taping=taping)
+        progress.headers = passed_headers(settings.sip.pass_headers, leg.headers)
         logs.event(log, "call.started", caller=leg.caller, dialled=leg.dialled, codec=leg.agreement.codec)
         try:
             async with trio.open_nursery() as finishing:
@@ -169,17 +174,20 @@ async def join(
     """Answer the call and run its tasks; ends by an exception."""
     pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
     keypad = Keypad(pressed_send, progress.turns)
-    uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS)
-    async with open_ports(means.ports, leg) as sockets, trio.open_nursery() as call:
+    uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS, leg.agreement.codec)
+    async with open_ports(means.ports, leg) as sockets, open_tasks() as call:
         call.start_soon(watch_leg, leg.events, progress, keypad)
         call.start_soon(watch_drain, means.draining)
         await leg.ring()
+        progress.note("ringing")
         if means.prepare is not None:
             chosen = await means.prepare()
             settings, progress.agent = chosen.settings, chosen.name
         openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
         settings = attrs.evolve(settings, openai=openai)
         progress.prices = settings.openai.prices
+        if progress.taping is not None:
+            progress.taping.prepared(settings, progress.agent)
         tools = load_registry(settings.openai, settings.tools.http) if means.tools is None else means.tools
         ground = Ground(leg, settings, means, tools, lines, progress, announcer)
         local = await media_address(leg, settings, sockets)
@@ -211,7 +219,7 @@ async def converse(
     jobs_send, jobs = trio.open_memory_channel[ToolCall](JOBS)
     conversation = Conversation(openai, event_ids())
     performer = progress.performer = Performer(
-        conversation, stream.playout, stream, outbox_send, jobs_send, turns, ground.announcer, leaving
+        conversation, stream.playout, stream, outbox_send, jobs_send, turns, ground.announcer, leaving, uplink
     )
     hold = ground.octets(ground.means.prompts.hold)
     control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
@@ -228,8 +236,8 @@ async def converse(
         partial(open_next_session, ground),
         lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
     )
-    with uplink.heard_as(performer.audible):
-        async with trio.open_nursery() as nursery:
+    with uplink.heard_as(performer.audible, lambda: stream.last_voiced):
+        async with open_tasks() as nursery:
             nursery.start_soon(
                 run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing
             )
@@ -281,6 +289,8 @@ def event_ids() -> Callable[[], str]:
 async def say_goodbye(leg: Leg, progress: Progress, settings: Settings) -> None:
     """Refuse or hang up, and close the WebSocket; at once, politely and with a deadline, even when cancelled."""
     over, socket = progress.over, progress.socket
+    if progress.taping is not None:
+        progress.taping.over(over)
     fields = progress.leaving.fields if over.ending is Ending.MODEL_HUNG_UP else ()
     hang_up, close = settings.sip.hang_up_seconds + GOODBYE_MARGIN, settings.openai.close_seconds
     if over.ending is Ending.EMBEDDER_CANCELLED:  # somebody wants to be rid of the call now: say BYE, wait for little
@@ -288,7 +298,7 @@ async def say_goodbye(leg: Leg, progress: Progress, settings: Settings) -> None:
     with trio.move_on_after(hang_up, shield=True):
         try:
             await leg.reject(over.rejection(settings.service.retry_after_seconds))
-            await leg.hang_up(over.reason, fields)
+            await leg.hang_up(over.reason, fields, status=over.status)
         except Exception as error:  # a bug in a front end costs neither the record nor the closing of the WebSocket
             logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
     if socket is not None:

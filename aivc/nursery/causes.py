@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+import trio
 
 from aivc import logs
 from aivc.media.ports import NoPortFree
@@ -20,7 +24,35 @@ async def until_over(talk: Callable[[], Awaitable[None]]) -> CallOver | None:
         await talk()
     except* Exception as group:
         causes = [as_cause(error) for error in leaves(group)]
+        for error in leaves(group):
+            forget_frames(error)
     return first_cause(causes) if causes else None
+
+
+@asynccontextmanager
+async def open_tasks() -> AsyncIterator[trio.Nursery]:
+    """A nursery; but what ends its block is raised by a task of it.
+
+    Raised in the block itself, trio's frames would know the exceptions of all tasks that are cancelled for it, whose
+    tracebacks know those frames: a ring with all of the call in it, which only Python's collector could take away.
+    """
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except Exception as error:
+            nursery.start_soon(raise_once, error)
+
+
+async def raise_once(error: Exception) -> NoReturn:
+    try:
+        raise error
+    finally:
+        del error  # its traceback knows this frame
+
+
+def forget_frames(error: BaseException) -> None:
+    """Make a mere value of an exception: the frames that it came through know the call, and the call will know it."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 def as_cause(error: BaseException) -> CallOver:

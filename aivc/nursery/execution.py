@@ -139,6 +139,7 @@ async def run_recorded(shop: Workshop, call: ToolCall, context: ToolContext) -> 
     logs.event(log, "tool.started", name=call.name)
     shop.performer.announcer.tell(ToolStarted(call.call_id, call.name, call.arguments_json))
     started_at, result = trio.current_time(), Result("", "cancelled")
+    shop.performer.turns.tool_started(call.call_id, started_at)
     try:
         result = await result_of(shop.tools, context, call, shop.seconds, shop.threads)
     finally:

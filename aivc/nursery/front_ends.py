@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -14,6 +14,11 @@ from aivc.sip.address import format_host_port
 from aivc.sip.leg import FrontEnd
 from aivc.sip.opensips import OpenSips, open_opensips
 from aivc.sip.useragent import Place, UserAgent, open_user_agent
+from aivc.sip.watching import MessageWatcher, SessionWatcher
+
+
+class Watcher(MessageWatcher, SessionWatcher, Protocol):
+    """Looks at both."""
 
 
 @attrs.frozen(eq=False)
@@ -26,6 +31,12 @@ class FrontEnds:
     @property
     def all(self) -> tuple[FrontEnd, ...]:
         return (self.agent,) if self.opensips is None else (self.agent, self.opensips)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Show it all that comes and goes."""
+        self.agent.watch(watcher)
+        if self.opensips is not None:
+            self.opensips.watch(watcher)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts
+from aivc.nursery.taping import Taping
 from aivc.nursery.turns import Turns
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import ToolRegistry
@@ -73,6 +74,12 @@ class Progress:
     socket: RealtimeSocket | None = None
     announced: UsageTotals = attrs.field(factory=UsageTotals)  # what announcing attended transfers has cost
     headers: dict[str, str] = attrs.field(factory=dict)  # of the INVITE, for the record
+    taping: Taping | None = None  # None: nobody records the call
+
+    def note(self, state: str) -> None:
+        """How far the call has come, for the recording."""
+        if self.taping is not None:
+            self.taping.state(state)
 
     def drained(self) -> None:
         """The playout has run empty."""
@@ -81,7 +88,6 @@ class Progress:
 
     def let_go(self) -> None:
         """The record is made: leave no ring of references behind, which only Python's collector could take away."""
-        self.over.__traceback__ = None  # the frames in it know this object
         self.stream = self.performer = None  # their playout does
 
 

@@ -12,10 +12,12 @@ from aivc.config.effective import without_secrets
 from aivc.config.settings import Settings
 from aivc.nursery.footprint import open_descriptors, resident_octets
 from aivc.nursery.front_ends import FrontEnds, listening
+from aivc.nursery.recorder import Recorder
 from aivc.nursery.recordfile import RecordFile
 from aivc.nursery.status import RegistrationState, Status
 from aivc.nursery.tally import Tally
 from aivc.sip.inspection import software
+from aivc.sip.refusals import Cause
 from aivc.sip.registration import RegistrationStatus
 
 TOLD: Final = (  # settings that a look at the others cannot explain
@@ -41,6 +43,7 @@ class Lookout:
     front_ends: FrontEnds
     tally: Tally
     records: RecordFile | None
+    recorder: Recorder | None
     started_at: float  # seconds on trio's clock
 
     def status(self) -> Status:
@@ -52,6 +55,7 @@ class Lookout:
             uptime_seconds=round(now - self.started_at, 3),
             max_calls=self.settings.service.max_calls,
             in_progress=self.tally.in_progress(now),
+            refusals=refusals(self.front_ends),
             sip=attrs.asdict(self.front_ends.agent.statistics()),
             opensips={} if opensips is None else attrs.asdict(opensips.statistics()),
             mi={} if opensips is None else attrs.asdict(opensips.command_statistics()),
@@ -59,11 +63,18 @@ class Lookout:
             registrations=tuple(registration(one, now) for one in self.front_ends.agent.registrations),
             records_written=0 if self.records is None else self.records.written,
             records_lost=0 if self.records is None else self.records.lost,
+            recordings={} if self.recorder is None else self.recorder.counts(),
             tasks=trio.lowlevel.current_statistics().tasks_living,
             rss_octets=resident_octets(),
             descriptors=open_descriptors(),
             **self.tally.counted(),
         )
+
+
+def refusals(front_ends: FrontEnds) -> dict[str, int]:
+    """By cause, of both front ends."""
+    both = [front_ends.agent.refusals, *([] if front_ends.opensips is None else [front_ends.opensips.refusals])]
+    return {cause.value: sum(one[cause.value] for one in both) for cause in Cause}
 
 
 def told(settings: Settings, front_ends: FrontEnds) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from aivc.nursery.ground import Ground
 from aivc.nursery.keys import Keypad
 from aivc.nursery.performer import Announcer
 from aivc.nursery.record import ModelAudible
+from aivc.nursery.taping import TapedStream
 from aivc.nursery.turns import Turns
 from aivc.sip.leg import AudioAgreement, Leg, MediaChanged, SrtpKeys
 
@@ -67,7 +68,7 @@ def open_stream(
     """The RTP and RTCP of a call, about to begin."""
     leg, progress = ground.leg, ground.progress
     began = partial(note_audible, progress.turns, ground.announcer)
-    return make_stream(
+    stream = make_stream(
         leg.agreement,
         ground.settings.rtp,
         sockets,
@@ -76,7 +77,11 @@ def open_stream(
         signalling_ip=leg.source[0],
         is_trusted=leg.is_trusted,
         pressed=lambda digit: keypad.press(digit, "rtp"),
+        kind=RtpStream if progress.taping is None else partial(TapedStream, tape=progress.taping.tape),
     )
+    if progress.taping is not None:
+        progress.taping.drawn(stream)
+    return stream
 
 
 def make_stream(
@@ -89,6 +94,7 @@ def make_stream(
     signalling_ip: str,
     is_trusted: bool = False,
     pressed: Callable[[str], None] = unheeded,
+    kind: Callable[..., RtpStream] = RtpStream,
 ) -> RtpStream:
     """A stream by an agreement with a caller, or with somebody whom we have called.
 
@@ -100,7 +106,7 @@ def make_stream(
     ssrc, keys = DICE.getrandbits(32), agreement.srtp
     cname = base64.b64encode(DICE.randbytes(CNAME_BITS // 8)).decode()
     reports = Reports(ssrc, cname, time.time() - now)
-    return RtpStream(
+    return kind(
         rtp_socket,
         agreement.codec,
         heard_payload_type(agreement),

@@ -14,12 +14,12 @@ from typing import Final, Literal
 import attrs
 
 from aivc.nursery.status import Histogram, Status
-from aivc.nursery.tally import MEASURES
+from aivc.nursery.tally import MEASURES, PART_SECONDS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Number = int | float
-Reading = Number | Mapping[str, Number] | Histogram | None
+Reading = Number | Mapping[str, Number] | Mapping[str, Histogram] | Histogram | None
 
 NOW: Final = ("server_transactions", "client_transactions", "legs")  # of the front ends' statistics: no counts
 
@@ -59,6 +59,14 @@ def histogram(name: str, status: Status) -> Reading:
     return status.histograms.get(name)
 
 
+def turn_parts(status: Status) -> Reading:
+    return {
+        name.removeprefix(PART_SECONDS): found
+        for name, found in status.histograms.items()
+        if name.startswith(PART_SECONDS)
+    }
+
+
 def pacing_seconds(status: Status) -> Reading:
     return None if status.pacing_p99_ms is None else status.pacing_p99_ms / 1000
 
@@ -79,11 +87,13 @@ METRICS: Final = (
     gauge("aivc_calls_max", text="service.max_calls", read=attrgetter("max_calls")),
     count("aivc_calls_answered_total", text="Calls answered", read=attrgetter("answered")),
     count("aivc_calls_refused_total", text="Calls refused before they began", read=attrgetter("refused")),
+    count("aivc_refusals_total", text="Requests refused, by why", read=attrgetter("refusals"), label="cause"),
     count("aivc_calls_ended_total", text="Calls ended, by why", read=attrgetter("ended"), label="ending"),
     *(
         Metric(f"aivc_{measure.name}", "histogram", measure.text, partial(histogram, measure.name))
         for measure in MEASURES
     ),
+    Metric("aivc_turn_part_seconds", "histogram", "What response_seconds is made of", turn_parts, label="part"),
     gauge("aivc_pacing_p99_seconds", text="How late the latest hundredth of RTP packets leaves", read=pacing_seconds),
     count("aivc_stalls_total", text="Code that kept the process from everything else", read=attrgetter("stalls")),
     count("aivc_rtp_events_total", text="RTP of the ended calls", read=attrgetter("rtp"), label="event"),
@@ -106,6 +116,7 @@ METRICS: Final = (
     count("aivc_mi_events_total", text="Commands to OpenSIPS", read=events("mi"), label="event"),
     count("aivc_records_written_total", text="Call records on the disk", read=attrgetter("records_written")),
     count("aivc_records_lost_total", text="Call records that could not be written", read=attrgetter("records_lost")),
+    count("aivc_recordings_total", text="Files of the flight recorder", read=attrgetter("recordings"), label="outcome"),
     gauge("aivc_prewarmed_connections", text="Connections to the model without a call", read=attrgetter("prewarmed")),
     gauge("aivc_tasks", text="Tasks of the process", read=attrgetter("tasks")),
     gauge("process_resident_memory_bytes", text="Resident memory", read=attrgetter("rss_octets")),
@@ -133,7 +144,11 @@ def samples_of(metric: Metric, status: Status) -> Iterator[str]:
             yield from samples_of_histogram(metric.name, worker, found)
         case Mapping() as found:
             for key, value in found.items():
-                yield sample(metric.name, worker | {metric.label or "key": key}, value)
+                labels = worker | {metric.label or "key": key}
+                if isinstance(value, Histogram):
+                    yield from samples_of_histogram(metric.name, labels, value)
+                else:
+                    yield sample(metric.name, labels, value)
         case value:
             yield sample(metric.name, worker, value)
 

@@ -11,12 +11,16 @@ import attrs
 import trio
 
 from aivc import logs
+from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.gap import TurnEnd
 from aivc.nursery.leaving import FINAL, Leaving
 from aivc.nursery.record import CallEvent, DigitEntry, DigitsEntered, Observer, What
 from aivc.nursery.turns import Turns
+from aivc.nursery.uplink import Uplink
+from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import ProtocolViolation
 from aivc.realtime.effects import (
@@ -41,13 +45,14 @@ from aivc.realtime.effects import (
     Send,
     ToolCall,
 )
-from aivc.realtime.events import CancelResponse, ClientEvent, SendRaw, ServerEvent
+from aivc.realtime.events import CancelResponse, ClientEvent, CreateResponse, SendRaw, ServerEvent
 
 log = logging.getLogger("aivc.call")
 
 PAUSE: Final = 1.0  # seconds without a word: nobody is in the middle of a sentence
 HANG_UPS: Final = {"idle": Ending.CALLER_IDLE, "expired": Ending.REALTIME_EXPIRED}
 GIVEN_UP: Final = {"model_silent": Ending.REALTIME_SILENT, "session_expired": Ending.REALTIME_EXPIRED}
+WORDS_OF_OURS: Final = frozenset({"welcome", "idle", "farewell"})  # no answers, whatever the caller said before
 TOO_BUSY: Final = '{"error": "too many tools are running; try again"}'
 
 
@@ -84,6 +89,8 @@ class Performer:
     turns: Turns
     announcer: Announcer
     leaving: Leaving = attrs.field(factory=Leaving)
+    uplink: Uplink | None = None
+    socket: RealtimeSocket | None = None  # of the session that is used
     aside: bool = False  # True while the caller waits for somebody else: the model has nothing to say to them
     connected: bool = True  # False while the call has no session: what is to be sent then is void
     watched_until: float = math.inf  # when `watch_deadlines` looks next, unless `deadline_moved` has it look sooner
@@ -113,6 +120,7 @@ class Performer:
 
     def key_pressed(self) -> None:
         """Stop what is being said, and say nothing until the keys that the caller presses are an entry."""
+        self.turns.not_awaited()
         self.perform(self.conversation.key_pressed(trio.current_time()))
 
     def digits_entered(self, entry: DigitEntry) -> None:
@@ -126,6 +134,7 @@ class Performer:
     def caller_holds(self, on_hold: bool) -> None:
         """The caller put the call on hold, or is back."""
         self._held = on_hold
+        self.turns.not_awaited()
         self.perform(self.conversation.caller_holds(on_hold or self.aside, trio.current_time()))
 
     def put_aside(self, aside: bool) -> None:
@@ -208,10 +217,12 @@ class Performer:
             case CutPlayout(by_caller=by_caller):
                 if by_caller:
                     self._stay()
+                self.turns.audio_cut(trio.current_time())
                 self.perform(self.conversation.playout_cut(self.playout.cut(), trio.current_time()))
             case PausePlayout():
                 self.playout.pause()
             case ResumePlayout():
+                self.turns.not_awaited()  # it was a cough, or nobody knows
                 self.playout.resume()
             case RunTool(call=call):
                 self._run(call)
@@ -229,6 +240,17 @@ class Performer:
             self.outbox.send_nowait(event)
         except trio.WouldBlock:
             raise CallOver(Ending.REALTIME_STUCK, "too many events wait to be sent") from None
+        if isinstance(event, CreateResponse):
+            self._note_request(event)
+
+    def _note_request(self, event: CreateResponse) -> None:
+        request = self.conversation.responses.request_sent_as(event.event_id)
+        if request is None:
+            return
+        if request.purpose in WORDS_OF_OURS:
+            self.turns.not_awaited()
+        again = bool(request.attempts) or request.unanswered is not None
+        self.turns.requested(request.asked_at, trio.current_time(), again=again)
 
     def _stay(self) -> None:
         """The caller spoke again: a hang-up that was wanted is not any more."""
@@ -237,8 +259,10 @@ class Performer:
             self.tool_finished(call_id, output)
 
     def _play(self, response_id: str, item_id: str, audio: bytes) -> None:
-        self.turns.audio_came(trio.current_time())
-        if not self.playout.push(response_id, item_id, audio):
+        queue = self.playout.waiting_octets / (1000 * OCTETS_PER_MS)
+        if self.playout.push(response_id, item_id, audio):
+            self.turns.audio_came(response_id, queue, trio.current_time())
+        else:
             self._refuse(response_id)
 
     def _refuse(self, response_id: str) -> None:
@@ -248,17 +272,35 @@ class Performer:
             self._send(CancelResponse(event_id=f"full-{response_id}", response_id=response_id))
 
     def _run(self, call: ToolCall) -> None:
+        self.turns.tool_called(call.call_id)
         try:
             self.jobs.send_nowait(call)
         except trio.WouldBlock:
             self.tool_finished(call.call_id, TOO_BUSY)
 
     def _notice(self, notice: Notice) -> None:
-        self.turns.notice(notice, self.stream.last_voiced, trio.current_time())
+        now = trio.current_time()
+        if isinstance(notice, CallerStoppedSpeaking):
+            self.turns.turn_ended(self._turn_end(), now)
+        self.turns.notice(notice, now)
         log_notice(notice)
         self.announcer.tell(notice)
         if self.aside and isinstance(notice, ModelStartedResponse):  # to keys, to what was said before, to a tool
             self.interrupt()
+
+    def _turn_end(self) -> TurnEnd:
+        stream, openai = self.stream, self.conversation.settings
+        heard_at, (held_until, came_at) = stream.last_voiced, stream.held_voiced
+        is_timed = openai.turn_detection_type == "server_vad"
+        return TurnEnd(
+            came_at=came_at if held_until == heard_at else heard_at,
+            heard_at=heard_at,
+            appended_at=heard_at if self.uplink is None else self.uplink.appended_at(heard_at),
+            silence=openai.turn_detection_silence_ms / 1000 if is_timed else None,
+            round_trip=None if self.socket is None else self.socket.round_trip,
+            is_answered=openai.turn_detection_create_response,
+            caller_round_trip=None if stream.rtcp is None else stream.rtcp.reports.round_trip,
+        )
 
 
 def log_notice(notice: Notice) -> None:

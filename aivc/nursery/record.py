@@ -10,30 +10,12 @@ import attrs
 from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.ending import Ending
+from aivc.nursery.latency import TurnLatency
 from aivc.realtime.effects import Notice
 from aivc.realtime.history import Utterance
 from aivc.realtime.usage import UsageTotals
 
 DIGEST_DIGITS: Final = 16  # 64 bits: enough to see that two calls of a tool were alike
-
-
-@attrs.frozen
-class TurnLatency:
-    """One answer's way from the caller's last audible packet to the model's first RTP packet.
-
-    The four parts add up to `total_ms`: the silence that the caller hears, less the network on either side of us.
-    """
-
-    item_id: str  # of the answer
-    began_at: float  # when the caller stopped speaking, seconds on trio's clock
-    endpointing_ms: float  # until speech_stopped was read: our uplink, the network and the VAD's silence setting
-    response_ms: float  # until response.created was read
-    first_audio_ms: float  # until the first audio delta was read
-    playout_ms: float  # until its first packet left
-
-    @property
-    def total_ms(self) -> float:
-        return self.endpointing_ms + self.response_ms + self.first_audio_ms + self.playout_ms
 
 
 @attrs.frozen
@@ -126,6 +108,7 @@ class CallRecord:
     sessions: int = 0  # Realtime sessions that were used; 0: none could be had
     false_interruptions: int = 0  # coughs: the answer went on where it had been paused
     quality: Quality | None = None  # of the audio, by RTCP; None: it is off, or the call was never answered
+    greeted_at: float | None = None  # the model's first packet, if the caller had said nothing before
     headers: dict[str, str] = attrs.field(factory=dict)  # of the INVITE, those of `sip.pass_headers`
 
     @property

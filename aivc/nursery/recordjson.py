@@ -9,7 +9,9 @@ import attrs
 
 from aivc import logs
 from aivc.media.reports import Quality
-from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
+from aivc.nursery.ending import advice_for
+from aivc.nursery.latency import PARTS, TurnLatency, in_tenths
+from aivc.nursery.record import CallRecord, Cut, DigitEntry, ToolRun, TransferRun
 
 VERSION: Final = 1
 
@@ -27,18 +29,26 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
     def moment(at: float | None) -> str | None:
         return None if at is None else iso_time(at + unix_offset)
 
+    def since_answer(at: float | None) -> int | None:
+        return None if at is None or record.answered_at is None else milliseconds(at - record.answered_at)
+
     def private(text: str) -> str | None:
         return text if transcripts else None
 
     def latency(turn: TurnLatency) -> Json:
-        parts = (turn.total_ms, turn.endpointing_ms, turn.response_ms, turn.first_audio_ms, turn.playout_ms)
-        names = ("total_ms", "endpointing_ms", "response_ms", "first_audio_ms", "playout_ms")
-        rounded = {name: round(part, 1) for name, part in zip(names, parts, strict=True)}
-        return {"item_id": turn.item_id, "began_at": moment(turn.began_at), **rounded}
+        phases = (turn.endpointing_ms, turn.response_ms, turn.first_audio_ms, turn.playout_ms)
+        names = ("endpointing_ms", "response_ms", "first_audio_ms", "playout_ms")
+        return {
+            "item_id": turn.item_id,
+            "began_at": moment(turn.began_at),
+            "total_ms": round(turn.total_ms, 1),
+            **dict(zip(names, in_tenths(phases), strict=True)),
+            "parts": dict(zip(PARTS, in_tenths(attrs.astuple(turn.parts)), strict=True)),
+            "caller_network_ms": None if turn.caller_network_ms is None else round(turn.caller_network_ms, 1),
+        }
 
     def cut(item: Cut) -> Json:
-        since_answer = None if record.answered_at is None else milliseconds(item.at - record.answered_at)
-        return {"at": moment(item.at), "since_answer_ms": since_answer, **without(item, "at")}
+        return {"at": moment(item.at), "since_answer_ms": since_answer(item.at), **without(item, "at")}
 
     def tool(run: ToolRun) -> Json:
         return {
@@ -73,8 +83,10 @@ def to_json(record: CallRecord, *, transcripts: bool, unix_offset: float) -> Jso
         "duration_seconds": round(record.duration_seconds, 3),
         "ending": record.ending.value,
         "detail": logs.redacted(record.detail),
+        "advice": advice_for(record.ending),
         "sessions": record.sessions,
         "transcript": [{**without(line, "text"), "text": private(line.text)} for line in record.transcript],
+        "greeting_ms": since_answer(record.greeted_at),
         "latencies": [latency(turn) for turn in record.latencies],
         "interruptions": [cut(item) for item in record.cuts],
         "false_interruptions": record.false_interruptions,

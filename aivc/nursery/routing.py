@@ -18,9 +18,9 @@ from aivc.config.agents import Chosen, agent_named, choose
 from aivc.config.loading import ConfigError
 from aivc.config.percall import Wishes, parse_extra_params, with_wishes
 from aivc.config.settings import Settings
-from aivc.nursery.ending import CallOver, Ending
 from aivc.realtime.tools import ToolFileError, ToolRegistry, load_registry
 from aivc.sip.leg import Leg, Rejection
+from aivc.sip.refusals import Cause, turned_away
 
 log = logging.getLogger("aivc.service")
 
@@ -60,7 +60,7 @@ class Routes:
             action, retry = self.settings.engine.api_failure, self.settings.service.retry_after_seconds
             note_unusable(leg, error, action)
             if action == "refuse":
-                return CallOver(Ending.CONFIG_FAILED).rejection(retry)
+                return turned_away(Cause.CONFIG_FAILED, "the settings of this call cannot be used", retry)
             return self._route(leg, None)
 
     def _route(self, leg: Leg, wishes: Wishes | None) -> Route | Rejection:
@@ -69,11 +69,11 @@ class Routes:
         if chosen is None and wishes is not None and wishes.any_number:
             chosen = agent_named(self.settings, None)
         if chosen is None:
-            return Rejection(404, "no agent for this number")
+            return turned_away(Cause.NO_AGENT, "no agent for this number")
         if wishes is not None:
             chosen = with_wishes(self.settings, chosen.name, wishes)
         if chosen.settings.openai.disable:
-            return Rejection(503, disabled(chosen, wishes), self.settings.service.retry_after_seconds)
+            return turned_away(Cause.DISABLED, disabled(chosen, wishes), self.settings.service.retry_after_seconds)
         return Route(chosen.name, chosen.settings, self._tools(chosen, wishes), wishes)
 
     def _tools(self, chosen: Chosen, wishes: Wishes | None) -> ToolRegistry:

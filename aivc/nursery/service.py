@@ -22,7 +22,6 @@ from aivc.media.srtp import SrtpMissing, require_srtp
 from aivc.nursery.admin import open_admin
 from aivc.nursery.admission import TokenBucket
 from aivc.nursery.call import serve_call
-from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.front_ends import FrontEnds, addresses, open_front_ends
 from aivc.nursery.garbage import spare_startup_objects
 from aivc.nursery.ground import Connect
@@ -32,6 +31,7 @@ from aivc.nursery.pacing import HINT, Pacing, pacing_of
 from aivc.nursery.percall import check_installed, fetch_settings, open_client
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import OBSERVER_EVENTS, CallRecord, Observer
+from aivc.nursery.recorder import check_folder, open_watching_recorder
 from aivc.nursery.recordfile import open_record_file, prepare_folder
 from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.nursery.status import Status
@@ -39,6 +39,7 @@ from aivc.nursery.tally import Tally
 from aivc.realtime.connector import open_connector
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import FrontEnd, Leg, Rejection
+from aivc.sip.refusals import Cause, advice_on, turned_away
 from aivc.sip.registration import RegistrationStatus
 from aivc.sip.useragent import Place, UserAgent
 
@@ -130,33 +131,29 @@ class Service:
         """Why a new call cannot be taken now; None when it can."""
         wait = self.settings.service.retry_after_seconds
         if self.draining.is_set():
-            return Rejection(503, "the service is going down", wait)
+            return turned_away(Cause.DRAINING, "the service is going down", wait)
         if is_disabled(self.settings):
-            return Rejection(503, "openai.disable is set", wait)
+            return turned_away(Cause.DISABLED, "openai.disable is set", wait)
         if self.pacing.is_late:
-            return Rejection(503, self.pacing.cause, wait)
+            return turned_away(Cause.PACING_LATE, self.pacing.cause, wait)
         if self.calls >= self.settings.service.max_calls:
-            return Rejection(503, f"service.max_calls = {self.settings.service.max_calls} is reached", wait)
+            cause = f"service.max_calls = {self.settings.service.max_calls} is reached"
+            return turned_away(Cause.MAX_CALLS, cause, wait)
         return None
 
     def admit(self, leg: Leg, route: RouteLeg) -> Route | Refused:
         """Who answers a new call, or why nobody does; a call that is to be answered takes its token."""
         if (refusal := self.refusal()) is not None:
-            return Refused(refusal, self._cure())
+            return Refused(refusal, HINT if refusal.name == Cause.PACING_LATE.value else advice_on(refusal.name))
         found = route(leg)
         if isinstance(found, Rejection):
-            return Refused(found, unmatched(leg) if found.status == 404 else None)
+            return Refused(found, unmatched(leg) if found.status == 404 else advice_on(found.name))
         if self.arrivals.take(trio.current_time()):
             return found
         rate, wait = self.settings.service.calls_per_second, self.settings.service.retry_after_seconds
         cause = f"service.calls_per_second = {rate:g} is exceeded"
-        return Refused(Rejection(503, cause, wait), "raise it if this machine can take more")
-
-    def _cure(self) -> str | None:
-        """What to change when no call can be taken."""
-        if self.draining.is_set() or is_disabled(self.settings):
-            return None
-        return HINT if self.pacing.is_late else "raise it, and rtp.max_port with it, or send calls elsewhere"
+        refusal = turned_away(Cause.CALLS_PER_SECOND, cause, wait)
+        return Refused(refusal, advice_on(refusal.name))
 
     def call_began(self) -> None:
         self.calls += 1
@@ -200,24 +197,26 @@ async def open_service(
       place: of one of several processes at the same addresses; see `aivc.nursery.workers`.
 
     Raises OSError when a listening port is taken, that of `admin.listen` included, ToolFileError when a tool file
-    cannot be used, ConfigError when something else cannot work: the folder for records, the packages for
-    `engine.api_url` and `rtp.srtp`; `service.workers`, which `aivc serve` alone can start.
+    cannot be used, ConfigError when something else cannot work: the folders of `records` and `recorder`, the packages
+    for `engine.api_url` and `rtp.srtp`; `service.workers`, which `aivc serve` alone can start.
     """
     if settings.service.workers > 1:
         raise ConfigError(("service.workers: only `aivc serve` starts several; set it to 1",))
     who = "service" if place is None else "worker"  # in the log: only the parent speaks for the service
     routes, prompts = equip(settings, tools)
     prepare_folder(settings.records, wall_clock())
+    check_folder(settings.recorder)
     hang_up = trio.Event()
     async with (
         open_front_ends(settings, wall_clock, place) as front_ends,
         shared_clock(clock) as media_clock,
         open_record_file(settings.records, wall_clock=wall_clock) as records,
+        open_watching_recorder(settings.recorder, front_ends, wall_clock) as recorder,
         open_client(settings.engine) as client,
         shared_connector(connect, settings) as connecting,
     ):
         tally = Tally()
-        lookout = Lookout(settings, front_ends, tally, records, trio.current_time())
+        lookout = Lookout(settings, front_ends, tally, records, recorder, trio.current_time())
         events = FanOut((tally, *filter(None, (records, observer))))
         pacing = pacing_of(settings.service, media_clock, is_ours=clock is None)
         service = Service(settings, front_ends, events=events, pacing=pacing, look=lookout.status)
@@ -230,6 +229,7 @@ async def open_service(
             observer=service.events,
             prompts=prompts,
             wall_clock=wall_clock,
+            recorder=recorder,
         )
 
         async def serve(leg: Leg, route: Route) -> CallRecord:
@@ -305,16 +305,20 @@ async def answer_calls(service: Service, front_end: FrontEnd, route: RouteLeg, s
         except Exception as error:
             logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
 
+    def take(leg: Leg) -> None:
+        match admitted(service, leg, route):
+            case Route() as found:
+                service.call_began()
+                nursery.start_soon(run_one, leg, found)
+            case Refused(rejection=refusal, hint=hint):
+                service.refused += 1
+                note_refusal(leg, refusal, hint)
+                nursery.start_soon(refuse_one, leg, refusal)
+
     async with trio.open_nursery() as nursery:
         async for leg in front_end.legs:
-            match admitted(service, leg, route):
-                case Route() as found:
-                    service.call_began()
-                    nursery.start_soon(run_one, leg, found)
-                case Refused(rejection=refusal, hint=hint):
-                    service.refused += 1
-                    note_refusal(leg, refusal, hint)
-                    nursery.start_soon(refuse_one, leg, refusal)
+            take(leg)
+            del leg  # else the last call would be kept until the next one comes
 
 
 def admitted(service: Service, leg: Leg, route: RouteLeg) -> Route | Refused:
@@ -323,7 +327,7 @@ def admitted(service: Service, leg: Leg, route: RouteLeg) -> Route | Refused:
         return service.admit(leg, route)
     except Exception as error:
         logs.event(log, "call.bug", level=logging.ERROR, call_id=leg.call_id, exc_info=error)
-        return Refused(CallOver(Ending.INTERNAL_ERROR).rejection(0))
+        return Refused(turned_away(Cause.INTERNAL_ERROR, "internal error"))
 
 
 def unmatched(leg: Leg) -> str:
@@ -334,7 +338,7 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
     """One line for each call that is not taken: whose it was, why, and what to change."""
     status, cause, source = refusal.status, refusal.cause, leg.source[0]
     whose = partial(logs.event, log, "call.refused", call_id=leg.call_id, caller=leg.caller, dialled=leg.dialled)
-    whose(source=source, status=status, cause=cause, hint=hint)
+    whose(source=source, refusal=refusal.name, status=status, cause=cause, hint=hint)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ import trio
 from aivc import logs
 from aivc.config.settings import Codec, McpServer, OpenAISettings
 from aivc.media.g711 import OCTETS_PER_MS
-from aivc.nursery.causes import until_over
+from aivc.nursery.causes import open_tasks, until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import Leaving
@@ -137,8 +137,8 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     Ends by exceptions else; a successor may wait in `renewed` even then.
     """
     socket, performer = session.socket, talk.performer
-    performer.connected = True
-    async with trio.open_nursery() as nursery:
+    performer.connected, performer.socket = True, socket
+    async with open_tasks() as nursery:
         nursery.start_soon(talk.uplink.write_to, socket)
         nursery.start_soon(write_events, socket, talk.dialect, talk.outbox)
         nursery.start_soon(read_events, socket, talk.dialect, performer)
@@ -169,7 +169,7 @@ async def renew(talk: Talk, session: Session, renewed: list[Session]) -> None:
 
 
 def note_loss(talk: Talk, over: CallOver) -> None:
-    talk.performer.turns.lost(over.ending.value)
+    talk.performer.turns.lost(over.ending.value, trio.current_time())
     talk.performer.tell(SessionLost(str(over)))
     logs.event(log, "session.lost", level=logging.WARNING, ending=over.ending.value, detail=over.detail)
 

@@ -6,7 +6,7 @@ A service makes one (`Service.status`), a worker sends its own as JSON, and whoe
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from operator import add
@@ -40,11 +40,13 @@ class Histogram:
     def empty(cls, *bounds: float) -> Histogram:
         return cls(bounds, (0,) * (len(bounds) + 1))
 
-    def with_value(self, value: float) -> Histogram:
-        """One value more."""
-        at = bisect_left(self.bounds, value)
-        counts = (*self.counts[:at], self.counts[at] + 1, *self.counts[at + 1 :])
-        return attrs.evolve(self, counts=counts, total=self.total + value)
+    def with_values(self, values: Iterable[float]) -> Histogram:
+        """So many values more."""
+        counts, total = list(self.counts), self.total
+        for value in values:
+            counts[bisect_left(self.bounds, value)] += 1
+            total += value
+        return attrs.evolve(self, counts=tuple(counts), total=total)
 
     def with_all(self, other: Histogram) -> Histogram:
         """The values of both, which have the same bounds."""
@@ -91,6 +93,7 @@ class Status:
       uptime_seconds: of the oldest, in a total.
       why_not: the reason why no new call is taken; "" when new calls are.
       answered, ended: calls; those that ended by `Ending` value. Refused are those that never had a record.
+      refusals: requests that were refused, of all kinds, by `aivc.sip.refusals.Cause`.
       pacing_p99_ms: how late the latest hundredth of the packets left in the last seconds; None: no packet did.
       stalls: how often one piece of code kept the process from everything else for too long (`service.stall_ms`).
       rtp: packets of the calls that have ended, by the names of `RtpCounters`.
@@ -101,6 +104,7 @@ class Status:
         empty without `opensips.enabled`.
       is_subscribed: whether OpenSIPS sends its calls, as far as we know; None without `opensips.enabled`.
       histograms: by the names of `aivc.nursery.tally.MEASURES`.
+      recordings: files of the flight recorder; empty without `recorder.mode`.
       rss_octets, descriptors: None where the system does not tell.
     """
 
@@ -119,6 +123,7 @@ class Status:
 
     answered: int = 0
     refused: int = 0
+    refusals: Counts = attrs.field(factory=dict)
     ended: Counts = attrs.field(factory=dict)
     histograms: Mapping[str, Histogram] = attrs.field(factory=dict)
 
@@ -138,6 +143,7 @@ class Status:
 
     records_written: int = 0
     records_lost: int = 0
+    recordings: Counts = attrs.field(factory=dict)
     prewarmed: int = 0  # connections to the model that wait for a call
     tasks: int = 0  # of trio
     rss_octets: int | None = None

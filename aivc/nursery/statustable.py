@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
+from aivc.nursery.latency import PARTS
 from aivc.nursery.status import CallInProgress, Counts, Histogram, Json, Status, from_json
+from aivc.nursery.tally import PART_SECONDS
 
 MOST_CALLS: Final = 50  # lines; /status has them all
 MEBI: Final = 2**20
@@ -40,6 +43,7 @@ def facts(status: Status) -> Iterator[tuple[str, str]]:
     yield "ended", counts(status.ended)
     yield "answer time", quantiles(status.histograms.get("answer_seconds"))
     yield "response time", quantiles(status.histograms.get("response_seconds"))
+    yield "made of", owners(status.histograms)
     yield "pacing", ", ".join(filter(None, (pacing(status), f"{status.stalls} stalls" if status.stalls else "")))
     yield "rtp", counts({name: status.rtp.get(name, 0) for name in RTP_SHOWN})
     yield "dropped", counts(status.dropped)
@@ -50,6 +54,7 @@ def facts(status: Status) -> Iterator[tuple[str, str]]:
         why = ": ".join(filter(None, (one.last_error, one.advice)))
         yield "registration", f"{one.user} at {one.server}: {one.state}{why and f' ({why})'}"
     yield "records", counts({"written": status.records_written, "lost": status.records_lost})
+    yield "recordings", counts(status.recordings)
     yield "process", resources(status)
 
 
@@ -85,6 +90,16 @@ def quantiles(found: Histogram | None) -> str:
     if found is None or not sum(found.counts):
         return ""
     return f"half {within(found, 0.5)}, 95 % {within(found, 0.95)}"
+
+
+def owners(found: Mapping[str, Histogram]) -> str:
+    """The average response time by whose it is, the greatest first."""
+    turns = sum(found["response_seconds"].counts) if "response_seconds" in found else 0
+    shares: Counter[str] = Counter()
+    for name, owner in PARTS.items():
+        part = found.get(PART_SECONDS + name.removesuffix("_ms"))
+        shares[owner] += round(1000 * part.total / turns) if part and turns else 0
+    return ", ".join(f"{owner} {milliseconds} ms" for owner, milliseconds in shares.most_common() if milliseconds)
 
 
 def within(found: Histogram, share: float) -> str:

@@ -10,7 +10,9 @@ import trio
 from aivc import logs
 from aivc.media.stream import RtpCounters
 from aivc.nursery.cost import cost
+from aivc.nursery.ending import advice_for
 from aivc.nursery.ground import Progress
+from aivc.nursery.latency import summary
 from aivc.nursery.performer import Announcer
 from aivc.nursery.record import CallRecord
 from aivc.sip.leg import Leg
@@ -36,6 +38,7 @@ def make_record(leg: Leg, progress: Progress, announcer: Announcer) -> CallRecor
         ended_at=progress.ended_at,
         rtp=progress.stream.statistics() if progress.stream is not None else RtpCounters(),
         quality=progress.stream.quality() if progress.stream is not None else None,
+        greeted_at=turns.greeted_at,
         latencies=tuple(turns.latencies),
         cuts=tuple(turns.cuts),
         tools=tuple(turns.tools),
@@ -65,4 +68,8 @@ def log_record(record: CallRecord) -> None:
     """The one line that says how a call ended."""
     rtp = {name: count for name, count in attrs.asdict(record.rtp).items() if count}
     seconds, detail = round(record.duration_seconds, 3), record.detail or None
-    logs.event(log, "call.ended", ending=record.ending.value, detail=detail, seconds=seconds, rtp=rtp)
+    ending, advice = record.ending.value, advice_for(record.ending)
+    latency = summary(record.latencies) or None
+    logs.event(
+        log, "call.ended", ending=ending, detail=detail, advice=advice, seconds=seconds, latency=latency, rtp=rtp
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
 
 from aivc.media.counters import RtpCounters
 from aivc.nursery.ending import Ending
+from aivc.nursery.latency import PARTS
 from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended
 from aivc.nursery.status import CallInProgress, Histogram, masked
 from aivc.realtime.errors import ErrorKind
@@ -20,6 +22,8 @@ from aivc.sip.leg import Leg
 @attrs.frozen
 class Measure:
     """One histogram over all calls. To have another one, add it to `MEASURES` and docs/admin.md.
+
+    Those of `PART_MEASURES` are one metric, with a label.
 
     Attributes:
       name: what is measured, and the unit.
@@ -48,12 +52,23 @@ def response_seconds(record: CallRecord) -> Iterator[float]:
     return (turn.total_ms / 1000 for turn in record.latencies)
 
 
+def greeting_seconds(record: CallRecord) -> Iterator[float]:
+    if record.greeted_at is not None and record.answered_at is not None:
+        yield record.greeted_at - record.answered_at
+
+
+def part_seconds(name: str, record: CallRecord) -> Iterator[float]:
+    return (getattr(turn.parts, name) / 1000 for turn in record.latencies)
+
+
 def model_seconds(record: CallRecord) -> Iterator[float]:
     return ((turn.response_ms + turn.first_audio_ms) / 1000 for turn in record.latencies)
 
 
+PART_SECONDS: Final = "turn_part_seconds."  # the beginning of their names; then the part's
 ANSWER_BOUNDS: Final = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 CALL_BOUNDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+PART_BOUNDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0)
 REPLY_BOUNDS: Final = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)  # callers notice from about 0.7 on
 
 MEASURES: Final = (
@@ -71,6 +86,11 @@ MEASURES: Final = (
         REPLY_BOUNDS,
         model_seconds,
     ),
+    Measure("greeting_seconds", "From our 200 to the first packet of the greeting", REPLY_BOUNDS, greeting_seconds),
+)
+PART_MEASURES: Final = tuple(
+    Measure(f"{PART_SECONDS}{name.removesuffix('_ms')}", owner, PART_BOUNDS, partial(part_seconds, name))
+    for name, owner in PARTS.items()
 )
 DROPPED: Final[Mapping[str, Callable[[CallRecord], int]]] = {  # what one call adds, by queue
     "heard": lambda record: record.rtp.heard_dropped,
@@ -121,7 +141,7 @@ class Tally:
     tokens: Counter[str] = attrs.field(factory=lambda: zeros(TOKENS))
     cost_usd: float = 0.0
     histograms: dict[str, Histogram] = attrs.field(
-        factory=lambda: {measure.name: Histogram.empty(*measure.bounds) for measure in MEASURES}
+        factory=lambda: {measure.name: Histogram.empty(*measure.bounds) for measure in (*MEASURES, *PART_MEASURES)}
     )
     _ongoing: dict[str, Ongoing] = attrs.field(factory=dict, init=False)  # by Call-ID; of two with one, the later
 
@@ -157,9 +177,8 @@ class Tally:
             spent = attrs.asdict(record.usage)
             self.tokens.update({kind: spent[field] for kind, field in TOKENS.items()})
         self.cost_usd += record.cost_usd or 0.0
-        for measure in MEASURES:
-            for value in measure.values(record):
-                self.histograms[measure.name] = self.histograms[measure.name].with_value(value)
+        for measure in (*MEASURES, *PART_MEASURES):
+            self.histograms[measure.name] = self.histograms[measure.name].with_values(measure.values(record))
 
     def in_progress(self, now: float) -> tuple[CallInProgress, ...]:
         """The calls that are not over, the oldest first."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from typing import Final, TypeVar
 
 import attrs
 
 from aivc.media.playout import ItemPlayout
-from aivc.nursery.record import Cut, DigitEntry, ToolRun, TransferRun, TurnLatency
+from aivc.nursery.gap import Gap, TurnEnd
+from aivc.nursery.latency import TurnLatency
+from aivc.nursery.record import Cut, DigitEntry, ToolRun, TransferRun
 from aivc.realtime.effects import (
     CallerStartedSpeaking,
-    CallerStoppedSpeaking,
     Interrupted,
     ModelStartedResponse,
     Notice,
     RealtimeError,
+    ResponseFinished,
 )
 
 Line = TypeVar("Line")
@@ -24,6 +25,8 @@ MOST_LINES: Final = 1000  # of each kind kept for the record: more turns than an
 MOST_CODES: Final = 100  # error codes that are told apart: the model's side may invent more of them
 LONGEST_CODE: Final = 100  # characters
 OTHER_CODES: Final = "others"
+# Who spoke, and was not audible so long before the server noticed it, speaks too softly to be measured by its energy.
+FAINT: Final = 2.0  # seconds
 
 
 @attrs.define
@@ -41,25 +44,21 @@ class Turns:
     dropped_keys: int = 0  # that came faster than anybody presses them
     dropped_events: int = 0  # that a tool wanted to send while the call had no session
     sessions: int = 0  # Realtime sessions that were used
-    _silent_since: float | None = None  # the caller's last audible packet before the open turn
-    _stopped_at: float = 0.0
-    _response_at: float | None = None
-    _delta_at: float | None = None
+    greeted_at: float | None = None  # when the model's first words left, if that was before the caller's first turn
+    _gap: Gap | None = None  # the silence after the caller's last turn, while it lasts
+    _spoke_at: float | None = None  # when the server last told that the caller had begun to speak
+    _has_turns: bool = False
 
-    def notice(self, notice: Notice, last_voiced: float, now: float) -> None:
-        """Take note of something that the conversation reported.
-
-        Args:
-          last_voiced: when the caller's last audible packet came.
-        """
+    def notice(self, notice: Notice, now: float) -> None:
+        """Take note of something that the conversation reported; `turn_ended` is for the end of a turn."""
         match notice:
             case CallerStartedSpeaking():
-                self._silent_since = self._response_at = self._delta_at = None
-            case CallerStoppedSpeaking():
-                self._silent_since, self._stopped_at = min(last_voiced, now), now
-                self._response_at = self._delta_at = None
-            case ModelStartedResponse() if self._response_at is None:
-                self._response_at = now
+                self._gap, self._spoke_at = None, now
+            case ModelStartedResponse(response_id=response_id) if self._gap is not None:
+                self._gap.created(response_id, now)
+            case ResponseFinished(response_id=response_id, status=status) if self._gap is not None:
+                if self._gap.finished(response_id, status, now):
+                    self._gap = None
             case Interrupted(item_id=item_id, heard_ms=heard_ms, received_ms=received_ms):
                 keep(self.cuts, Cut(item_id, now, heard_ms, received_ms))
             case RealtimeError(code=code, kind=kind):
@@ -68,22 +67,59 @@ class Turns:
             case _:
                 pass
 
-    def audio_came(self, now: float) -> None:
-        """An audio delta was read."""
-        if self._response_at is not None and self._delta_at is None:
-            self._delta_at = now
+    def turn_ended(self, end: TurnEnd, now: float) -> None:
+        """The server has noticed that the caller's turn is over."""
+        self._has_turns = True
+        unheard = self._spoke_at is not None and end.came_at < self._spoke_at - FAINT
+        self._gap = None if unheard else Gap(end, now)
+
+    def not_awaited(self) -> None:
+        """Nothing that comes now is an answer to the caller's last turn: a key, a hold, a cough, words of ours."""
+        self._gap = None
+
+    def requested(self, wanted_at: float, now: float, *, again: bool) -> None:
+        """A response.create of ours leaves; see `Gap.requested`."""
+        if self._gap is not None:
+            self._gap.requested(wanted_at, now, again=again)
+
+    def audio_came(self, response_id: str, queue: float, now: float) -> None:
+        """An audio delta was read, and goes into the playout behind so many seconds of earlier words."""
+        if self._gap is not None:
+            self._gap.audio_came(response_id, queue, now)
+
+    def audio_cut(self, now: float) -> None:
+        """The playout was cut."""
+        if self._gap is not None:
+            self._gap.cut(now)
 
     def began(self, item: ItemPlayout) -> None:
         """The first packet of an item has left."""
-        if self._silent_since is None or self._response_at is None or self._delta_at is None or item.began_at is None:
+        if item.began_at is None:
             return
-        moments = (self._silent_since, self._stopped_at, self._response_at, self._delta_at, item.began_at)
-        parts = [1000 * (later - earlier) for earlier, later in pairwise(moments)]
-        keep(self.latencies, TurnLatency(item.item_id, self._silent_since, *parts))
-        self._silent_since = None
+        if self.greeted_at is None and not self._has_turns:
+            self.greeted_at = item.began_at
+        if self._gap is None:
+            return
+        latency = self._gap.ended_by(item.item_id, item.response_id, item.began_at)
+        if latency is not None:
+            keep(self.latencies, latency)
+            self._gap = None
+
+    def tool_called(self, call_id: str) -> None:
+        """The model has called a tool."""
+        if self._gap is not None:
+            self._gap.tool_called(call_id)
+
+    def tool_started(self, call_id: str, now: float) -> None:
+        """It has begun to run."""
+        if self._gap is not None:
+            self._gap.tool_started(call_id, now)
 
     def tool_ran(self, run: ToolRun) -> None:
+        """It has ended, well or not."""
         keep(self.tools, run)
+        if self._gap is not None:
+            self._gap.tool_ended(run.call_id, run.ended_at)
 
     def entered(self, entry: DigitEntry) -> None:
         keep(self.digits, entry)
@@ -96,9 +132,11 @@ class Turns:
         """A Realtime session took over the conversation: the first one, or a replacement."""
         self.sessions += 1
 
-    def lost(self, ending: str) -> None:
+    def lost(self, ending: str, now: float) -> None:
         """A Realtime session broke off; `ending` is how the call would have ended without a replacement."""
         self.errors_by_kind[ending] += 1
+        if self._gap is not None:
+            self._gap.lost(now)
 
     def _count_error(self, code: str) -> None:
         code = code[:LONGEST_CODE]

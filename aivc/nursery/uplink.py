@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Final, NoReturn, Protocol
 
 import attrs
 import trio
 
-from aivc.media.g711 import OCTETS_PER_MS
+from aivc.config.settings import Codec
+from aivc.media.g711 import OCTETS_PER_MS, is_voiced
 from aivc.realtime.refusals import RealtimeClosed
 
 MOST_OCTETS: Final = 1000 * OCTETS_PER_MS  # 1 s of audio: a model further behind has lost the thread
+NEVER: Final = -inf
+
+
+def never() -> float:
+    """When something was heard that never was."""
+    return NEVER
 
 
 class Appending(Protocol):
@@ -36,63 +44,85 @@ class Uplink:
     Args:
       append_octets: how much makes a message, of `realtime.append_ms`; what is shorter waits for the rest. A caller who
         falls silent is made up for by the stream, so nothing waits for long.
+      codec: of the octets.
     """
 
     append_octets: int = 20 * OCTETS_PER_MS
+    codec: Codec = "PCMU"
     _audible: Callable[[bytes], bytes] = attrs.field(default=bytes, init=False)
+    _last_voiced: Callable[[], float] = attrs.field(default=never, init=False)
     _batch: bytearray = attrs.field(factory=bytearray, init=False)
-    _waiting: deque[bytes] = attrs.field(factory=deque, init=False)
+    # With when the newest audible packet in it was heard, NEVER: there is none.
+    _waiting: deque[tuple[bytes, float]] = attrs.field(factory=deque, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
-    _straight: Callable[[bytes], None] | None = attrs.field(default=None, init=False)
+    _straight: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)
+    _batched: float = attrs.field(default=NEVER, init=False)  # when the newest audible one was heard, at the last batch
+    _stuck: float = attrs.field(default=NEVER, init=False)  # when one was heard that the socket has not taken
+    _left: tuple[float, float] = attrs.field(default=(NEVER, NEVER), init=False)  # when it was heard, and when taken
 
     def send_nowait(self, octets: bytes) -> None:
         """Pass on the caller's octets. Raises trio.WouldBlock when more than a second of them waits already."""
         octets = self._audible(octets)
         if self._batch or len(octets) < self.append_octets:
             self._batch += octets
-            if len(self._batch) < self.append_octets:
-                return
-            octets = bytes(self._batch)
-            self._batch.clear()
-        if self._straight is not None:
-            self._straight(octets)
-        elif self._waiting_octets >= MOST_OCTETS:
-            raise trio.WouldBlock
-        else:
-            self._waiting.append(octets)
-            self._waiting_octets += len(octets)
+            if len(self._batch) >= self.append_octets:
+                octets = bytes(self._batch)
+                self._batch.clear()
+                self._pass_on(octets, self._newest_in_batch())
+        elif self._straight is None:
+            self._pass_on(octets, self._voiced_in(octets))
+        elif not self._straight(octets):
+            self._stuck = self._voiced_in(octets)
+
+    def appended_at(self, heard_at: float) -> float:
+        """When the caller's newest audible packet, heard at that time, was taken by the session's socket.
+
+        Of what leaves at once nothing is written down. Infinity: it still waits.
+        """
+        voiced, taken_at = self._left
+        if voiced == heard_at:
+            return taken_at
+        waits = heard_at == self._stuck or any(voiced == heard_at for _, voiced in self._waiting)
+        return inf if waits or (self._batch and heard_at > self._batched) else heard_at
 
     @contextmanager
-    def heard_as(self, audible: Callable[[bytes], bytes]) -> Iterator[None]:
-        """While the block runs, `audible` makes of what comes what the model is to hear."""
-        self._audible = audible
+    def heard_as(self, audible: Callable[[bytes], bytes], last_voiced: Callable[[], float] = never) -> Iterator[None]:
+        """While the block runs, `audible` makes of what comes what the model is to hear.
+
+        Args:
+          last_voiced: tells when the caller's newest audible packet was heard, seconds; it is passed on right after.
+        """
+        self._audible, self._last_voiced = audible, last_voiced
         try:
             yield
         finally:
-            self._audible = bytes
+            self._audible, self._last_voiced = bytes, never
 
     async def write_to(self, socket: Appending) -> NoReturn:
         """Task: the session on this socket is to hear the caller; one at a time. Raises RealtimeClosed."""
         while True:
             while self._waiting:
-                octets = self._waiting.popleft()
+                octets, self._stuck = self._waiting.popleft()
                 self._waiting_octets -= len(octets)
                 await socket.append_audio(octets)
+                self._taken(self._stuck)
             await self._pass_straight(socket)
             await socket.wait_flushed()
+            self._taken(self._stuck)
 
     async def _pass_straight(self, socket: Appending) -> None:
         """Until the socket is full. Raises RealtimeClosed."""
         full, lost = trio.Event(), list[RealtimeClosed]()
 
-        def straight(octets: bytes) -> None:
+        def straight(octets: bytes) -> bool:
             try:
                 if socket.append_nowait(octets):
-                    return
+                    return True
             except RealtimeClosed as error:  # for the call that it concerns: we are in the task of all media
                 lost.append(error)
             self._straight = None
             full.set()
+            return False
 
         self._straight = straight
         try:
@@ -101,3 +131,25 @@ class Uplink:
             self._straight = None
         for error in lost:
             raise error
+
+    def _pass_on(self, octets: bytes, voiced: float) -> None:
+        if self._straight is None:
+            if self._waiting_octets >= MOST_OCTETS:
+                raise trio.WouldBlock
+            self._waiting.append((octets, voiced))
+            self._waiting_octets += len(octets)
+        elif self._straight(octets):
+            self._taken(voiced)
+        else:
+            self._stuck = voiced
+
+    def _newest_in_batch(self) -> float:
+        before, self._batched = self._batched, self._last_voiced()
+        return self._batched if self._batched > before else NEVER
+
+    def _voiced_in(self, octets: bytes) -> float:
+        return self._last_voiced() if is_voiced(octets, self.codec) else NEVER
+
+    def _taken(self, voiced: float) -> None:
+        if voiced > self._left[0]:
+            self._left = voiced, trio.current_time()

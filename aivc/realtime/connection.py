@@ -24,7 +24,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.realtime.dialects import ProtocolViolation
-from aivc.realtime.dialling import close_now, dial
+from aivc.realtime.dialling import close_now, dial, why_unreachable
 from aivc.realtime.framing import append_frame
 from aivc.realtime.refusals import RealtimeClosed, RealtimeRefused, refused_by_http
 from aivc.realtime.sieve import MessageSieve
@@ -65,6 +65,7 @@ class RealtimeSocket:
     tap: MessageTap = attrs.field(repr=False)
     messages: trio.MemoryReceiveChannel[Message] = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
+    round_trip: float | None = attrs.field(default=None, init=False)  # of the fastest ping so far, seconds
     _mask_keys: MaskKeys = attrs.field(factory=MaskKeys, init=False, repr=False)
 
     @property
@@ -152,21 +153,14 @@ class RealtimeSocket:
             raise self._broken() from None
 
     async def keep_alive(self, ping_seconds: float, pong_seconds: float) -> NoReturn:
-        """Ping for ever: a half-open connection is otherwise noticed by nothing but the caller.
+        """Ping for ever, now for the first time: a half-open connection is noticed by nothing else but the caller.
 
         Raises:
             RealtimeClosed: the connection is over, or a pong did not come within `pong_seconds`.
         """
         while True:
+            await self._ping(pong_seconds)
             await trio.sleep(ping_seconds)
-            with trio.move_on_after(pong_seconds):
-                try:
-                    await self.websocket.ping()
-                    continue
-                except ConnectionClosed:
-                    raise self._closed() from None
-            self._check_open()
-            raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
 
     async def close(self, seconds: float) -> bool:
         """Close politely even when cancelled, never for longer than `seconds`; say whether the peer answered."""
@@ -178,6 +172,19 @@ class RealtimeSocket:
         answered = not grace.cancel_called
         await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
         return answered
+
+    async def _ping(self, pong_seconds: float) -> None:
+        asked_at = trio.current_time()
+        with trio.move_on_after(pong_seconds):
+            try:
+                await self.websocket.ping()
+            except ConnectionClosed:
+                raise self._closed() from None
+            took = trio.current_time() - asked_at
+            self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
+            return
+        self._check_open()
+        raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
 
     def _next_message(self) -> Message:
         try:
@@ -246,8 +253,7 @@ async def open_realtime(
     except UnicodeError:  # a label of 64 characters, an empty one: no IDNA form
         raise RealtimeRefused("bad_target", f"{place.authority}: not a host name") from None
     except OSError as error:
-        cause = error.strerror or str(error)
-        raise RealtimeRefused("unreachable", f"{place.authority}: {cause}", retryable=True) from None
+        raise RealtimeRefused("unreachable", f"{place.authority}: {why_unreachable(error)}", retryable=True) from None
     return await wrap_realtime(
         nursery, stream, place.authority, place.resource, place.headers, connect_deadline=deadline
     )
@@ -324,20 +330,27 @@ async def hold_open(
 
     try:
         async with trio.open_nursery() as upgrading:
-            async with trio.open_nursery() as reader:
-                reading = trio.Event()
-                upgrading.start_soon(wait_upgraded, reader, reading)
-                await reading.wait()
+            try:
+                async with trio.open_nursery() as reader:
+                    reading = trio.Event()
+                    upgrading.start_soon(wait_upgraded, reader, reading)
+                    await reading.wait()
+            except* Exception as group:  # raised any further, it would make a ring of trio's frames
+                failure = leaf(group)
+                upgrading.cancel_scope.cancel()
             awaited.cancel()
     except* Exception as group:
         failure = leaf(group)
     finally:
-        tap.messages.close()
+        tap.end()
         await close_now(tap.stream)
     if opened and failure is not None:  # without its text: an HTTP library may quote a header
         logs.event(log, "realtime.reader_failed", level=logging.WARNING, error=type(failure).__name__)
     elif isinstance(failure, ConnectionRejected):
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback knows this frame
     elif failure is not None:
         raise RealtimeRefused("not_websocket", f"the upgrade failed: {type(failure).__name__}")
     elif not opened:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket as stdlib_socket
 import ssl
+from typing import Final
 
 import trio
 
 from aivc.realtime.stream import ByteStream, SocketByteStream
 from aivc.realtime.target import Target
+
+MORE_FILES: Final = "raise the limit of open files (ulimit -n)"
 
 
 async def dial(
@@ -39,6 +43,16 @@ async def dial(
         await close_now(stream)
         raise
     return stream
+
+
+def why_unreachable(error: OSError) -> str:
+    """For people: what the system says of the last address that was tried; trio itself only says that none would do."""
+    tried = error.__cause__
+    while isinstance(tried, BaseExceptionGroup):
+        tried = tried.exceptions[-1]
+    found = tried if isinstance(tried, OSError) else error
+    cause = found.strerror or str(found)
+    return f"{cause}: {MORE_FILES}" if found.errno in (errno.EMFILE, errno.ENFILE) else cause
 
 
 async def close_now(stream: ByteStream) -> None:

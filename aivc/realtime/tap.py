@@ -41,9 +41,16 @@ class MessageTap(trio.abc.Stream):
 
     def upgraded(self, websocket: WebSocketConnection, nursery: trio.Nursery) -> None:
         """Relay in this nursery, once the sieve has retired: a task that waited for that would take 2 KiB a call."""
-        self._begin_relay = partial(nursery.start_soon, self._relay, websocket)
+        begin = partial(nursery.start_soon, self._relay, websocket)
         if self._retired:
-            self._begin_relay()
+            begin()
+        else:
+            self._begin_relay = begin
+
+    def end(self) -> None:
+        """Say that no message comes any more, when nobody reads; and forget the WebSocket, which knows us."""
+        self.messages.close()
+        self._begin_relay = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while (rest := await self._receive(max_bytes)) is None:
@@ -74,9 +81,9 @@ class MessageTap(trio.abc.Stream):
         return rest if rest or not data else None
 
     def _retire(self) -> None:
-        if not self._retired and self._begin_relay is not None:
-            self._begin_relay()
-        self._retired = True
+        begin, self._begin_relay, self._retired = self._begin_relay, None, True
+        if begin is not None:
+            begin()
 
     async def _relay(self, websocket: WebSocketConnection) -> None:
         """Task: pass on what trio-websocket receives, until the connection is over."""

@@ -30,6 +30,7 @@ from aivc.sip.digest import (
 from aivc.sip.inspection import Refusal
 from aivc.sip.ip import site_of
 from aivc.sip.message import Request
+from aivc.sip.refusals import Cause
 from aivc.sip.scanner import AddressError
 
 # What callers are asked for by `sip.digest`; RFC 8760 section 2.4: the one that we like best first.
@@ -125,7 +126,7 @@ class Authentication:
         source = site_of(source_ip)
         wrong = self._wrong.get(source)
         if wrong is not None and now < wrong.silent_until:
-            return Refusal(403, "too many wrong passwords")
+            return Refusal(403, "too many wrong passwords", name=Cause.WRONG_PASSWORDS.value)
         try:
             credentials = self._ours(request)
             if credentials is None:

@@ -42,9 +42,11 @@ from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.modifying import read_change
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.reasons import ACK_MISSING, SESSION_EXPIRED, SIGNALLING_FAILED, named
 from aivc.sip.referral import NO_ANSWER, NO_CALL
 from aivc.sip.referred import Order, read_refer
 from aivc.sip.refreshing import Refresher
+from aivc.sip.refusals import Cause
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_timer import Terms, answer_fields
 from aivc.sip.sources import Bucket
@@ -137,7 +139,7 @@ class CallDialog:
         self._log("sip.referred", status=outcome.status, outcome=outcome.text, accepted=outcome.accepted)
         return outcome
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """Send BYE and wait for its answer, at most `sip.hang_up_seconds`; before that for the ACK, as long again.
 
         When the ACK does not come so soon, the BYE is sent later: see `_part`.
@@ -145,7 +147,7 @@ class CallDialog:
         if self.phase is not Phase.CONFIRMED:
             return
         awaited, seconds = self._awaited, self.board.settings.hang_up_seconds
-        self._part(reason, fields=fields)
+        self._part(reason, status, fields)
         try:
             if awaited is not None:
                 with trio.move_on_after(seconds):
@@ -194,7 +196,7 @@ class CallDialog:
             self._log("sip.ack_missing", contact=self.client.contact)
             self._stop_awaiting()
             if not self._bye.is_owed:
-                self._part("no ACK received")
+                self._part(named(ACK_MISSING, "no ACK received"), 408)
             self._send_bye()
             self.finish(AckMissing(self.client.contact))
 
@@ -213,7 +215,7 @@ class CallDialog:
         """Answer a request in the dialog that has passed inspection."""
         request = transaction.request
         if not self.client.dialog.takes_in_order(request):
-            self._refuse(transaction, Refusal(500, "CSeq out of order"))
+            self._refuse(transaction, Refusal(500, "CSeq out of order", name=Cause.RETRY_LATER.value))
             return
         if not self.client.near.is_open:  # it has connected anew
             self.client.learn(transaction)
@@ -264,7 +266,7 @@ class CallDialog:
         self.phase = Phase.OVER
         self._stop_awaiting()
         self.board.forget(self.id, self)
-        self.holder = Nobody()
+        self.holder, self.early = Nobody(), None
 
     # What the refresher tells us
 
@@ -279,7 +281,7 @@ class CallDialog:
             return
         self._log("sip.unusable_answer", cause=outcome.cause)
         if not self._agreed and self.phase is Phase.CONFIRMED:
-            self._part(outcome.cause, 488)
+            self._part(named(SIGNALLING_FAILED, outcome.cause), 488)
             self.finish(SignallingFailed(f"unusable answer: {outcome.cause}"))
 
     def begin_session(self, response: Response) -> None:
@@ -290,7 +292,7 @@ class CallDialog:
         """RFC 4028 section 10."""
         if self.phase is Phase.CONFIRMED:
             self._log("sip.session_expired", cause=cause)
-            self._part(cause, 408)
+            self._part(named(SESSION_EXPIRED, cause), 408)
             self.finish(SessionExpired(cause))
 
     # Steps
@@ -310,7 +312,7 @@ class CallDialog:
             return digit
         if self.phase is Phase.CONFIRMED:
             if not self.has_room:
-                return Refusal(500, "too many events", (retry_after_header(1),))
+                return Refusal(500, "too many events", (retry_after_header(1),), Cause.RETRY_LATER.value)
             self.holder.tell(self, digit)
         return None
 

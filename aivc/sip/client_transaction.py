@@ -110,6 +110,7 @@ class ClientTransaction:
         self.response = response
         self.done.set()
         self._tell(response)
+        self.report = None  # nothing comes after it; and who asked knows us
 
     def _tell(self, response: Response | None) -> None:
         if self.report is not None:

@@ -67,7 +67,13 @@ class Connection:
         return self.outbox.is_open
 
     def send_nowait(self, data: bytes) -> None:
+        self.note_sent(data)
         self.intake.counters.unsent += not self.outbox.put_nowait(data)
+
+    def note_sent(self, data: bytes) -> None:
+        """Show a message that leaves to who watches."""
+        if self.intake.watcher is not None:
+            self.intake.watcher.note_message("out", data, self)
 
     def leads_to(self, peer: Address) -> bool:
         """Whether this is the way to an address that its peer has named: its own, or the sent-by of a request.
@@ -163,6 +169,7 @@ class Connection:
             return
         if isinstance(message, Request):
             self._learn(message.via)
+        self.intake.note(frame, self)
         arrival = Arrival(message, self, len(frame))
         for _ in range(FULL_TRIES):
             if self.intake.put_nowait(arrival):

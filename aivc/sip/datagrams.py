@@ -24,6 +24,7 @@ from aivc.sip.message import NotSipError, ParseError, Request, Response, parse_u
 from aivc.sip.outbox import Outbox
 from aivc.sip.routes import Routes, family_of
 from aivc.sip.stateless import stamp, stateless_answer
+from aivc.sip.watching import MessageWatcher
 
 log = logging.getLogger("aivc.sip")
 
@@ -62,12 +63,18 @@ class Intake:
     counters: Counters
     is_used: Callable[[Flow], bool] = nobody_uses
     relay: Relay | None = None
+    watcher: MessageWatcher | None = attrs.field(default=None, init=False)
 
     def accepts(self, host: str) -> bool:
         """What `admits` says, and its no counted."""
         admitted = self.admits(host)
         self.counters.unwanted += not admitted
         return admitted
+
+    def note(self, data: bytes, flow: Flow) -> None:
+        """Show one message as it came to who watches."""
+        if self.watcher is not None:
+            self.watcher.note_message("in", data, flow)
 
     def put_nowait(self, arrival: Arrival) -> bool:
         """Pass one message on; False when we are too slow to take it."""
@@ -104,6 +111,7 @@ class DatagramSocket:
     address: Address  # bound to
     counters: Counters
     outbox: Outbox[tuple[bytes, Address]] = attrs.field(factory=lambda: Outbox[tuple[bytes, Address]](OUTBOX))
+    watcher: MessageWatcher | None = attrs.field(default=None, init=False)
 
     def send_nowait(self, data: bytes, to: Address) -> None:
         """Queue one datagram; drop and count it when the queue is full or closed."""
@@ -152,6 +160,7 @@ class DatagramSocket:
             return
         host = await routes.local_host(self.address[0], peer)
         flow = DatagramFlow(self, peer, (host or self.address[0], self.address[1]))
+        intake.note(data, flow)
         self.counters.overflow += not intake.put_nowait(Arrival(message, flow, len(data)))
 
     def _refuse(self, error: ParseError, length: int, source: Address, intake: Intake) -> None:
@@ -183,6 +192,8 @@ class DatagramFlow:
         return True
 
     def send_nowait(self, data: bytes) -> None:
+        if self.socket.watcher is not None:
+            self.socket.watcher.note_message("out", data, self)
         self.socket.send_nowait(data, self.peer)
 
 

@@ -18,10 +18,12 @@ from aivc.sip.inspection import Refusal
 from aivc.sip.leg import Leg
 from aivc.sip.message import REASONS
 from aivc.sip.reception import MAX_LEGS, busy
+from aivc.sip.refusals import Cause
 from aivc.sip.session_board import Session, SessionBoard
 from aivc.sip.session_leg import SessionLeg, receive_session
 from aivc.sip.subscribing import Subscription
 from aivc.sip.uasession import EventError, SessionEvent, end_call, parse_untrusted, reply, terminate
+from aivc.sip.watching import SessionWatcher
 
 log = logging.getLogger("aivc.opensips")
 
@@ -102,6 +104,7 @@ class EventReception:
     strays: int = attrs.field(default=0, init=False)
     refused: int = attrs.field(default=0, init=False)
     failures: int = attrs.field(default=0, init=False)
+    watcher: SessionWatcher | None = attrs.field(default=None, init=False)
 
     def take_untrusted(self, data: bytes) -> None:
         """Serve one datagram."""
@@ -111,6 +114,8 @@ class EventReception:
             self.unreadable += 1
             logs.event(log, "opensips.unreadable", level=logging.DEBUG, cause=str(error))
             return
+        if self.watcher is not None:
+            self.watcher.note_event(event.key, event.event_type == "NEW", data)
         try:
             self._take(event)
         except Exception as error:  # a bug of ours may cost one event, never all calls
@@ -151,7 +156,7 @@ class EventReception:
             hint = 'give ua_session_server_init the flags "abh": headers and bodies are not told without them'
             level = self.board.pace.level_of("opensips.flags", trio.current_time(), logging.WARNING)
             logs.event(log, "opensips.flags", level=level, key=event.key, hint=hint)
-            return Refusal(500, "no headers or no body came with the event")
+            return Refusal(500, "no headers or no body came with the event", name=Cause.HEADERS_NOT_TOLD.value)
         if len(self.table.live) >= MAX_LEGS:
             return busy("too many calls")
         try:
@@ -185,9 +190,10 @@ class EventReception:
 
     def _refuse(self, key: str, refusal: Refusal) -> None:
         self.refused += 1
-        level = self.board.pace.level_of(refusal.status, trio.current_time())
-        logs.event(log, "sip.refused", level=level, key=key, status=refusal.status, cause=refusal.cause)
-        self.errands.refuse(key, refusal.status, refusal.phrase, refusal.headers)
+        self.board.refusals.add(refusal.name)
+        level, name = self.board.pace.level_of(refusal.status, trio.current_time()), refusal.name
+        logs.event(log, "sip.refused", level=level, key=key, refusal=name, status=refusal.status, cause=refusal.cause)
+        self.errands.refuse(key, refusal.status, refusal.phrase, refusal.explained.headers)
 
     def _stray(self, event: SessionEvent) -> None:
         """An event of a session that we do not have, or not any more (RFC 3261 section 12.2.2)."""
@@ -205,6 +211,7 @@ class EventReception:
             self.errands.put_nowait(terminate(event.key))
         elif over is None and is_request(event) and self.subscription.is_sole:
             self.refused += 1
+            self.board.refusals.add(Cause.NO_SUCH_CALL.value)
             cause = "no such session"
             logs.event(log, "sip.refused", level=logging.DEBUG, key=event.key, status=481, cause=cause)
             self.errands.put_nowait(reply(event.key, event.method, 481, REASONS[481]))

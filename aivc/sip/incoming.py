@@ -149,7 +149,7 @@ class IncomingLeg:
     async def reject(self, rejection: Rejection) -> None:
         if self._early.phase is Phase.EARLY:
             fields = rejection_fields(rejection, self._early.client.host)
-            self._refuse(Refusal(rejection.status, rejection.cause, fields), None)
+            self._refuse(Refusal(rejection.status, rejection.cause, fields, rejection.name), None)
         await trio.lowlevel.checkpoint()
 
     async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:
@@ -179,9 +179,9 @@ class IncomingLeg:
         own = refer_fields(refer_to, referred_by, replaced)
         return await self.party.refer(sent_fields(own, supported, settings.refer_headers, fields), seconds)
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
-        await self.party.hang_up(reason, fields)
+        await self.party.hang_up(reason, fields, status=status)
 
     # What the user agent and the dialog tell us: aivc.sip.call_dialog.Early
 

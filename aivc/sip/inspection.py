@@ -15,6 +15,8 @@ from aivc.sip.leg import DigitPressed, Fields
 from aivc.sip.message import REASONS, Headers, Request, Response, answer_to
 from aivc.sip.multipart import MULTIPART, find_part
 from aivc.sip.negotiation import Refused
+from aivc.sip.reasons import named, reason_fields, shortened
+from aivc.sip.refusals import EXPLANATIONS, Cause, usual_cause
 
 SDP_TYPE: Final = "application/sdp"
 KNOWN: Final = frozenset(  # methods with a name of their own that we may not serve: 405, not 501
@@ -22,7 +24,6 @@ KNOWN: Final = frozenset(  # methods with a name of their own that we may not se
 )
 IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "NOTIFY", "PRACK", "UPDATE"})
 LONGEST_UNSUPPORTED: Final = 512  # octets: who requires more names than there are is not told them all
-LONGEST_TEXT: Final = 200  # characters of a Reason or Warning: the message must fit into a datagram
 ACCEPTABLE: Final = frozenset({SDP_TYPE, "application/*", "*/*"})
 
 ACCEPT_HEADER: Final = ("Accept", SDP_TYPE)
@@ -71,6 +72,11 @@ class Refusal:
     status: int
     cause: str  # the true one: for the log, and for the peer where that helps it
     headers: Fields = ()
+    name: str = attrs.field()  # of a `Cause`, or of what ended a call that rang
+
+    @name.default
+    def _usual_name(self) -> str:
+        return usual_cause(self.status).value
 
     @property
     def phrase(self) -> str:
@@ -80,6 +86,14 @@ class Refusal:
     def answer(self, headers: Headers, tag: str) -> Response:
         """The response to the request with these headers."""
         return answer_to(headers, self.status, self.phrase, tag=tag, extra=self.headers)
+
+    @property
+    def explained(self) -> Refusal:
+        """With Reason, if it has none. That makes the answer longer: not for who may have forged his address."""
+        if any(name == "Reason" for name, _ in self.headers):
+            return self
+        reason = reason_fields(named(self.name, EXPLANATIONS[Cause(self.name)].text), self.status)
+        return attrs.evolve(self, headers=(*self.headers, *reason))
 
 
 def inspect(request: Request, capabilities: Capabilities) -> Refusal | None:
@@ -192,19 +206,9 @@ def retry_after_header(seconds: int) -> tuple[str, str]:
     return "Retry-After", str(seconds)
 
 
-def shortened(text: str) -> str:
-    """As much of a text for people as one header field is to hold."""
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
-
-
 def warning_header(code: int, host: str, text: str) -> tuple[str, str]:
     """A Warning value, section 20.43."""
     return "Warning", f"{code} {format_host_port(host, None)} {quote(shortened(text))}"
-
-
-def reason_header(text: str, status: int = 200) -> tuple[str, str]:
-    """A Reason value, RFC 3326."""
-    return "Reason", f"SIP;cause={status};text={quote(shortened(text))}"
 
 
 def not_acceptable(refused: Refused, host: str) -> Refusal:

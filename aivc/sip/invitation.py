@@ -7,11 +7,12 @@ from typing import Final
 
 from aivc.config.settings import Address
 from aivc.sip.address import NameAddr, SipUri, parse_name_addr, parse_via
-from aivc.sip.inspection import reason_header, retry_after_header, warning_header
+from aivc.sip.inspection import retry_after_header, warning_header
 from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields, Rejection
 from aivc.sip.message import Request
 from aivc.sip.negotiation import WARN_OTHER
+from aivc.sip.reasons import named, reason_fields
 from aivc.sip.referral import name_addr_of
 from aivc.sip.scanner import AddressError, is_ip_address, parse_number
 
@@ -71,7 +72,8 @@ def rejection_fields(rejection: Rejection, host: str) -> Fields:
     Args:
       host: ours, for Warning.
     """
-    told = warning_header(WARN_OTHER, host, rejection.cause), reason_header(rejection.cause, rejection.status)
+    reason = reason_fields(named(rejection.name, rejection.cause), rejection.status)
+    told = warning_header(WARN_OTHER, host, rejection.cause), *reason
     seconds = rejection.retry_after_seconds
     return told if seconds is None else (*told, retry_after_header(seconds))
 

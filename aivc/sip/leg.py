@@ -49,6 +49,7 @@ class Rejection:
     status: int  # SIP status code, 400 to 699
     cause: str  # one line for Warning (RFC 3261 section 20.43), Reason (RFC 3326) and the log
     retry_after_seconds: int | None = None
+    name: str = ""  # of a closed list, for machines: it stands before the cause in Reason
 
 
 @attrs.frozen
@@ -141,7 +142,7 @@ class Consultation(Protocol):
     def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
         """As of a leg."""
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """As of a leg."""
 
 
@@ -228,10 +229,15 @@ class Leg(Protocol):
         Raises ValueError for a URI that cannot be sent.
         """
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """Send BYE with Reason (RFC 3326) and wait for its answer, at most `sip.hang_up_seconds`.
 
         Does nothing in a dialog that is already over, or before the answer.
+
+        Args:
+          reason: one line, for people.
+          fields: more header fields, beside or in place of those of `sip.bye_headers`.
+          status: the SIP status in Reason; 200: a call that ended as calls should.
         """
 
 

@@ -30,6 +30,7 @@ from aivc.sip.jsonrpc import (
 )
 from aivc.sip.mi_socket import MiSocket, open_socket
 from aivc.sip.transport import shelter
+from aivc.sip.watching import SessionWatcher
 
 MAX_OUTSTANDING: Final = 1024  # commands without an answer; OpenSIPS serves some thousands a second
 PAUSES: Final = (0.5, 1.0, 2.0)  # seconds until the next try; the last one again and again
@@ -93,6 +94,7 @@ class Waiting:
     tries: int = 0
     fault: str = ""
     answer: Answer | None = None
+    datagram: bytes = b""  # with the answer
     over: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -109,6 +111,7 @@ class ManagementInterface:
     _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _opened: trio.Event = attrs.field(factory=trio.Event, init=False)  # there is a socket, from then on always
     _silence: trio.Event = attrs.field(factory=trio.Event, init=False)  # `ip` may lead elsewhere by now
+    watcher: SessionWatcher | None = attrs.field(default=None, init=False)
 
     @property
     def peer_ip(self) -> str | None:
@@ -143,6 +146,8 @@ class ManagementInterface:
                 await self._send_until_over(waiting, datagram)
         finally:
             del self._outstanding[identity]
+        if self.watcher is not None and waiting.answer is not None:
+            self.watcher.note_command("in", command, waiting.datagram)
         return self._result(waiting)
 
     async def _send_until_over(self, waiting: Waiting, datagram: bytes) -> None:
@@ -156,6 +161,8 @@ class ManagementInterface:
         await waiting.over.wait()
 
     async def _send(self, waiting: Waiting, datagram: bytes) -> None:
+        if self.watcher is not None:
+            self.watcher.note_command("out", waiting.command, datagram)
         try:
             await self._transmit(waiting, datagram)
         except OSError as error:
@@ -224,7 +231,7 @@ class ManagementInterface:
         if waiting is None or waiting.over.is_set():
             self._counters.strays += 1
             return
-        waiting.answer = answer
+        waiting.answer, waiting.datagram = answer, data
         waiting.over.set()
 
     def _most_likely(self) -> Waiting | None:

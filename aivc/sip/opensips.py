@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -33,6 +33,7 @@ from aivc.sip.session_board import SessionBoard
 from aivc.sip.subscribing import Subscription
 from aivc.sip.transport import shelter
 from aivc.sip.useragent import SYSTEM_RANDOMNESS
+from aivc.sip.watching import SessionWatcher
 
 LEAVE_SECONDS: Final = 2.0  # to take the subscription back, and for the last errands
 
@@ -82,6 +83,10 @@ class OpenSips:
         """Whether OpenSIPS sends us its calls, as far as we know."""
         return self._subscription.is_subscribed
 
+    def watch(self, watcher: SessionWatcher) -> None:
+        """Show it every event and command of a session from now on."""
+        self._commands.watcher = self._reception.watcher = watcher
+
     async def withdraw(self) -> None:
         """Nothing: the calls in progress need their events, and new ones come with them."""
         await trio.lowlevel.checkpoint()
@@ -102,6 +107,11 @@ class OpenSips:
             lapses=self._subscription.lapses,
             legs=len(reception.table.live),
         )
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often requests were refused, by `aivc.sip.refusals.Cause`."""
+        return self._reception.board.refusals.counts
 
     def command_statistics(self) -> MiCounters:
         """Counts of the commands to OpenSIPS."""

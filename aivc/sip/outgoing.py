@@ -19,10 +19,11 @@ from aivc.sip.client_transaction import MAX_FORKS, InviteTransaction
 from aivc.sip.dialog import FIRST_CSEQ, MAX_FORWARDS, Dialog
 from aivc.sip.dialog_client import CHALLENGES, USER_AGENT_HEADER, Credentials, DialogClient, contact_of, via_of
 from aivc.sip.flow import Flow
-from aivc.sip.inspection import SDP_TYPE, reason_header, session_body
+from aivc.sip.inspection import SDP_TYPE, session_body
 from aivc.sip.leg import ConsultationFailed, Fields
 from aivc.sip.message import REASONS, Headers, Request, Response
 from aivc.sip.provisional import RELIABLE
+from aivc.sip.reasons import reason_fields
 from aivc.sip.referral import name_addr_of, readable
 from aivc.sip.scanner import AddressError, parse_number
 from aivc.sip.transaction_layer import TransactionLayer
@@ -227,7 +228,7 @@ class OutgoingCall:
 
     def _hang_up(self, client: DialogClient, text: str) -> None:
         self._log("sip.bye_sent", reason=text)
-        client.send("BYE", (reason_header(text),))
+        client.send("BYE", reason_fields(text))
 
     def _settle(self, outcome: Answered | ConsultationFailed) -> None:
         if self.outcome is not None:

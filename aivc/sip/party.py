@@ -56,9 +56,9 @@ class Party:
     def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
         return self._queue.received
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         self.stop_following()
-        await self.dialog.hang_up(reason, fields)
+        await self.dialog.hang_up(reason, fields, status=status)
 
     async def refer(self, fields: Fields, seconds: float) -> ReferOutcome:
         if self._following is not None:

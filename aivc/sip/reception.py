@@ -29,6 +29,7 @@ from aivc.sip.inspection import (
 from aivc.sip.leg import Leg
 from aivc.sip.log_pace import LogPace
 from aivc.sip.message import Request, Response, answer_to
+from aivc.sip.refusals import Cause
 from aivc.sip.replacing import read_replaces
 from aivc.sip.sources import Verdict
 from aivc.sip.stateless import stateless_tag
@@ -100,9 +101,9 @@ class Reception:
         is_end = reserved and request.method in ("BYE", "CANCEL")  # one for each call at most: there is always room
         if self._is_wanted(request, arrival, reserved=reserved):
             if dialog is not None and not is_end and not dialog.is_patient():
-                self._slow_down(request, arrival, "too many requests in one call")
+                self._slow_down(request, arrival, busy("too many requests in one call", Cause.TOO_MANY_REQUESTS))
             elif not is_end and layer.is_full(reserved=reserved):
-                self._slow_down(request, arrival, "too many transactions")
+                self._slow_down(request, arrival, busy("too many transactions"))
             else:
                 self._begin(layer.begin(request, arrival), dialog)
 
@@ -117,17 +118,16 @@ class Reception:
             case Verdict.FORBID:
                 self._answer_statelessly(request, arrival, Refusal(403, "not of sip.allow, or a scanner"))
             case Verdict.SLOW_DOWN:
-                self._slow_down(request, arrival, "more than sip.requests_per_second")
+                self._slow_down(request, arrival, busy("more than sip.requests_per_second", Cause.TOO_MANY_REQUESTS))
         return False
 
-    def _slow_down(self, request: Request, arrival: Arrival, cause: str) -> None:
+    def _slow_down(self, request: Request, arrival: Arrival, refusal: Refusal) -> None:
         self.slowed += 1
-        self._answer_statelessly(request, arrival, busy(cause))
+        self._answer_statelessly(request, arrival, refusal)
 
     def _answer_statelessly(self, request: Request, arrival: Arrival, refusal: Refusal) -> None:
-        self.board.refused += 1
         source = format_host_port(*arrival.source)
-        self.board.log_refusal(request, refusal, level=self._level_of(refusal), source=source)
+        self.board.note_refusal(request, refusal, level=self._level_of(refusal), source=source)
         response = refusal.answer(request.headers, stateless_tag(request.headers))
         self.board.layer.respond_statelessly(response, arrival)
 
@@ -237,5 +237,5 @@ class Reception:
         self.board.refuse(transaction, refusal, level=level, source=source)
 
 
-def busy(cause: str) -> Refusal:
-    return Refusal(503, cause, (retry_after_header(RETRY_AFTER_SECONDS),))
+def busy(text: str, cause: Cause = Cause.OVERLOADED) -> Refusal:
+    return Refusal(503, text, (retry_after_header(RETRY_AFTER_SECONDS),), cause.value)

@@ -45,6 +45,7 @@ class RelayedConnection(Connection):
     link: Link = attrs.field(kw_only=True)
 
     def send_nowait(self, data: bytes) -> None:
+        self.note_sent(data)
         self.intake.counters.unsent += not (self.is_open and self.link.put_nowait(Say(self.number, data)))
 
 
@@ -172,7 +173,7 @@ class Owner:
         ]
         signs = [Sign(transport, address) for transport, address in self.listening if transport != "UDP"]
         pool = RelayedConnections(self.link, intake)
-        transports = SocketTransports(self.listening, datagrams, signs, pool, routes, counters)
+        transports = SocketTransports(self.listening, datagrams, signs, pool, routes, counters, intake)
         async with trio.open_nursery() as outer:
             nursery: trio.Nursery = await outer.start(shelter)
             for socket in datagrams:

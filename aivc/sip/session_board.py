@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -18,6 +19,7 @@ from aivc.sip.log_pace import LogPace
 from aivc.sip.negotiation import Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
 from aivc.sip.own_sessions import OwnSessions
+from aivc.sip.refusals import Cause, RefusalCounts
 from aivc.sip.session_timer import TIMER
 from aivc.sip.switchboard import KEY_OCTETS, MAX_RETRY_SECONDS
 from aivc.sip.timers import Timers
@@ -120,6 +122,7 @@ class SessionBoard:
       unfreed: those that are over for us, and perhaps not for OpenSIPS.
 
     Attributes:
+      refusals: how often requests were refused, by cause.
       pace: of the log, for requests that are refused.
     """
 
@@ -135,6 +138,7 @@ class SessionBoard:
     own: OwnSessions = attrs.field(factory=OwnSessions)
     unfreed: Unfreed = attrs.field(factory=Unfreed)
     counts: SessionCounts = attrs.field(factory=SessionCounts, init=False)
+    refusals: RefusalCounts = attrs.field(factory=RefusalCounts, init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     pace: LogPace = attrs.field(factory=LogPace, init=False)
 
@@ -152,11 +156,13 @@ class SessionBoard:
 
     def later(self, cause: str) -> Refusal:
         """500 with a random Retry-After (RFC 3261 section 14.2)."""
-        return Refusal(500, cause, (retry_after_header(self.randomness.randint(0, MAX_RETRY_SECONDS)),))
+        wait = retry_after_header(self.randomness.randint(0, MAX_RETRY_SECONDS))
+        return Refusal(500, cause, (wait,), Cause.RETRY_LATER.value)
 
     def note_refusal(self, call_id: str, method: str, refusal: Refusal) -> None:
         """Count and log a request that is refused."""
         self.counts.refused += 1
-        status = refusal.status
-        level = self.pace.level_of(status, trio.current_time())
-        logs.event(log, "sip.refused", level=level, call_id=call_id, method=method, status=status, cause=refusal.cause)
+        self.refusals.add(refusal.name)
+        level = self.pace.level_of(refusal.status, trio.current_time())
+        told = partial(logs.event, log, "sip.refused", level=level, call_id=call_id, method=method)
+        told(refusal=refusal.name or None, status=refusal.status, cause=refusal.cause)

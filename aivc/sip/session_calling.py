@@ -152,10 +152,10 @@ class SessionConsultation:
     def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
         return self.dialog.queue.received
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         await trio.lowlevel.checkpoint()
         if self.dialog.phase is Phase.CONFIRMED:
-            await self.dialog.hang_up(reason, fields)
+            await self.dialog.hang_up(reason, fields, status=status)
 
     @property
     def dialog(self) -> SessionDialog:

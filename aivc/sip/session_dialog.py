@@ -39,6 +39,7 @@ from aivc.sip.leg import (
 from aivc.sip.message import Request
 from aivc.sip.negotiation import Accepted
 from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.reasons import ACK_MISSING, SESSION_EXPIRED, SIGNALLING_FAILED, named
 from aivc.sip.referral import NO_ANSWER, NO_CALL
 from aivc.sip.session_ack import AckWatch, Seen
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
@@ -153,10 +154,10 @@ class SessionDialog:
         self._log("sip.referred", status=outcome.status, outcome=outcome.text, accepted=outcome.accepted)
         return outcome
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """Send BYE and wait for its answer, at most `sip.hang_up_seconds`; before that for the ACK, as long again."""
         seconds = self.board.settings.hang_up_seconds * (2 if self._ack.is_open else 1)
-        self._part(reason, fields=fields)
+        self._part(reason, status, fields)
         try:
             with trio.move_on_after(seconds):
                 await self.release.done.wait()
@@ -212,7 +213,7 @@ class SessionDialog:
                 self.board.tasks.start_soon(self._look_for_ack)
             case Lapse.REFRESH if self.phase is Phase.CONFIRMED:
                 self._log("sip.session_expired", cause=NO_REFRESH)
-                self._part(NO_REFRESH, 408, event=SessionExpired(NO_REFRESH))
+                self._part(named(SESSION_EXPIRED, NO_REFRESH), 408, event=SessionExpired(NO_REFRESH))
             case _:
                 pass
 
@@ -317,7 +318,7 @@ class SessionDialog:
         elif seen is Seen.UNACKNOWLEDGED and now >= self._ack.since + ACK_SECONDS:
             self._log("sip.ack_missing")
             self._ack.close()
-            self._part("no ACK received", event=AckMissing("of OpenSIPS"))
+            self._part(named(ACK_MISSING, "no ACK received"), 408, event=AckMissing("of OpenSIPS"))
         else:
             self._deadlines.ack = now + ANSWER_SECONDS
             self.board.timers.watch(self)
@@ -329,7 +330,7 @@ class SessionDialog:
         if cause is not None:
             self._log("sip.unusable_answer", cause=cause)
             if not self._requests.has_agreed and self.phase is Phase.CONFIRMED:
-                self._part(cause, 488, event=SignallingFailed(cause))
+                self._part(named(SIGNALLING_FAILED, cause), 488, event=SignallingFailed(cause))
 
     # The end
 

@@ -95,7 +95,7 @@ class SessionLeg:
         if self.is_unanswered:
             board = self.dialog.board
             fields = rejection_fields(rejection, board.signalling[0])
-            self.dialog.refuse(Refusal(rejection.status, rejection.cause, fields), None)
+            self.dialog.refuse(Refusal(rejection.status, rejection.cause, fields, rejection.name), None)
             with trio.move_on_after(board.settings.hang_up_seconds):
                 await self.dialog.release.done.wait()
 
@@ -125,11 +125,11 @@ class SessionLeg:
         sent = sent_fields(own, CAPABILITIES.fields[1:], settings.refer_headers, fields)
         return await self.dialog.refer(sent, seconds)
 
-    async def hang_up(self, reason: str, fields: Fields = ()) -> None:
+    async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         """Before the ACK has come it is waited for first, as long again (RFC 3261 section 15)."""
         await trio.lowlevel.checkpoint()
         if self.dialog.phase is Phase.CONFIRMED:
-            await self.dialog.hang_up(reason, fields)
+            await self.dialog.hang_up(reason, fields, status=status)
 
     # What the front end tells us
 

@@ -15,11 +15,11 @@ import trio
 
 from aivc import logs
 from aivc.sip.fields import overridden, sendable_fields
-from aivc.sip.inspection import reason_header
 from aivc.sip.jsonrpc import Command
 from aivc.sip.leg import Fields
 from aivc.sip.message import REASONS
 from aivc.sip.mi import MiUnanswered
+from aivc.sip.reasons import reason_fields
 from aivc.sip.session_ack import AckWatch
 from aivc.sip.session_board import SessionBoard
 from aivc.sip.session_commands import SessionCommands
@@ -75,7 +75,7 @@ class SessionRelease:
         """
         settings = self.board.settings
         configured = sendable_fields(tuple(settings.bye_headers.items()))
-        sent = overridden(overridden((reason_header(text, status),), configured), sendable_fields(fields))
+        sent = overridden(overridden(reason_fields(text, status), configured), sendable_fields(fields))
         await self.ack.wait(settings.hang_up_seconds)
         if self.done.is_set():
             return

@@ -20,6 +20,7 @@ from aivc.sip.message import REASONS, Request
 from aivc.sip.modifying import Change, read_offer
 from aivc.sip.negotiation import Accepted, Refused
 from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.refusals import Cause
 from aivc.sip.sdp import SdpError
 from aivc.sip.session_board import CAPABILITIES, SessionBoard
 from aivc.sip.session_deadlines import session_terms
@@ -127,7 +128,8 @@ class SessionRequests:
 
     def _inspect(self, request: Request, now: float) -> Refusal | None:
         if not self._pace.take(REQUESTS_PER_SECOND, REQUESTS_BURST, now):
-            return Refusal(503, "too many requests in one call", (retry_after_header(RETRY_AFTER_SECONDS),))
+            wait = retry_after_header(RETRY_AFTER_SECONDS)
+            return Refusal(503, "too many requests in one call", (wait,), Cause.TOO_MANY_REQUESTS.value)
         if request.method == "REFER":  # whoever can send us one must not make us call others
             return Refusal(603, NO_REFER, CAPABILITIES.fields[:1])
         return inspect(request, CAPABILITIES)
@@ -152,7 +154,7 @@ class SessionRequests:
             return digit
         if phase is Phase.CONFIRMED:
             if not self.queue.has_room:
-                return Refusal(500, "too many events", (retry_after_header(1),))
+                return Refusal(500, "too many events", (retry_after_header(1),), Cause.RETRY_LATER.value)
             self.queue.tell(digit)
         return None
 

@@ -15,11 +15,13 @@ from aivc.sip.dialog import DialogId
 from aivc.sip.dialog_client import Credentials
 from aivc.sip.fields import overridden, sendable_fields
 from aivc.sip.flow import Flow
-from aivc.sip.inspection import Capabilities, Refusal, reason_header, retry_after_header
+from aivc.sip.inspection import Capabilities, Refusal, retry_after_header
 from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response, answer_to
 from aivc.sip.negotiation import Origin, SrtpPolicy
 from aivc.sip.offeranswer import OfferAnswer
+from aivc.sip.reasons import reason_fields
+from aivc.sip.refusals import Cause, RefusalCounts
 from aivc.sip.sources import Sources
 from aivc.sip.transaction_layer import ServerTransaction, TransactionLayer
 
@@ -52,6 +54,7 @@ class Switchboard(Generic[Live]):
     Attributes:
       dialogs: those that live.
       refused: requests refused so far.
+      refusals: the same, by cause.
     """
 
     settings: SipSettings
@@ -65,6 +68,7 @@ class Switchboard(Generic[Live]):
     dialogs: dict[DialogId, Live] = attrs.field(factory=dict)
     capabilities: Capabilities = attrs.field(init=False)
     refused: int = attrs.field(default=0, init=False)
+    refusals: RefusalCounts = attrs.field(factory=RefusalCounts, init=False)
     _over: dict[DialogId, None] = attrs.field(factory=dict, init=False)  # lately, oldest first
 
     def __attrs_post_init__(self) -> None:
@@ -98,7 +102,7 @@ class Switchboard(Generic[Live]):
 
     def bye_fields(self, text: str, status: int = 200) -> Fields:
         """What every BYE of ours says."""
-        return overridden((reason_header(text, status),), sendable_fields(tuple(self.settings.bye_headers.items())))
+        return overridden(reason_fields(text, status), sendable_fields(tuple(self.settings.bye_headers.items())))
 
     def respond(self, transaction: ServerTransaction, status: int, extra: Fields = (), body: bytes = b"") -> Response:
         response = answer_to(transaction.request.headers, status, tag=transaction.tag, extra=extra, body=body)
@@ -106,15 +110,21 @@ class Switchboard(Generic[Live]):
         return response
 
     def refuse(self, transaction: ServerTransaction, refusal: Refusal, **fields: Any) -> None:
-        """Answer with a failure and log its true cause."""
-        self.refused += 1
-        self.log_refusal(transaction.request, refusal, **fields)
-        transaction.respond(refusal.answer(transaction.request.headers, transaction.tag))
+        """Answer with a failure, log its true cause, and count it."""
+        request = transaction.request
+        self.note_refusal(request, refusal, **fields)
+        told = refusal.explained if request.method == "INVITE" else refusal
+        transaction.respond(told.answer(request.headers, transaction.tag))
 
-    def log_refusal(self, request: Request, refusal: Refusal, *, level: int = logging.INFO, **fields: Any) -> None:
-        fields |= {"method": request.method, "status": refusal.status, "cause": refusal.cause}
+    def note_refusal(self, request: Request, refusal: Refusal, *, level: int = logging.INFO, **fields: Any) -> None:
+        """Log and count a refusal."""
+        self.refused += 1
+        self.refusals.add(refusal.name)
+        fields |= {"method": request.method, "refusal": refusal.name or None}
+        fields |= {"status": refusal.status, "cause": refusal.cause}
         logs.event(log, "sip.refused", level=level, call_id=request.call_id, **fields)
 
     def later(self, cause: str) -> Refusal:
         """500 with a random Retry-After (RFC 3261 section 14.2)."""
-        return Refusal(500, cause, (retry_after_header(self.random() % (MAX_RETRY_SECONDS + 1)),))
+        wait = retry_after_header(self.random() % (MAX_RETRY_SECONDS + 1))
+        return Refusal(500, cause, (wait,), Cause.RETRY_LATER.value)

@@ -10,6 +10,7 @@ from aivc.sip.inspection import Refusal, session_body
 from aivc.sip.modifying import read_offer
 from aivc.sip.party import Party
 from aivc.sip.refreshing import judge
+from aivc.sip.refusals import Cause
 from aivc.sip.replacing import Replaces, find_replaced
 from aivc.sip.scanner import AddressError
 from aivc.sip.transaction_layer import ServerTransaction
@@ -20,13 +21,13 @@ def find(board: Board, wanted: Replaces) -> CallDialog | Refusal:
     found = find_replaced(wanted, board.dialogs)
     if found is None:
         if any(board.is_over(identity) for identity in wanted.dialogs):
-            return Refusal(603, "the call to replace is over")
+            return Refusal(603, "the call to replace is over", name=Cause.REPLACES_FAILED.value)
         return Refusal(481, "there is no such call to replace")
     match found.phase:
         case Phase.EARLY:  # one that we have not answered ourselves must not be replaced
             return Refusal(481, "the call to replace is not answered")
         case Phase.LEAVING | Phase.OVER:
-            return Refusal(603, "the call to replace is over")
+            return Refusal(603, "the call to replace is over", name=Cause.REPLACES_FAILED.value)
         case Phase.CONFIRMED:
             return Refusal(486, "the call to replace is answered already") if wanted.early_only else found
 

@@ -22,6 +22,7 @@ from aivc.sip.pool import ConnectionPool, Door, open_door
 from aivc.sip.routes import WILDCARDS, Routes, family_of, is_ipv6, route_to
 from aivc.sip.scanner import is_ip_address
 from aivc.sip.tls import Certificates
+from aivc.sip.watching import MessageWatcher
 
 ARRIVALS: Final = 256  # messages read and not yet served: some 0.1 s of work; beyond it the kernel's queue is as good
 FLUSH: Final = 0.5  # seconds for all that is queued when the user agent ends
@@ -93,6 +94,14 @@ class SocketTransports:
     pool: Connections
     _routes: Routes
     _counters: Counters
+    _intake: Intake | None = None  # of what comes
+
+    def watch(self, watcher: MessageWatcher) -> None:
+        """Show it every message from now on."""
+        for socket in self.datagrams:
+            socket.watcher = watcher
+        if self._intake is not None:
+            self._intake.watcher = watcher
 
     def answering(self, arrival: Arrival, via: Via) -> Flow:
         """See `Transports`. Which transport the Via names does not matter: the request has come over the flow's."""
@@ -282,7 +291,7 @@ async def open_transports(
                 nursery.start_soon(socket.transmit)
             for door in doors:
                 nursery.start_soon(pool.admit, door)
-            transports = SocketTransports(tuple(listening), datagrams, doors, pool, routes, counters)
+            transports = SocketTransports(tuple(listening), datagrams, doors, pool, routes, counters, intake)
             try:
                 yield transports
             finally:

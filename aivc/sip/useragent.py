@@ -30,6 +30,7 @@ from aivc.sip.switchboard import Identity, Switchboard
 from aivc.sip.timers import Timers
 from aivc.sip.transaction_layer import TransactionLayer
 from aivc.sip.transport import ARRIVALS, OpenTransports, SocketTransports, open_transports, shelter
+from aivc.sip.watching import MessageWatcher
 
 SYSTEM_RANDOMNESS: Final = random.SystemRandom()
 LEAVE_SECONDS: Final = 4.0  # for taking back the registrations
@@ -90,9 +91,18 @@ class UserAgent:
         """How each `[[sip.register]]` stands."""
         return tuple(registrant.status for registrant in self._registrants)
 
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often requests were refused, by `aivc.sip.refusals.Cause`."""
+        return self._reception.board.refusals.counts
+
     def reload_certificates(self) -> bool:
         """Read the files of `sip.tls_*` again; False when the old ones stay, as the log says."""
         return self._transports.reload_certificates()
+
+    def watch(self, watcher: MessageWatcher) -> None:
+        """Show it every SIP message from now on, as `aivc.open_recorder` needs it."""
+        self._transports.watch(watcher)
 
     async def withdraw(self) -> None:
         """Take back the registrations: no more calls are to come from there. Returns within some seconds."""

@@ -6,6 +6,7 @@ See docs/testing.md. Everything named here is public.
 from aivc.testing.answering import ReceivedCall
 from aivc.testing.caller import Phone, open_phone
 from aivc.testing.calling import PhoneCall
+from aivc.testing.chaos import Chaos, Crossing, Stall
 from aivc.testing.connect import connect_to
 from aivc.testing.credentials import Credentials, Guard
 from aivc.testing.dialog import PhoneDialog
@@ -30,8 +31,10 @@ from aivc.testing.websocket import Latency, memory_stream_pair
 __all__ = [
     "CallRefused",
     "CallTool",
+    "Chaos",
     "Context",
     "Credentials",
+    "Crossing",
     "CutOff",
     "DigitHeard",
     "EventSubscriber",
@@ -56,6 +59,7 @@ __all__ = [
     "Script",
     "Session",
     "SessionTimer",
+    "Stall",
     "Transfers",
     "UaSession",
     "VirtualNetwork",

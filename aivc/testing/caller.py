@@ -22,7 +22,9 @@ from aivc.sip.message import ParseError, Request, Response, parse_untrusted
 from aivc.sip.scanner import AddressError
 from aivc.testing.answering import Answering, AnsweringOptions, ReceivedCall, codec_for, party
 from aivc.testing.calling import CallOptions, PhoneCall
+from aivc.testing.chaos import CALM, Chaos
 from aivc.testing.credentials import Credentials
+from aivc.testing.crossing import cross
 from aivc.testing.dialog import PhoneDialog
 from aivc.testing.handset import Handset
 from aivc.testing.refusal import CallRefused
@@ -44,6 +46,7 @@ class Phone:
     user: str
     random: random.Random
     credentials: Credentials | None = None
+    chaos: Chaos = CALM
     calls: dict[str, PhoneDialog] = attrs.field(factory=dict)  # by our tag
     _plan: Answering | None = None
 
@@ -207,13 +210,14 @@ class Phone:
                 reports = sockets.enter_context(trio.socket.socket(family_of(host), trio.socket.SOCK_DGRAM))
                 await reports.bind((host, 0))
             ssrc = SSRC + media.getsockname()[1]  # no two handsets are one source
-            handset = Handset(media, codec, ptime_ms, ssrc=ssrc, rtcp_socket=reports)
+            handset = Handset(media, codec, ptime_ms, ssrc=ssrc, rtcp_socket=reports, chaos=self.chaos)
             listening = trio.CancelScope()
             self.nursery.start_soon(run_in, listening, handset.listen)
             try:
                 yield handset
             finally:
                 listening.cancel()
+                handset.socket.close()  # it may have moved to another
 
     # What comes
 
@@ -227,6 +231,7 @@ class Phone:
             case Response():
                 call = self.calls.get(message.sender.tag or "")
                 if call is not None and call.call_id == message.call_id:
+                    await cross(call, message, self.chaos.crossings)
                     await call.take_response(message)
             case Request():
                 await self._take_request(message, source)
@@ -234,6 +239,7 @@ class Phone:
     async def _take_request(self, request: Request, source: Address) -> None:
         call = self._call_of(request)
         if call is not None:
+            await cross(call, request, self.chaos.crossings)
             await call.take_request(request, source)
         elif request.method == "INVITE" and request.to.tag is None:
             await self._take_invite(request, source)
@@ -304,19 +310,22 @@ async def open_phone(
     password: str | None = None,
     credentials: Credentials | None = None,
     transport: Literal["udp", "tcp"] = "udp",
-    seed: int = 0,
+    seed: int | None = None,
+    chaos: Chaos = CALM,
 ) -> AsyncIterator[Phone]:
     """A phone on `host`, an IPv4 or IPv6 address; port 0 takes any.
 
     Args:
       password: it answers challenges with this and `user`.
       credentials: or with these, which may make mistakes.
-      seed: the same one gives the same tags, branches and Call-IDs.
+      seed: the same one gives the same tags, branches and Call-IDs; None: that of `chaos`.
+      chaos: its clock, its ports and SSRCs, and the messages of its own that meet others'; the rest is not a phone's.
     """
     if credentials is None and password is not None:
         credentials = Credentials(user, password)
     async with open_line(transport, host, port) as line, trio.open_nursery() as nursery:
-        phone = Phone(line, nursery, user, random.Random(seed), credentials)
+        dice = random.Random(chaos.seed if seed is None else seed)
+        phone = Phone(line, nursery, user, dice, credentials, chaos)
         nursery.start_soon(line.run, phone.take)
         yield phone
         nursery.cancel_scope.cancel()

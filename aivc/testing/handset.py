@@ -11,12 +11,14 @@ import struct
 from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
+from operator import itemgetter
 from typing import Final
 
 import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
+from aivc.testing.chaos import CALM, Chaos
 from aivc.testing.ciphers import Cipher
 from aivc.testing.keys import COMFORT_NOISE, DigitHeard, EventPacket, Press, digits_told
 from aivc.testing.reports import ReportHeard, is_rtcp, report_of
@@ -65,11 +67,13 @@ class Handset:
       rtcp_socket: bound UDP socket for reports; None: they come on `socket` if at all (RFC 5761).
       is_secure: what comes is dropped while there is no cipher.
       cipher: makes SRTP of what is sent, and RTP of what comes.
+      chaos: how wrong its clock is, and when its SSRC and its port change.
 
     Attributes:
       remote: where the audio goes; may be changed while it speaks.
       rtcp_remote: where reports go; None: to the port after that.
       undeciphered: packets that the cipher did not take.
+      described: where it says that it is, since it has moved to another port without saying so.
     """
 
     socket: trio.socket.SocketType
@@ -87,6 +91,8 @@ class Handset:
     rtcp_socket: trio.socket.SocketType | None = None
     is_secure: bool = False
     cipher: Cipher | None = None
+    chaos: Chaos = CALM
+    described: Address | None = None
     remote: Address | None = None
     rtcp_remote: Address | None = None
     reports: list[ReportHeard] = attrs.field(factory=list)
@@ -97,6 +103,7 @@ class Handset:
     _held_back: bytes | None = None  # until its successor has left
     _pausing: bool = True  # so the next packet of audio has the marker
     _changed: trio.Event = attrs.field(factory=trio.Event)
+    _listening: trio.Nursery | None = None
 
     @property
     def packet_octets(self) -> int:
@@ -237,6 +244,7 @@ class Handset:
     async def listen(self) -> None:
         """Task: keep every packet that arrives, until the sockets are closed."""
         async with trio.open_nursery() as nursery:
+            self._listening = nursery
             for socket in (self.socket, self.rtcp_socket):
                 if socket is not None:
                     nursery.start_soon(self._listen, socket)
@@ -278,15 +286,44 @@ class Handset:
         self._notify()
 
     async def speak(self, remote: Address) -> None:
-        """Task: send one packet every `ptime_ms`, on absolute deadlines, to `remote` or where that attribute says."""
+        """Task: send one packet every `ptime_ms` by its own clock, to `remote` or where that attribute says."""
         self.remote = remote
-        due = trio.current_time()
+        began = due = trio.current_time()
+        ports, sources = self.chaos.port_changes, self.chaos.ssrc_changes
+        changes = deque(
+            sorted(
+                [*((at, self.change_port) for at in ports), *((at, self.change_ssrc) for at in sources)],
+                key=itemgetter(0),
+            )
+        )
         while True:
             await trio.sleep_until(due)
-            due += self.ptime_ms / 1000
+            while changes and due >= began + changes[0][0]:
+                await changes.popleft()[1]()
+            due += self.ptime_ms / 1000 / (1 + self.chaos.skew_ppm / 1e6)
             await self._tick(self.remote)
             self.rtp_timestamp = (self.rtp_timestamp + self.packet_octets) % 0x100000000  # muted or not, time goes on
             self._notify()
+
+    async def change_ssrc(self) -> None:
+        """Go on as another stream, with other numbers: as after a transfer, or in another box on the way."""
+        self.ssrc = (self.ssrc * 69069 + 1) % 0x100000000
+        self.sequence = (self.sequence + 0x5A5A) % 0x10000
+        self.rtp_timestamp = (self.rtp_timestamp + 0x5A5A5A5A) % 0x100000000
+
+    async def change_port(self) -> None:
+        """Send and hear on another port from now on, and tell nobody: the NAT on the way has forgotten the old one.
+
+        What still comes to that is lost, and descriptions go on to name it.
+        """
+        host, port = self.socket.getsockname()[:2]
+        self.described = self.described or (host, port)
+        moved = trio.socket.socket(self.socket.family, trio.socket.SOCK_DGRAM)
+        await moved.bind((host, 0))
+        self.socket.close()
+        self.socket = moved
+        if self._listening is not None:
+            self._listening.start_soon(self._listen, moved)
 
     async def _tick(self, remote: Address) -> None:
         events = self._to_press.popleft() if self._to_press else []

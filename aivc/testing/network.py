@@ -12,7 +12,7 @@ import os
 import random
 import socket as stdlib
 from collections.abc import Callable, Container
-from typing import Self
+from typing import Final, Protocol, Self
 
 import attrs
 import trio
@@ -20,12 +20,34 @@ from trio.abc import SocketFactory
 
 from aivc.config.settings import Address
 from aivc.testing.addresses import is_wildcard, wildcards_for
+from aivc.testing.chaos import Chaos
 from aivc.testing.datagrams import InFlight, VirtualSocket
 from aivc.testing.names import Names
 from aivc.testing.streams import VirtualStream
 
 FIRST_EPHEMERAL_PORT = 49152  # RFC 6335 section 6
 STREAM_RESEND = 0.2  # seconds, the least that TCP waits before it sends a lost segment again (Linux: TCP_RTO_MIN)
+DUPLICATE_SECONDS: Final = 0.010  # by so much at most the second of two comes later
+WEATHER: Final = ("seed", "delay", "jitter", "loss", "reordering", "reordering_delay", "duplication")
+
+
+class Weather(Protocol):
+    """What befalls datagrams."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def delay(self) -> float: ...
+    @property
+    def jitter(self) -> float: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def reordering(self) -> float: ...
+    @property
+    def reordering_delay(self) -> float: ...
+    @property
+    def duplication(self) -> float: ...
 
 
 @attrs.define
@@ -50,6 +72,9 @@ class VirtualNetwork(SocketFactory):
       loss: share of datagrams that vanish, 0..1; on TCP they are 0.2 s late.
       reordering: share of datagrams held back by `reordering_delay`, so that later ones overtake them, 0..1; no TCP.
       reordering_delay: seconds.
+      duplication: share of datagrams that come twice, the second up to 10 ms later, 0..1; no TCP.
+      chaos: all of these at once.
+      hosts: what befalls all that goes to and from some hosts, in place of these; may be changed at any time.
       host: the address that a socket bound to 0.0.0.0 sends from.
       ipv6_host: the one that a socket bound to :: sends from.
       names: host names and their IP addresses, e.g. {"pbx.test": "192.0.2.5"}; may be changed at any time. A name
@@ -63,6 +88,9 @@ class VirtualNetwork(SocketFactory):
     loss: float = 0.0
     reordering: float = 0.0
     reordering_delay: float = 0.030
+    duplication: float = 0.0
+    chaos: Chaos | None = None
+    hosts: dict[str, Chaos] = attrs.field(factory=dict)
     host: str = "127.0.0.1"
     ipv6_host: str = "::1"
     names: dict[str, str | tuple[str, ...]] = attrs.field(factory=dict)
@@ -75,6 +103,11 @@ class VirtualNetwork(SocketFactory):
     _refusing: set[str] = attrs.field(init=False, factory=set)
     _serial: int = attrs.field(init=False, default=0)
     _next_port: int = attrs.field(init=False, default=FIRST_EPHEMERAL_PORT)
+
+    def __attrs_post_init__(self) -> None:
+        if self.chaos is not None:
+            for name in WEATHER:
+                setattr(self, name, getattr(self.chaos, name))
 
     def enable(self) -> Self:
         """Give every later `trio.socket.socket()` of this trio run a socket of this network, and its names alone."""
@@ -138,9 +171,17 @@ class VirtualNetwork(SocketFactory):
         """How long the next piece of a stream is on its way, in seconds."""
         dice = self._segments.get((source, to))
         if dice is None:
-            dice = self._segments[source, to] = random.Random(f"{self.seed} tcp {source} {to}")
-        late = dice.uniform(0, self.jitter)
-        return self.delay + late + (STREAM_RESEND if dice.random() < self.loss else 0.0)
+            dice = self._segments[source, to] = random.Random(f"{self._weather(source, to).seed} tcp {source} {to}")
+        weather = self._weather(source, to)
+        late = dice.uniform(0, weather.jitter)
+        return weather.delay + late + (STREAM_RESEND if dice.random() < weather.loss else 0.0)
+
+    def forget(self, host: str) -> None:
+        """Keep nothing of a host that is gone; `hosts` and `flows` would grow with every new one."""
+        self.hosts.pop(host, None)
+        for fates in (self.flows, self._segments):
+            for between in [each for each in fates if host in (each[0][0], each[1][0])]:
+                del fates[between]
 
     def note(self, source: Address, to: Address, data: bytes) -> None:
         """Tell `on_packet` of something sent."""
@@ -167,24 +208,34 @@ class VirtualNetwork(SocketFactory):
         self.note(source, to, data)
         flow = self._flow(source, to)
         flow.sent += 1
-        due = self._due(source, to, flow)
+        weather = self._weather(source, to)
+        due = self._due(source, to, flow, weather)
         if due is None:
             flow.lost += 1
             return
         if (receiver := self._bound_at(to)) is not None:
             self._serial += 1
             receiver.arrive(InFlight(due, self._serial, data, source))
+            if weather.duplication and source[0] != to[0] and flow.random.random() < weather.duplication:
+                self._serial += 1
+                due += flow.random.uniform(0, DUPLICATE_SECONDS)
+                receiver.arrive(InFlight(due, self._serial, data, source))
         elif (sender := self._bound_at(source)) is not None:
-            sender.refuse(to, due + self.delay)
+            sender.refuse(to, due + weather.delay)
 
-    def _due(self, source: Address, to: Address, flow: Flow) -> float | None:
+    def _weather(self, source: Address, to: Address) -> Weather:
+        if not self.hosts:
+            return self
+        return self.hosts.get(source[0]) or self.hosts.get(to[0]) or self
+
+    def _due(self, source: Address, to: Address, flow: Flow, weather: Weather) -> float | None:
         """When a datagram arrives; None: it is lost. A host reaches itself at once, whatever the network does."""
         if source[0] == to[0]:
             return trio.current_time()
-        late = flow.random.uniform(0, self.jitter)
-        if flow.random.random() < self.reordering:
-            late += self.reordering_delay
-        return None if flow.random.random() < self.loss else trio.current_time() + self.delay + late
+        late = flow.random.uniform(0, weather.jitter)
+        if flow.random.random() < weather.reordering:
+            late += weather.reordering_delay
+        return None if flow.random.random() < weather.loss else trio.current_time() + weather.delay + late
 
     def _bound_at(self, address: Address) -> VirtualSocket | None:
         """Who gets datagrams to this address."""
@@ -202,5 +253,5 @@ class VirtualNetwork(SocketFactory):
     def _flow(self, source: Address, to: Address) -> Flow:
         flow = self.flows.get((source, to))
         if flow is None:
-            flow = self.flows[source, to] = Flow(random.Random(f"{self.seed} {source} {to}"))
+            flow = self.flows[source, to] = Flow(random.Random(f"{self._weather(source, to).seed} {source} {to}"))
         return flow

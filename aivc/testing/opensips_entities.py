@@ -56,6 +56,7 @@ class Entities:
     uac_auth: bool = True
     sessions: dict[str, UaSession] = attrs.field(factory=dict)  # by key
     requests: Requests = attrs.field(init=False)
+    _timers: dict[str, trio.CancelScope] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.address, self.transactions, self.dice, self, self.uac_auth)
@@ -113,11 +114,13 @@ class Entities:
     def add(self, session: UaSession, seconds: int) -> None:
         """Keep it, for so many seconds at most."""
         self.sessions[session.key] = session
-        self.tasks.start_soon(self._expire, session, floor(session.opened_at) + seconds)
+        self._timers[session.key] = timer = trio.CancelScope(deadline=floor(session.opened_at) + seconds)
+        self.tasks.start_soon(self._expire, session, timer)
 
-    async def _expire(self, session: UaSession, due: float) -> None:
+    async def _expire(self, session: UaSession, timer: trio.CancelScope) -> None:
         """Task: the session timer, which ends in a BYE and in no event. An unanswered session survives it."""
-        await trio.sleep_until(due)
+        with timer:
+            await trio.sleep_forever()
         if session.key not in self.sessions:
             return
         if self.requests.send(session, "BYE", b"", None, is_told=False):
@@ -128,6 +131,8 @@ class Entities:
     def delete(self, session: UaSession) -> None:
         """Free it; requests that wait for an answer get 408."""
         self.sessions.pop(session.key, None)
+        if (timer := self._timers.pop(session.key, None)) is not None:
+            timer.cancel()
         for transaction in session.waiting:
             self.abandoned(session, transaction)
             tag = transaction.request.to.tag or f"{self.dice.getrandbits(64):016x}"  # not the key: tm makes one up

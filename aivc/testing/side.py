@@ -11,6 +11,7 @@ import trio
 from aivc.config.settings import Address, Codec
 from aivc.sip.address import SipUri, parse_name_addr, parse_uri
 from aivc.sip.message import Message, Request, Response
+from aivc.testing.chaos import Crossing
 from aivc.testing.ciphers import KEY_OCTETS, open_cipher
 from aivc.testing.credentials import Credentials, Guard
 from aivc.testing.handset import Handset
@@ -113,6 +114,7 @@ class Side:
     answered: Response | None = attrs.field(default=None, init=False)  # the first 2xx to an INVITE of ours
     answered_at: float | None = attrs.field(default=None, init=False)
     hung_up_at: float | None = attrs.field(default=None, init=False)  # when the other side's BYE came
+    crossed: list[Crossing] = attrs.field(factory=list, init=False)  # those that have been
     remote_media: Address | None = attrs.field(default=None, init=False)
     remote_direction: str = attrs.field(default="sendrecv", init=False)
     timed: Timed | None = attrs.field(default=None, init=False)  # the session timer that was agreed
@@ -199,8 +201,8 @@ class Side:
           secure: with our key; None: if `crypto` says so.
         """
         handset = self.handset
-        own: Address = handset.socket.getsockname()[:2]
-        reports = (handset.rtcp_socket or handset.socket).getsockname()[1]
+        own: Address = handset.described or handset.socket.getsockname()[:2]
+        reports = own[1] if handset.rtcp_socket is None else handset.rtcp_socket.getsockname()[1]
         audio = Audio(
             own=own,
             codec=handset.codec,

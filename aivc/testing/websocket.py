@@ -25,6 +25,15 @@ class Latency:
     seconds: float = 0.0
     jitter_seconds: float = 0.0  # uniformly 0 to so much on top, drawn for each write
     seed: int = 0
+    # (when, how long), seconds since the connection was opened: what would arrive meanwhile arrives at the end of it
+    stalls: tuple[tuple[float, float], ...] = ()
+
+    def arrival(self, opened_at: float, due: float) -> float:
+        """When something arrives that would at `due`, but for the stalls."""
+        for at, seconds in sorted(self.stalls):
+            if opened_at + at <= due < opened_at + at + seconds:
+                due = opened_at + at + seconds
+        return due
 
 
 class Pipe:
@@ -42,6 +51,7 @@ class Pipe:
         self.chunks: deque[tuple[float, bytes]] = deque()
         self.octets = 0  # written and not yet read
         self.last_arrival = 0.0
+        self.opened_at = trio.current_time() if latency.stalls else 0.0
         self.ended = False  # the writer closed: end of file after the last chunk
         self.broken = False  # the connection was cut
         self.reader_closed = False
@@ -63,7 +73,10 @@ class Pipe:
         if not data:
             return
         travel = self.latency.seconds + self.latency.jitter_seconds * self.random.random()
-        self.last_arrival = max(self.last_arrival, trio.current_time() + travel)
+        due = trio.current_time() + travel
+        self.last_arrival = max(
+            self.last_arrival, self.latency.arrival(self.opened_at, due) if self.latency.stalls else due
+        )
         self.chunks.append((self.last_arrival, bytes(data)))
         self.octets += len(data)
         self.announce()

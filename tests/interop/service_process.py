@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,17 @@ def read_listening(entry: str) -> tuple[str, Address]:
 
 
 @asynccontextmanager
-async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProcess]:
+async def serving(
+    model_url: str, *, before: Sequence[str] = (), instead: Sequence[str] | None = None, **variables: str
+) -> AsyncIterator[ServiceProcess]:
     """`aivc serve`, talking to the model at this URL, for the length of the block; by default on a free port of
     127.0.0.1.
 
     Its calls must be over at the end of the block: it is told to stop, and must do so in order.
 
     Args:
+        before: the command that runs it, such as one that limits it.
+        instead: what is run in place of `aivc serve`.
         variables: environment variables, over those that are set here.
     """
     settings = {
@@ -118,7 +122,7 @@ async def serving(model_url: str, **variables: str) -> AsyncIterator[ServiceProc
         "AIVC_LOG_FORMAT": "json",
     }
     environ = environment(**settings | variables)
-    async with open_program(command("serve"), folder=ROOT, environ=environ) as program:
+    async with open_program([*before, *(instead or command("serve"))], folder=ROOT, environ=environ) as program:
         ready = await wait_log(program, "service.ready")
         service = ServiceProcess(program, dict(map(read_listening, ready["listening"])))
         yield service

@@ -192,7 +192,7 @@ async def test_a_transfer_is_followed_to_its_end(
             referral = await call.wait_referral()
             if status == 200:
                 await call.wait_hung_up()
-                assert reason(call) == 'SIP;cause=200;text="the call was transferred"'
+                assert reason(call) == 'SIP;cause=200;text="transferred: the call was transferred"'
             else:
                 await call.handset.wait_speech()
                 await call.handset.wait_silence(0.3)

@@ -31,7 +31,7 @@ def check_unavailable(response: Response) -> None:
     """503 with the cause, and when to try again: RFC 3261 sections 20.33 and 20.43, RFC 3326."""
     assert response.status == 503
     assert response.header("Retry-After") == "10"
-    assert response.header("Reason") == 'SIP;cause=503;text="the model is not available"'
+    assert response.header("Reason") == 'SIP;cause=503;text="realtime_refused: the model is not available"'
     assert response.header("Warning") == '399 192.0.2.1 "the model is not available"'
 
 
@@ -181,7 +181,7 @@ async def test_a_freed_port_rests_before_the_next_call_gets_it(autojump_clock: M
             await trio.sleep(0.1)
         response = await refused(world)
         assert (response.status, response.header("Retry-After")) == (503, "10")
-        assert response.header("Reason") == 'SIP;cause=503;text="no RTP port is free"'
+        assert response.header("Reason") == 'SIP;cause=503;text="no_rtp_port: no RTP port is free"'
         await trio.sleep(3.0)
         async with world.dial() as call:
             await call.handset.wait_speech(0.1)

@@ -156,7 +156,7 @@ async def test_a_call_that_is_never_acknowledged_ends_in_time(
             assert (await call.wait_hung_up()) - call.answered_at == pytest.approx(32.0, abs=1.0)
             check_pace(call)
             await opensips.wait_empty()
-        assert reason(call) == 'SIP;cause=200;text="no ACK received"'
+        assert reason(call) == 'SIP;cause=408;text="ack_missing: no ACK received"'
         assert told(opensips) == ["INVITE 180", "INVITE 200", "BYE"]
     assert world.record.ending is Ending.ACK_MISSING
 
@@ -245,5 +245,5 @@ async def test_a_caller_who_does_not_refresh_the_session_is_hung_up_on(
             assert call.answered_at is not None
             assert 55 < (await call.wait_hung_up()) - call.answered_at < 90 + DELAY
             await opensips_of(world).wait_empty()
-        assert reason(call) == 'SIP;cause=408;text="no refresh came"'
+        assert reason(call) == 'SIP;cause=408;text="session_expired: no refresh came"'
     assert world.record.ending is Ending.SESSION_EXPIRED

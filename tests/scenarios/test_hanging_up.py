@@ -60,7 +60,7 @@ async def test_the_model_hangs_up_only_when_its_last_words_were_heard(
         assert call.handset.speech_heard() == WORDS
         last_spoken = [packet.at for packet in call.handset.heard if set(packet.payload) != {0xFF}][-1]
         assert JITTER_BUFFER <= hung_up_at - last_spoken <= JITTER_BUFFER + 0.020
-        assert reason(call) == 'SIP;cause=200;text="the agent ended the call"'
+        assert reason(call) == 'SIP;cause=200;text="model_hung_up: the agent ended the call"'
         assert len(world.session.received("response.create")) == 1  # nothing more is asked of the model
     assert world.record.ending is Ending.MODEL_HUNG_UP
     assert [run.name for run in world.record.tools] == ["terminate_call"]
@@ -84,7 +84,7 @@ async def test_a_lost_model_ends_the_call_at_once(autojump_clock: MockClock, fau
             hung_up_at = await call.wait_hung_up()
             last = [seen.at for seen in world.session.events_sent][-1]
             assert hung_up_at == pytest.approx(last + DELAY)
-        assert reason(call) == 'SIP;cause=200;text="the connection to the model was lost"'
+        assert reason(call) == 'SIP;cause=503;text="realtime_lost: the connection to the model was lost"'
     assert world.record.ending is Ending.REALTIME_LOST
     assert world.record.detail == ("1011" if faults.close_after_deltas else "1006")
 
@@ -105,7 +105,7 @@ async def test_an_expired_session_ends_the_call(autojump_clock: MockClock, diale
     async with open_world(TALK, settings=ONE_SESSION, dialect=dialect, faults=faults) as world:
         async with world.dial() as call:
             await call.wait_hung_up()
-        assert reason(call) == 'SIP;cause=200;text="the model\'s session has expired"'
+        assert reason(call) == 'SIP;cause=503;text="realtime_expired: the model\'s session has expired"'
     assert world.record.ending is Ending.REALTIME_EXPIRED
     assert world.record.detail.startswith("session_expired: ")
 
@@ -132,7 +132,7 @@ async def test_a_caller_whose_audio_stops_coming_is_hung_up_on(autojump_clock: M
             call.handset.muted = True
             last = call.handset.sent[-1].at
             assert (await call.wait_hung_up()) == pytest.approx(last + 1.5 + 2 * DELAY)
-        assert reason(call) == 'SIP;cause=200;text="no RTP came from the caller"'
+        assert reason(call) == 'SIP;cause=408;text="media_timeout: no RTP came from the caller"'
     assert world.record.ending is Ending.MEDIA_TIMEOUT
 
 
@@ -141,7 +141,7 @@ async def test_the_longest_call_ends(autojump_clock: MockClock) -> None:
         async with world.dial() as call:
             assert call.answered_at is not None
             assert (await call.wait_hung_up()) == pytest.approx(call.answered_at + 2.0)
-        assert reason(call) == 'SIP;cause=200;text="the call reached its maximum duration"'
+        assert reason(call) == 'SIP;cause=200;text="max_duration: the call reached its maximum duration"'
     assert world.record.ending is Ending.MAX_DURATION
 
 
@@ -175,7 +175,7 @@ async def test_a_call_that_outlasts_the_grace_is_hung_up_on(autojump_clock: Mock
         drained_at = trio.current_time() + 1.0
     (call,) = calls
     assert call.hung_up_at == pytest.approx(drained_at + DELAY)
-    assert reason(call) == 'SIP;cause=200;text="the service is going down"'
+    assert reason(call) == 'SIP;cause=503;text="drained: the service is going down"'
     assert world.record.ending is Ending.DRAINED
 
 
@@ -189,7 +189,7 @@ async def test_a_call_whose_answer_is_never_acknowledged_ends_after_32_seconds(
             assert (await call.wait_hung_up()) == pytest.approx(call.answered_at + 32.0)  # 64*T1
         repeated = 11 if front_end == "sip" else 10  # timers G and H; OpenSIPS gives up after its fr_timeout of 30 s
         assert [response.status for response in call.responses] == [100, 180] + [200] * repeated
-        assert reason(call) == 'SIP;cause=200;text="no ACK received"'
+        assert reason(call) == 'SIP;cause=408;text="ack_missing: no ACK received"'
     assert world.record.ending is Ending.ACK_MISSING
     assert ("sip:192.0.2.1:5060" if front_end == "sip" else "OpenSIPS") in world.record.detail
 
@@ -216,6 +216,6 @@ async def test_an_embedder_who_cancels_the_call_hangs_up_within_a_second(autojum
                     0
                 ].wait_closed()  # with no handshake: its reader is cancelled together with the call
                 assert trio.current_time() - cancelled_at < 1.0
-            assert reason(call) == 'SIP;cause=200;text="the service stopped"'
+            assert reason(call) == 'SIP;cause=503;text="embedder_cancelled: the service stopped"'
     ended = [event.what.record.ending for event in received(observed) if isinstance(event.what, Ended)]
     assert ended == [Ending.EMBEDDER_CANCELLED]

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.opensips_only
 TWO_SCHEDULES: Final = pytest.mark.parametrize("any_schedule", [3, 14], indirect=True)  # there are many variants
 QUESTION: Final = speech(0.4, seed=62)
 GOODBYE: Final = speech(0.5, pitch_hz=210.0, seed=63)
-ENDED: Final = 'SIP;cause=200;text="the agent ended the call"'
+ENDED: Final = 'SIP;cause=200;text="model_hung_up: the agent ended the call"'
 LOOK: Final = SETTINGS.opensips.check_seconds + 2.0 + 0.5  # two looks at OpenSIPS's list, and what follows
 GIVEN_UP: Final = SETTINGS.opensips.command_seconds
 NO_MODEL: Final = Faults(session_updated_seconds=60.0)  # so it rings
@@ -314,5 +314,5 @@ async def test_a_slow_opensips_lets_us_hang_up_and_transfer(autojump_clock: Mock
         async with world.dial(transfers=Transfers()) as call:
             await call.wait_hung_up()
         assert len(call.referrals) == 1
-        assert reason(call) == 'SIP;cause=200;text="the call was transferred"'
+        assert reason(call) == 'SIP;cause=200;text="transferred: the call was transferred"'
     assert world.record.ending is Ending.TRANSFERRED

@@ -301,7 +301,7 @@ async def test_a_second_loss_ends_the_call(autojump_clock: MockClock, dialect: D
             assert await call.wait_hung_up() - lost_at < 0.1
         assert len(world.model.sessions) == 2
         (bye,) = (request for request in call.requests if request.method == "BYE")
-        assert bye.header("Reason").endswith('text="the connection to the model was lost"')  # RFC 3326
+        assert bye.header("Reason").endswith('text="realtime_lost: the connection to the model was lost"')  # RFC 3326
     assert (world.record.ending, world.record.sessions) == (Ending.REALTIME_LOST, 2)
 
 

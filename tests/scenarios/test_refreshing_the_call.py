@@ -110,7 +110,7 @@ async def test_a_caller_who_fails_to_refresh_is_hung_up_on(autojump_clock: MockC
             over_at = await call.wait_hung_up()
             assert over_at == pytest.approx((call.answered_at or 0.0) + 60.0)  # RFC 4028 section 10: less a third
         (bye,) = call.requests
-        assert bye.header("Reason") == 'SIP;cause=408;text="no refresh came"'
+        assert bye.header("Reason") == 'SIP;cause=408;text="session_expired: no refresh came"'
         assert world.session.closed == 1000
     assert world.record.ending is Ending.SESSION_EXPIRED
     assert world.record.detail == "no refresh came"

@@ -126,9 +126,9 @@ async def test_who_stops_in_order_leaves_no_calls_and_no_subscription(
             await trio.sleep(0.1)
             async with stage.ring() as late:
                 assert await hear_refusal(late) == [100, 503]
-                assert late.responses[-1].header("Reason") == 'SIP;cause=503;text="the service is going down"'
+                assert late.responses[-1].header("Reason") == 'SIP;cause=503;text="draining: the service is going down"'
             await call.wait_hung_up()
-            assert reason(call) == 'SIP;cause=200;text="the service is going down"'
+            assert reason(call) == 'SIP;cause=503;text="drained: the service is going down"'
             await run.stop()
         assert [record.ending for record in run.records()] == [Ending.DRAINED]
         assert stage.opensips.sessions == {}
@@ -205,7 +205,7 @@ async def test_calls_come_by_both_front_ends_and_share_one_limit(autojump_clock:
             for number, phone in ((own, other), (f"sip:1000@{SERVICE}:5060", world.phone)):
                 async with phone.ring(number) as third:
                     assert (await hear_refusal(third))[-1] == 503
-                    cause = 'SIP;cause=503;text="service.max_calls = 2 is reached"'
+                    cause = 'SIP;cause=503;text="max_calls: service.max_calls = 2 is reached"'
                     assert third.responses[-1].header("Reason") == cause
                     assert third.responses[-1].header("Retry-After") == "7"
             await trio.sleep(2.0)

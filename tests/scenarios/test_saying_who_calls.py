@@ -97,7 +97,7 @@ async def test_our_bye_says_what_the_settings_and_the_tool_want(autojump_clock: 
         assert bye.header("X-Result") == "sold"
         assert bye.headers.lines("X-Reason") == ["the tool"]
         assert bye.header("X-Site") == "one"
-        assert bye.header("Reason") == 'SIP;cause=200;text="the agent ended the call"'
+        assert bye.header("Reason") == 'SIP;cause=200;text="model_hung_up: the agent ended the call"'
     assert world.record.ending is Ending.MODEL_HUNG_UP
 
 

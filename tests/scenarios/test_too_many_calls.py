@@ -34,10 +34,10 @@ async def refusal(world: World) -> Response:
     return caught.value.response
 
 
-def check_busy(response: Response, cause: str, wait: str = "7") -> None:
+def check_busy(response: Response, name: str, cause: str, wait: str = "7") -> None:
     assert response.status == 503
     assert response.header("Retry-After") == wait
-    assert response.header("Reason") == f'SIP;cause=503;text="{cause}"'
+    assert response.header("Reason") == f'SIP;cause=503;text="{name}: {cause}"'
     assert response.header("Warning") == f'399 {SERVICE} "{cause}"'
 
 
@@ -103,7 +103,7 @@ async def test_a_call_too_many_is_refused_and_the_running_ones_go_on(
         assert (await options(world)).status == 200
         async with talking(world, 3):
             for _ in range(3):
-                check_busy(await refusal(world), "service.max_calls = 3 is reached")
+                check_busy(await refusal(world), "max_calls", "service.max_calls = 3 is reached")
             probed = await options(world)
             told = (503, True) if front_end == "sip" else (200, False)  # OpenSIPS's script does not know how we are
             assert (probed.status, probed.headers.get("Retry-After") is not None) == told
@@ -123,7 +123,7 @@ async def test_calls_that_come_too_fast_are_refused_until_the_second_is_over(
         talking(world, 2),
     ):
         for _ in range(3):
-            check_busy(await refusal(world), "service.calls_per_second = 2 is exceeded")
+            check_busy(await refusal(world), "calls_per_second", "service.calls_per_second = 2 is exceeded")
         assert (await options(world)).status == 200  # it is no call
         assert len(world.model.sessions) == 2
         await trio.sleep(1.0)
@@ -137,7 +137,7 @@ async def test_without_a_port_a_call_is_refused_and_gets_one_when_one_is_free(
 ) -> None:
     async with open_world(decided(talk), settings=settings(2), dialect=dialect, calls=4) as world:
         async with talking(world, 2):
-            check_busy(await refusal(world), "no RTP port is free")
+            check_busy(await refusal(world), "no_rtp_port", "no RTP port is free")
             assert len(world.model.sessions) == 2
             assert len(world.media_sockets()) == 4  # RTP and RTCP of two calls
         await trio.sleep(0.5)
@@ -151,14 +151,14 @@ async def test_a_service_that_drains_says_so_to_whoever_asks(
 ) -> None:
     async with open_world(decided(talk), settings=settings(2), dialect=dialect) as world, talking(world, 1):
         world.service.drain()
-        check_busy(await refusal(world), "the service is going down")
+        check_busy(await refusal(world), "draining", "the service is going down")
         assert (await options(world)).status == (503 if front_end == "sip" else 200)
 
 
 async def test_a_disabled_service_says_so(autojump_clock: MockClock, front_end: FrontEndName) -> None:
     disabled = changed(settings(2), openai={"disable": True})
     async with open_world(decided(talk), settings=disabled, calls=0) as world:
-        check_busy(await refusal(world), "openai.disable is set")
+        check_busy(await refusal(world), "disabled", "openai.disable is set")
         assert (await options(world)).status == (503 if front_end == "sip" else 200)
         assert world.model.sessions == []
 

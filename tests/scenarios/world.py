@@ -38,6 +38,7 @@ from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import Tool, load_registry
 from aivc.testing import (
+    Chaos,
     FakeModel,
     FakeOpenSips,
     Faults,
@@ -81,6 +82,7 @@ SETTINGS: Final = Settings(
 Changes = Mapping[str, Any]
 NONE: Final[Changes] = {}
 NO_FAULTS: Final = Faults()
+CALM: Final = Chaos()
 NO_REGISTRAR: Final = nullcontext()
 
 
@@ -159,41 +161,44 @@ async def open_world(
     network: VirtualNetwork | None = None,
     faults: Faults = NO_FAULTS,
     tools: tuple[Tool, ...] | None = (),
-    calls: int = 1,
+    calls: int | None = 1,
     blunders: bool = False,
     drains: bool = False,
     registrar: AbstractAsyncContextManager[Registrar | None] = NO_REGISTRAR,
     wall_clock: Callable[[], float] = lambda: NOON,
     opensips: Changes = NONE,
     opensips_is_down: bool = False,
+    chaos: Chaos = CALM,
     **model: Any,
 ) -> AsyncIterator[World]:
     """Open the world, and check at the end that nothing is left of it.
 
     Args:
       tools: of every call, beside the built-in ones that the settings offer; None: each agent's own files.
-      calls: how many get as far as a record; refused ones have none.
+      calls: how many get as far as a record; refused ones have none; None: there is one call at most.
       blunders: the scenario makes us break the model's rules, so its list of errors need not be empty.
       drains: calls are still running at the end of the block: `phone.nursery` has the tasks of their callers.
       registrar: what `open_registrar` gives: it outlives the service, as registrars do.
       wall_clock: of the service, seconds since 1970; the model's stands still at `NOON`, when a session begins.
       opensips: arguments of `open_fake_opensips`, for the runs behind it.
       opensips_is_down: it is for the scenario to start it.
+      chaos: of the phone, the path to the model, and the network, unless one is given.
       model: further arguments of `FakeModel`.
     """
     tasks = trio.lowlevel.current_statistics().tasks_living
-    network = (network or VirtualNetwork(delay=DELAY)).enable()
+    network = (network or VirtualNetwork(chaos=attrs.evolve(chaos, delay=chaos.delay or DELAY))).enable()
     network.host = SERVICE  # OpenSIPS and the service are on one machine, and talk to each other without delay
     registry = None if tools is None else load_registry(settings.openai, settings.tools.http)
     for definition in tools or ():
         assert registry is not None
         registry.add(definition)
-    observer, observed = trio.open_memory_channel[CallEvent](max(OBSERVER_EVENTS, EVENTS_OF_A_CALL * calls))
+    registry = registry and chaos.slow(registry)
+    observer, observed = trio.open_memory_channel[CallEvent](max(OBSERVER_EVENTS, EVENTS_OF_A_CALL * (calls or 1)))
     lines: list[RealtimeSocket] = []
     fake = FakeModel(script, dialect=dialect, faults=faults, wall_clock=lambda: NOON, **model)
 
     async def connect(nursery: trio.Nursery, openai: OpenAISettings) -> RealtimeSocket:
-        lines.append(await connect_to(fake)(nursery, openai))
+        lines.append(await connect_to(fake, chaos)(nursery, openai))
         return lines[-1]
 
     is_behind = FRONT_END.get() == "opensips"
@@ -207,7 +212,12 @@ async def open_world(
     )
     try:
         with trio.fail_after(PATIENCE):
-            async with fake, registrar as pbx, opensips_if(is_behind, opensips) as between, open_phone(PHONE) as phone:
+            async with (
+                fake,
+                registrar as pbx,
+                opensips_if(is_behind, opensips) as between,
+                open_phone(PHONE, chaos=chaos) as phone,
+            ):
                 if between is not None and opensips_is_down:
                     await between.stop()
                 async with service as served:
@@ -294,11 +304,16 @@ def received(observed: trio.MemoryReceiveChannel[CallEvent]) -> list[CallEvent]:
     return events
 
 
-def check_calls(world: World, calls: int, blunders: bool) -> None:
+def check_calls(world: World, calls: int | None, blunders: bool) -> None:
     """Every call has made one record and has kept the model's rules."""
-    assert len(world.records) == len({record.call_id for record in world.records}) == calls
+    made = len({record.call_id for record in world.records})
+    assert len(world.records) == made
+    assert made == calls or (calls is None and made < 2)
     assert blunders or [error for session in world.model.sessions for error in session.errors] == []
     assert [record.protocol_violations for record in world.records if record.protocol_violations] == []
+    for latency in (latency for record in world.records for latency in record.latencies):
+        assert latency.parts.total_ms == pytest.approx(latency.total_ms, abs=1e-6)
+        assert min(attrs.astuple(latency.parts)) >= 0
 
 
 def check_closed(lines: list[RealtimeSocket]) -> None:
