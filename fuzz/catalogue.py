@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from fuzz import bodies, dialog, media, messages, opensips, realtime, shortcuts
+from fuzz import bodies, dialog, flights, media, messages, opensips, realtime, shortcuts
 from fuzz.target import Target
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 TARGETS: Final[Mapping[str, Target]] = {
     target.name: target
-    for module in (messages, bodies, media, realtime, dialog, opensips, shortcuts)
+    for module in (messages, bodies, media, realtime, dialog, opensips, shortcuts, flights)
     for target in module.TARGETS
 }
 

@@ -12,11 +12,11 @@ from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
+from aivc.nursery.execution import Jobs
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.record import CallEvent
 from aivc.nursery.turns import Turns
 from aivc.realtime.conversation import Conversation
-from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
 from aivc.testing import VirtualNetwork
 
@@ -27,11 +27,11 @@ JOBS = 2
 
 @attrs.frozen(eq=False)
 class Parts:
-    """A performer and the other ends of its channels."""
+    """A performer, and what it gives to others."""
 
     performer: Performer
     outbox: trio.MemoryReceiveChannel[ClientEvent]
-    jobs: trio.MemoryReceiveChannel[ToolCall]
+    jobs: Jobs
     observed: trio.MemoryReceiveChannel[CallEvent]
 
     @property
@@ -64,11 +64,10 @@ def rtp_stream(now: float = 0.0, settings: RtpSettings | None = None) -> RtpStre
 
 def parts(settings: OpenAISettings | None = None, *, jobs: int = JOBS) -> Parts:
     outbox_send, outbox = trio.open_memory_channel[ClientEvent](OUTBOX)
-    jobs_send, called = trio.open_memory_channel[ToolCall](jobs)
     observer, observed = trio.open_memory_channel[CallEvent](100)
-    numbers = itertools.count(1)
+    numbers, called = itertools.count(1), Jobs(jobs)
     conversation = Conversation(settings or OpenAISettings(), lambda: f"e{next(numbers)}")
     stream = rtp_stream()
     announcer = Announcer("call-1", observer)
-    performer = Performer(conversation, stream.playout, stream, outbox_send, jobs_send, Turns(), announcer)
+    performer = Performer(conversation, stream.playout, stream, outbox_send, called, Turns(), announcer)
     return Parts(performer, outbox, called, observed)

@@ -239,7 +239,8 @@ def crossing(*pairs: Crossing) -> Callable[[random.Random], Chaos]:
 
 CALLER: Final = frozenset({Ending.CALLER_HUNG_UP})
 NONE: Final = frozenset[Ending]()
-# TRANSFERRED: who loses the model is given to `transfer_to`, and may hang up at that very moment.
+# TRANSFERRED: who hangs up while our REFER is on its way may have left for its target; `transfer_to` is also where
+# callers go whose model is lost.
 LOST: Final = frozenset(
     {Ending.CALLER_HUNG_UP, Ending.REALTIME_LOST, Ending.REALTIME_FATAL, Ending.REALTIME_SILENT, Ending.TRANSFERRED}
 )
@@ -280,7 +281,7 @@ KINDS: Final = (
     Kind("presses keys", 40, press_keys),
     Kind("hears goodbye", 60, wait_for_bye, "leaver", frozenset({Ending.MODEL_HUNG_UP})),
     Kind("is transferred", 30, be_transferred, "connector", frozenset({Ending.TRANSFERRED})),
-    Kind("is not transferred", 10, be_transferred_in_vain, "connector"),
+    Kind("is not transferred", 10, be_transferred_in_vain, "connector", CALLER | {Ending.TRANSFERRED}),
     Kind("finds no model", 40, be_refused, "refuser", frozenset({Ending.REALTIME_REFUSED})),
     Kind("calls a wrong number", 20, be_refused, "nobody", NONE),
     Kind("gives up", 50, give_up_ringing, "slow", frozenset({Ending.CALLER_CANCELLED}), may_lack=True),

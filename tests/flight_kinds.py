@@ -1,25 +1,25 @@
-"""Kinds of call of which recordings are made and replayed."""
+"""Kinds of call, each recorded in virtual time by the flight recorder, to be shown and replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import attrs
 import trio
-from flight_parts import Live, flight_in_virtual_time, talk
-from scenarios.world import NO_FAULTS, NUMBER, SETTINGS, changed
+import trio.testing
+from recorder_parts import flights, open_recorded, recording
+from scenarios.front_ends import FRONT_END, FrontEndName
+from scenarios.world import NO_FAULTS, SETTINGS, World, changed, only_one
 
 from aivc import Settings, tool
 from aivc.flight.entries import Flight
 from aivc.testing import (
     CallRefused,
     CallTool,
-    FakeModel,
     Faults,
-    Phone,
     Say,
     Script,
     Transfers,
@@ -33,6 +33,8 @@ HELLO: Final = speech(2.0, pitch_hz=210.0, seed=1)
 LONG: Final = speech(3.0, pitch_hz=210.0, seed=1)
 ANSWER: Final = speech(0.7, pitch_hz=210.0, seed=3)
 QUESTION: Final = speech(0.4, seed=4)
+
+Live = Callable[[World], Awaitable[None]]
 
 
 @tool
@@ -53,8 +55,8 @@ def shop() -> Script:
     return decided(respond)
 
 
-async def asks(phone: Phone, _model: FakeModel) -> None:
-    async with phone.dial(NUMBER) as call:
+async def asks(world: World) -> None:
+    async with world.dial() as call:
         await call.handset.wait_speech()
         await call.handset.wait_silence(0.3)
         call.handset.say(QUESTION)
@@ -62,8 +64,14 @@ async def asks(phone: Phone, _model: FakeModel) -> None:
         await call.handset.wait_silence(0.5)
 
 
-async def interrupts(phone: Phone, _model: FakeModel) -> None:
-    async with phone.dial(NUMBER) as call:
+async def listens(world: World) -> None:
+    async with world.dial() as call:
+        await call.handset.wait_speech(0.5)
+        await call.handset.wait_silence(0.3)
+
+
+async def interrupts(world: World) -> None:
+    async with world.dial() as call:
         await call.handset.wait_speech(0.75)
         call.handset.say(QUESTION)
         await call.handset.wait_silence(0.3)
@@ -71,13 +79,13 @@ async def interrupts(phone: Phone, _model: FakeModel) -> None:
         await call.handset.wait_silence(0.3)
 
 
-async def waits_for_bye(phone: Phone, _model: FakeModel) -> None:
-    async with phone.dial(NUMBER, transfers=Transfers(progress=(100, 180, 200), delay=0.5)) as call:
+async def waits_for_bye(world: World) -> None:
+    async with world.dial(transfers=Transfers(progress=(100, 180, 200), delay=0.5)) as call:
         await call.wait_hung_up()
 
 
-async def holds(phone: Phone, _model: FakeModel) -> None:
-    async with phone.dial(NUMBER) as call:
+async def holds(world: World) -> None:
+    async with world.dial() as call:
         await call.handset.wait_speech()
         await call.handset.wait_silence(0.3)
         await call.hold("inactive")
@@ -90,28 +98,28 @@ async def holds(phone: Phone, _model: FakeModel) -> None:
         await call.handset.wait_silence(0.3)
 
 
-async def presses(phone: Phone, _model: FakeModel) -> None:
-    async with phone.dial(NUMBER) as call:
+async def presses(world: World) -> None:
+    async with world.dial() as call:
         await call.handset.wait_speech(0.5)
         call.handset.press("42#")
         await call.handset.wait_pressed()
         await call.handset.wait_silence(1.0)
 
 
-async def loses_the_model(phone: Phone, model: FakeModel) -> None:
-    async with phone.dial(NUMBER) as call:
+async def loses_the_model(world: World) -> None:
+    async with world.dial() as call:
         await call.handset.wait_speech()
         await call.handset.wait_silence(0.3)
-        model.sessions[0].drop()
+        world.model.sessions[0].drop()
         await trio.sleep(1.0)
         call.handset.say(QUESTION)
         await call.handset.wait_speech()
         await call.handset.wait_silence(0.3)
 
 
-async def is_refused(phone: Phone, _model: FakeModel) -> None:
+async def is_refused(world: World) -> None:
     with suppress(CallRefused):
-        async with phone.dial(NUMBER):
+        async with world.dial():
             pass
 
 
@@ -125,35 +133,39 @@ class Kind:
     faults: Faults = NO_FAULTS
     speed: float = 5.0
 
-    def flight(self, *, is_kept: bool = False, opensips: bool = False) -> Flight:
-        return flight_in_virtual_time(
-            self.script,
-            self.live,
-            self.settings,
-            is_kept=is_kept,
-            opensips=opensips,
-            faults=self.faults,
-            tools=(opening_hours,),
-            speed=self.speed,
-        )
+    def flight(self, folder: Path, front_end: FrontEndName = "sip", **recorder: Any) -> Flight:
+        """Live through it in a trio run of its own; its recording. `recorder`: settings of it, nothing masked."""
+
+        async def run() -> None:
+            settings = recording(folder, self.settings, **({"mask": ()} | recorder))
+            more: dict[str, Any] = {"faults": self.faults, "tools": (opening_hours,), "speed": self.speed}
+            try:
+                async with open_recorded(settings, self.script, **more) as world:
+                    await self.live(world)
+            except BaseExceptionGroup as group:
+                raise only_one(group) from None
+
+        clock, token = trio.testing.MockClock(autojump_threshold=0), FRONT_END.set(front_end)
+        try:
+            trio.run(run, clock=clock)
+        finally:
+            FRONT_END.reset(token)
+        (flight,) = flights(folder)
+        return flight
 
 
 TRANSFER: Final = changed(openai={"transfer_to": "sip:sales@192.0.2.40"})
+STORY: Final[list[list[Part]]] = [[Say("A long story.", audio=LONG)], [Say("Yes.", audio=ANSWER)]]
+ASKING: Final[list[list[Part]]] = [[CallTool("opening_hours", {"day": "Monday"})], [Say("It is so.", audio=ANSWER)]]
 
-KINDS: Final[dict[str, Callable[[], Kind]]] = {
-    "a talk": partial(Kind, shop(), asks),
-    "an interruption": partial(
-        Kind, scripted([[Say("A long story.", audio=LONG)], [Say("Yes.", audio=ANSWER)]]), interrupts, speed=100.0
-    ),
-    "a tool": partial(
-        Kind, scripted([[CallTool("opening_hours", {"day": "Monday"})], [Say("It is so.", audio=ANSWER)]]), talk
-    ),
-    "a hang-up": partial(Kind, scripted([[Say("Goodbye.", audio=ANSWER), CallTool("terminate_call")]]), waits_for_bye),
-    "a transfer": partial(
-        Kind, scripted([[Say("One moment.", audio=ANSWER), CallTool("transfer_call")]]), waits_for_bye, TRANSFER
-    ),
-    "a hold": partial(Kind, shop(), holds),
-    "keys": partial(Kind, shop(), presses),
-    "a lost session": partial(Kind, shop(), loses_the_model),
-    "a refusal": partial(Kind, shop(), is_refused, faults=Faults(refuse_upgrade=401)),
+KINDS: Final[dict[str, Kind]] = {
+    "a talk": Kind(shop(), asks),
+    "an interruption": Kind(scripted(STORY), interrupts, speed=100.0),
+    "a tool": Kind(scripted(ASKING), listens),
+    "a hang-up": Kind(scripted([[Say("Goodbye.", audio=ANSWER), CallTool("terminate_call")]]), waits_for_bye),
+    "a transfer": Kind(scripted([[Say("Wait.", audio=ANSWER), CallTool("transfer_call")]]), waits_for_bye, TRANSFER),
+    "a hold": Kind(shop(), holds),
+    "keys": Kind(shop(), presses),
+    "a lost session": Kind(shop(), loses_the_model),
+    "a refusal": Kind(shop(), is_refused, faults=Faults(refuse_upgrade=401)),
 }

@@ -53,8 +53,8 @@ class Sessions:
     async def _keep(self, session: Session) -> None:
         leaving, performer = self.talk.leaving, self.given.performer
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(leaving.hang_up, performer, self.talk.openai.farewell_seconds)
-            await keep_sessions(self.talk, session)
+            with leaving.heeded(nursery, performer, self.talk.openai.farewell_seconds):
+                await keep_sessions(self.talk, session)
 
     async def happen(self, at: float, event: Callable[[], object]) -> None:
         """Task: do something so long after the first session was ready."""

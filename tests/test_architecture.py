@@ -44,7 +44,17 @@ PURE = frozenset(
     | {f"sip/{name}.py" for name in ("digest", "authentication", "accounts", "registration")}
     | {
         f"sip/{name}.py"
-        for name in ("provisional", "session_timer", "replacing", "referred", "multipart", "fields", "ip")
+        for name in (
+            "provisional",
+            "session_timer",
+            "replacing",
+            "referred",
+            "multipart",
+            "fields",
+            "ip",
+            "reasons",
+            "refusals",
+        )
     }
     | {f"media/{name}.py" for name in ("rtp", "g711", "reorder", "playout", "pacer", "latching")}
     | {f"media/{name}.py" for name in ("dtmf", "filling", "rtcp", "reports", "counters")}

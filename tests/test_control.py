@@ -16,7 +16,7 @@ from aivc.nursery.causes import until_over
 from aivc.nursery.control import BYE_BEHIND, Attempt, Control, own_uri, refer
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Progress
-from aivc.nursery.keys import KEYS, Keypad, Pressed
+from aivc.nursery.keys import Keypad
 from aivc.nursery.leaving import JITTER_BUFFER
 from aivc.nursery.record import TransferBegan, TransferOver, TransferRun
 from aivc.nursery.watch import watch_leg
@@ -46,12 +46,11 @@ class Hands:
 
         async def ask() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.control.leaving.wait_over)
-                try:
-                    await self.control.transfer(target)
-                except TransferFailed as error:
-                    outcome.append(str(error))
-                nursery.cancel_scope.cancel()
+                with self.control.leaving.heeded(nursery, self.given.performer, OPENAI.farewell_seconds):
+                    try:
+                        await self.control.transfer(target)
+                    except TransferFailed as error:
+                        outcome.append(str(error))
 
         with trio.fail_after(60):
             over = await until_over(ask)
@@ -284,7 +283,6 @@ async def parting(bye_behind: float, first: str) -> tuple[CallOver | None, list[
     """How a call ends whose REFER comes to nothing when the caller says BYE, or shortly before."""
     given, paper = parts(OPENAI), paper_leg()
     leg, progress = PartingLeg(paper.events, paper.tell), Progress(0.0, leaving=given.performer.leaving)
-    pressed, _ = trio.open_memory_channel[Pressed](KEYS)
     turns, announcer = given.performer.turns, given.performer.announcer
 
     async def part() -> None:
@@ -297,7 +295,7 @@ async def parting(bye_behind: float, first: str) -> tuple[CallOver | None, list[
 
     async def call() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, Keypad(pressed, progress.turns))
+            nursery.start_soon(watch_leg, leg.events, progress, Keypad(progress))
             nursery.start_soon(part)
             await refer(leg, OPENAI, progress.leaving, turns, announcer, DESK)
 

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from aivc.config.settings import OpenAISettings
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.execution import LONGEST_OUTPUT, SIDE_BY_SIDE, Result, as_error, as_output, result_of, run_tools
+from aivc.nursery.execution import LONGEST_OUTPUT, SIDE_BY_SIDE, Result, Workshop, as_error, as_output, result_of
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import TOO_BUSY
 from aivc.nursery.record import ToolFinished, ToolStarted
@@ -210,8 +210,11 @@ async def run(
 ) -> None:
     """Run the tools that were called, for a while."""
     leaving, settings = leaving or Leaving(), OpenAISettings(tool_seconds=5.0)
+    shop = Workshop(tools, context(control), settings, given.performer, leaving, lasting)
     with trio.move_on_after(seconds):
-        await run_tools(given.jobs, tools, context(control), settings, given.performer, leaving, lasting)
+        async with trio.open_nursery() as nursery:
+            with given.jobs.done_by(shop.run, nursery):
+                await trio.sleep_forever()
 
 
 async def test_tools_run_side_by_side_and_are_answered_together(autojump_clock: MockClock) -> None:

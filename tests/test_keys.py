@@ -11,9 +11,11 @@ from call_parts import Parts, parts
 from trio.testing import MockClock
 
 from aivc.config.settings import DtmfSettings
-from aivc.nursery.keys import KEYS, KEYS_PER_SECOND, LONGEST_ENTRY, Keypad, Pressed, Source, collect_digits
-from aivc.nursery.record import DigitEntry
-from aivc.nursery.turns import Turns
+from aivc.nursery.entries import LONGEST_ENTRY, Entries, Source
+from aivc.nursery.ground import Progress
+from aivc.nursery.keys import KEYS, KEYS_PER_SECOND, Keypad
+from aivc.nursery.record import DigitEntry, DigitsEntered
+from aivc.nursery.sessions import watch_deadlines
 from aivc.realtime.effects import Play
 from aivc.realtime.events import ResponseCreated
 
@@ -34,17 +36,21 @@ async def entered(keys: Iterable[Key], source: Source = "rtp", given: Parts | No
     """Press keys, and wait long enough for the last entry to be complete; `given.performer.turns` has them."""
     given = given or parts()
     began = trio.current_time()
-    send, receive = trio.open_memory_channel[Pressed](KEYS)
-    keypad = Keypad(send, given.performer.turns)
+    given.performer.entries = Entries(DtmfSettings(**dtmf))
+    keypad = keypad_of(given)
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(collect_digits, receive, DtmfSettings(**dtmf), given.performer)
+            nursery.start_soon(watch_deadlines, given.performer)
             for at, key in keys:
                 await trio.sleep_until(began + at)
                 keypad.press(key, source)
             await trio.sleep(10)
             nursery.cancel_scope.cancel()
     return given
+
+
+def keypad_of(given: Parts) -> Keypad:
+    return Keypad(Progress(0.0, turns=given.performer.turns, performer=given.performer))
 
 
 async def entries(keys: Iterable[Key], **dtmf: Any) -> list[str]:
@@ -80,7 +86,7 @@ async def test_an_entry_is_told_when_it_is_complete_with_the_time_of_its_first_k
     began = trio.current_time()
     given = await entered(at_once("12"), source="info")
     assert given.performer.turns.digits == [DigitEntry("12", began, "info")]
-    (told,) = given.told
+    (told,) = [each for each in given.told if isinstance(each.what, DigitsEntered)]
     assert told.at - began == pytest.approx(0.1 + PAUSE)
 
 
@@ -96,20 +102,12 @@ async def test_the_first_key_interrupts_the_model_and_the_others_do_not(autojump
     playout = given.performer.playout
     given.performer.handle(ResponseCreated("r1"))
     given.performer.perform([Play("r1", "i1", b"x" * 1600)])
-    began, waiting = trio.current_time(), []
-    send, receive = trio.open_memory_channel[Pressed](KEYS)
-    keypad = Keypad(send, given.performer.turns)
-    with trio.move_on_after(1.0):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(collect_digits, receive, DtmfSettings(), given.performer)
-            for key in "12":
-                keypad.press(key, "rtp")
-                await trio.sleep_until(trio.current_time() + 0.1)
-                waiting.append(playout.waiting_octets)
-                given.performer.perform([Play("r2", "i2", b"x" * 160)])
-            nursery.cancel_scope.cancel()
+    waiting, keypad = [], keypad_of(given)
+    for key in "12":
+        keypad.press(key, "rtp")
+        waiting.append(playout.waiting_octets)
+        given.performer.perform([Play("r2", "i2", b"x" * 160)])
     assert waiting == [0, 160]
-    assert trio.current_time() - began == pytest.approx(0.2)
 
 
 async def test_keys_are_nobodys_business_when_that_is_set(autojump_clock: MockClock) -> None:
@@ -122,13 +120,16 @@ async def test_keys_are_nobodys_business_when_that_is_set(autojump_clock: MockCl
 
 
 async def test_keys_that_nobody_collects_fill_no_memory_and_are_counted(autojump_clock: MockClock) -> None:
-    turns = Turns()
-    send, receive = trio.open_memory_channel[Pressed](KEYS)
-    keypad = Keypad(send, turns)
+    given, progress = parts(), Progress(0.0)
+    keypad = Keypad(progress)
     for _ in range(KEYS + 1):
         await trio.sleep(1)
         keypad.press("1", "rtp")
-    assert (receive.statistics().current_buffer_used, turns.dropped_keys) == (KEYS, 1)
+    assert (len(keypad.waiting), progress.turns.dropped_keys) == (KEYS, 1)
+    progress.performer = given.performer
+    keypad.pass_on()
+    assert keypad.waiting == []
+    assert given.performer.turns.digits == [DigitEntry("1" * KEYS, trio.current_time(), "rtp")]
 
 
 @pytest.mark.parametrize("source", ["rtp", "info"])
@@ -149,10 +150,8 @@ async def test_a_memory_of_the_telephones_may_press_an_entry_in_no_time(autojump
 
 
 async def test_a_key_that_comes_by_info_and_then_by_rtp_is_one_key(mock_clock: MockClock) -> None:
-    send, receive = trio.open_memory_channel[Pressed](KEYS)
-    keypad = Keypad(send, Turns())
+    keypad = Keypad(Progress(0.0))
     for wait, digit, source in KEYS_BOTH_WAYS:
         mock_clock.jump(wait)
         keypad.press(digit, source)
-    waiting = receive.statistics().current_buffer_used
-    assert "".join(receive.receive_nowait()[0] for _ in range(waiting)) == "1123"
+    assert "".join(digit for digit, _ in keypad.waiting) == "1123"

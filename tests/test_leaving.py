@@ -48,8 +48,9 @@ async def hung_up(
     with trio.fail_after(100):
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(happen)
-                await leaving.hang_up(speaker, seconds)
+                with leaving.heeded(nursery, speaker, seconds):
+                    await happen()
+                    await trio.sleep_forever()
         except* CallOver as group:
             (over,) = group.exceptions
     assert isinstance(over, CallOver)
@@ -191,20 +192,19 @@ async def test_who_waits_for_the_call_to_go_on_waits_as_long_as_somebody_wants_t
 
 
 async def test_a_tool_ends_the_call_by_word_of_mouth(autojump_clock: MockClock) -> None:
-    leaving, over, ends = Leaving(), CallOver(Ending.TRANSFERRED, "sip:desk@example.com"), list[object]()
+    leaving, over = Leaving(), CallOver(Ending.TRANSFERRED, "sip:desk@example.com")
 
-    async def wait_over() -> None:
-        try:
-            await leaving.wait_over()
-        except CallOver as caught:
-            ends.append(caught)
-
+    ends: list[object] = []
     with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait_over)
-            await trio.sleep(1.0)
-            assert ends == []
-            leaving.end(over)
+        try:
+            async with trio.open_nursery() as nursery:
+                with leaving.heeded(nursery, Voice(), LIMIT):
+                    await trio.sleep(1.0)
+                    leaving.end(over)
+                    await trio.sleep_forever()
+        except* CallOver as group:
+            ends.extend(group.exceptions)
+        leaving.end(over)  # once more, when it is over: nobody minds
     assert ends == [over]
 
 

@@ -84,7 +84,7 @@ async def test_a_tool_call_beyond_those_that_can_wait_is_answered_at_once() -> N
     for call in calls:
         given.performer.handle(call)
     given.performer.handle(ResponseDone("r1", "completed", function_calls=tuple(calls)))
-    assert given.jobs.statistics().current_buffer_used == JOBS
+    assert len(given.jobs.waiting) == JOBS
     for number in range(JOBS):
         given.performer.tool_finished(f"fc{number}", "noon")
     outputs = {event.call_id: event.output for event in given.sent if isinstance(event, SendToolOutput)}

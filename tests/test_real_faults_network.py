@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ async def test_a_step_of_the_wall_clock_is_not_heard(tmp_path: Path, step: float
         assert all(0 < record["duration_seconds"] < 10 for record in at.records())
 
 
-async def packets_of_half_a_second(at: Plant, heard: list[object]) -> int:
+async def packets_of_half_a_second(at: Plant, heard: Sequence[object]) -> int:
     count = len(heard)
     await trio.sleep(0.5)
     return len(heard) - count

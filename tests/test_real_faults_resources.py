@@ -43,7 +43,7 @@ async def test_with_64_descriptors_calls_beyond_are_refused_and_the_running_ones
         assert not at.service.log("sip.bug")
         await trio.sleep(1.1)  # the quarantine of the ports
         await at.check_next_call()
-        assert len(at.endings()) == len(calls) + 23
+        await until(lambda: len(at.endings()) == len(calls) + 23, "each call has its record, also the refused ones")
 
 
 async def fill(stack: AsyncExitStack, at: Plant) -> tuple[list[PhoneCall], Response]:

@@ -145,6 +145,28 @@ async def test_a_full_disk_is_logged_and_later_calls_are_written(
     assert [record.message for record in caplog.records] == ["record.lost"]
 
 
+@pytest.mark.parametrize(("longest", "written"), [(60.0, ["call-1"]), (0.0, [])])
+async def test_without_descriptors_a_record_waits_for_some_until_that_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: float, written: list[str]
+) -> None:
+    attempts = iter(range(100))
+
+    def starved(folder: Path, record: CallRecord, transcripts: bool, unix_offset: float) -> None:
+        if next(attempts) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        append(folder, record, transcripts, unix_offset)
+
+    monkeypatch.setattr(recordfile, "append", starved)
+    monkeypatch.setattr(recordfile, "WANT_PAUSE", 0.01)
+    monkeypatch.setattr(recordfile, "LONGEST_WANT", longest)
+    with trio.fail_after(5):
+        async with open_record_file(records(tmp_path)) as file:
+            assert file is not None
+            file.send_nowait(ended(numbered(1)))
+    assert [line["call_id"] for line in lines(tmp_path)] == written
+    assert (file.written, file.lost) == (len(written), 1 - len(written))
+
+
 def test_each_day_has_a_file_of_its_own(tmp_path: Path) -> None:
     for day in range(2):
         append(tmp_path, RECORD, True, NOON - RECORD.ended_at + day * DAY)

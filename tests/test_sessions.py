@@ -342,7 +342,7 @@ async def test_a_caller_who_presses_a_key_then_gets_a_new_session_after_all(auto
     async with open_sessions(model(FINE, FINE), OPENAI) as sessions, trio.open_nursery() as nursery:
         nursery.start_soon(sessions.happen, 1.0, lambda: leave(sessions))
         nursery.start_soon(sessions.happen, 1.5, partial(lose, sessions))
-        nursery.start_soon(sessions.happen, 2.0, sessions.given.performer.key_pressed)
+        nursery.start_soon(sessions.happen, 2.0, lambda: sessions.given.performer.press("1", "rtp"))
         nursery.start_soon(play_out, sessions)
         await sessions.keep(50)
         nursery.cancel_scope.cancel()

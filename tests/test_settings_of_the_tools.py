@@ -12,7 +12,7 @@ from settings_shown import shows
 from trio.testing import MockClock
 
 from aivc.config.settings import HttpTool, OpenAISettings
-from aivc.nursery.execution import run_tools
+from aivc.nursery.execution import Workshop
 from aivc.nursery.leaving import Leaving
 from aivc.realtime.events import FunctionCall, ResponseCreated, ResponseDone
 from aivc.realtime.toolcontext import ToolContext
@@ -44,8 +44,11 @@ async def signs_of_life(**given: Any) -> list[tuple[object, ...]]:
     call.performer.handle(ResponseDone("r1", "completed", function_calls=(made,)))
     context = ToolContext("call-1", "sip:alice@192.0.2.9", "1000", control)
     began = trio.current_time()
+    shop = Workshop(tools, context, OpenAISettings(**given), call.performer, Leaving())
     with trio.move_on_after(2 * SLOW):
-        await run_tools(call.jobs, tools, context, OpenAISettings(**given), call.performer, Leaving())
+        async with trio.open_nursery() as nursery:
+            with call.jobs.done_by(shop.run, nursery):
+                await trio.sleep_forever()
     return [
         tuple(round(each - began, 3) if isinstance(each, float) else each for each in done) for done in control.done
     ]

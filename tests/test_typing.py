@@ -162,7 +162,7 @@ async def test_a_hang_up_that_the_first_key_calls_off_is_answered_with_the_entry
     performer.handle(events.ResponseDone("r1", "completed"))
     performer.hang_up(Ending.MODEL_HUNG_UP)
     assert performer.leaving.keeps("c1", "The call goes on.")
-    performer.key_pressed()
+    performer.press("1", "rtp")
     assert performer.leaving.ending is None
     assert [type(event) for event in some.sent] == [events.SendToolOutput]
 
@@ -170,6 +170,6 @@ async def test_a_hang_up_that_the_first_key_calls_off_is_answered_with_the_entry
 @pytest.mark.parametrize(("ending", "leaves"), [(Ending.MODEL_HUNG_UP, False), (Ending.REALTIME_EXPIRED, True)])
 async def test_nobody_hangs_up_on_who_is_in_the_middle_of_an_entry(ending: Ending, leaves: bool) -> None:
     performer = parts().performer
-    performer.key_pressed()
+    performer.press("1", "rtp")
     performer.hang_up(ending)
     assert (performer.leaving.ending is ending) == leaves

@@ -16,9 +16,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import RtpSettings, ServiceSettings, Settings
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.entries import Source
 from aivc.nursery.ground import Progress
-from aivc.nursery.keys import KEYS, Keypad, Pressed
-from aivc.nursery.watch import SETTLED, warn_unheard, watch_drain, watch_leg, watch_limits
+from aivc.nursery.keys import Keypad
+from aivc.nursery.watch import SETTLED, watch_drain, watch_leg, watch_limits
 from aivc.sip.leg import (
     AckMissing,
     Cancelled,
@@ -43,21 +44,20 @@ async def over_after(leg: PaperLeg, progress: Progress, *events: LegEvent) -> Ca
     """How the call ends when the peer does this."""
     for event in events:
         leg.tell.send_nowait(event)
-    pressed, _ = trio.open_memory_channel[Pressed](KEYS)
-    return await ending_of(partial(watch_leg, leg.events, progress, Keypad(pressed, progress.turns)))
+    return await ending_of(partial(watch_leg, leg.events, progress, Keypad(progress)))
 
 
-async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[Pressed]:
+async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[tuple[str, Source]]:
     """Let the peer do what ends no call; returns the keys."""
     for event in events:
         leg.tell.send_nowait(event)
-    pressed, taken = trio.open_memory_channel[Pressed](KEYS)
+    keypad = Keypad(progress)
     with trio.fail_after(1):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, Keypad(pressed, progress.turns))
+            nursery.start_soon(watch_leg, leg.events, progress, keypad)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-    return [taken.receive_nowait() for _ in range(taken.statistics().current_buffer_used)]
+    return keypad.waiting
 
 
 # What the peer does with its dialog
@@ -192,6 +192,6 @@ async def test_audio_that_comes_only_from_elsewhere_is_told_with_what_to_do(
 ) -> None:
     stream = rtp_stream()
     stream.latch.foreign, stream.counters.received = foreign, received
-    with trio.fail_after(SETTLED + 1), caplog.at_level(logging.WARNING, logger="aivc.call"):
-        await warn_unheard(stream)
+    with trio.move_on_after(SETTLED + 1), caplog.at_level(logging.WARNING, logger="aivc.call"):
+        await watch_limits(stream, Settings())
     assert ["rtp.unheard"] * warned == [record.getMessage() for record in caplog.records]

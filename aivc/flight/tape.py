@@ -26,6 +26,7 @@ APPEND: Final = Struct(f"<BdHIB{DIGEST_OCTETS}s")  # ... session, octets, kept
 OTHER: Final = Struct("<BdI")  # ... octets that follow
 IS_PACKET, IS_APPEND, IS_OTHER = 1, 2, 3
 IN, VOICED, MARKER = 1, 2, 4  # flags
+EVENT_OCTETS: Final = 16  # at most, of payload that is no audio but a key (RFC 4733), and kept: G.711 has 80 and more
 CHUNKS: Final = 16  # pieces that the ring is given up in
 MOST_PEERS: Final = 1000  # addresses of media that are told apart; a call has one or two, an attacker no more
 
@@ -106,6 +107,7 @@ class Tape:
                 return
             index = self._peers[peer] = len(self._peers)
         flags = (way == "in") * IN | is_voiced * VOICED | marker * MARKER
+        keeps = self.keeps_audio or len(payload) <= EVENT_OCTETS
         record = PACKET.pack(
             IS_PACKET,
             at,
@@ -116,10 +118,10 @@ class Tape:
             rtp_timestamp,
             ssrc,
             len(payload),
-            self.keeps_audio,
+            keeps,
             short_digest(payload),
         )
-        self._put(record + payload if self.keeps_audio else record, at)
+        self._put(record + payload if keeps else record, at)
 
     def note_append(self, now: float, session: int, audio: bytes) -> None:
         """One `input_audio_buffer.append`."""

@@ -17,6 +17,7 @@ from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.media.stream import RtpStream
 from aivc.nursery.causes import until_over
+from aivc.nursery.execution import Jobs
 from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import wait_said
 from aivc.nursery.performer import Announcer, Performer
@@ -25,7 +26,6 @@ from aivc.nursery.turns import Turns
 from aivc.realtime.connection import RealtimeRefused
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
-from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
 from aivc.realtime.handover import NOW, handover
 from aivc.realtime.transfers import ANNOUNCEMENT_SECONDS
@@ -86,11 +86,10 @@ class Announcement:
 
     async def _talk(self, session: Session, stream: RtpStream) -> None:
         outbox_send, outbox = trio.open_memory_channel[ClientEvent](EVENTS)
-        jobs, _ = trio.open_memory_channel[ToolCall](0)
         numbers = itertools.count(1)
         conversation = Conversation(self.openai, lambda: f"aivc-{next(numbers)}")
         unobserved = Announcer(self.ground.leg.call_id, None)
-        performer = Performer(conversation, stream.playout, stream, outbox_send, jobs, Turns(), unobserved)
+        performer = Performer(conversation, stream.playout, stream, outbox_send, Jobs(0), Turns(), unobserved)
         self.performer, dialect = performer, dialect_named(self.openai.dialect)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_events, session.socket, dialect, outbox)

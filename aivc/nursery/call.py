@@ -37,9 +37,10 @@ from aivc.nursery.causes import open_tasks, until_over
 from aivc.nursery.consultation import consult_and_refer
 from aivc.nursery.control import Control
 from aivc.nursery.ending import CallOver, Ending
-from aivc.nursery.execution import run_tools
+from aivc.nursery.entries import Entries
+from aivc.nursery.execution import Jobs, Workshop
 from aivc.nursery.ground import Connect, Ground, Lines, Means, Prepare, Progress
-from aivc.nursery.keys import KEYS, Keypad, Pressed, collect_digits
+from aivc.nursery.keys import Keypad
 from aivc.nursery.media import media_address, open_ports, open_stream, start_media
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
@@ -49,11 +50,10 @@ from aivc.nursery.rescue import rescue
 from aivc.nursery.sessions import Session, Talk, connect_session, keep_sessions
 from aivc.nursery.summary import log_record, make_record
 from aivc.nursery.uplink import Uplink
-from aivc.nursery.watch import warn_unheard, watch_drain, watch_leg, watch_limits
+from aivc.nursery.watch import watch_drain, watch_leg, watch_limits
 from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
-from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
 from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_registry
 from aivc.sip.leg import Leg
@@ -63,7 +63,6 @@ Loaded = TypeVar("Loaded")
 
 GOODBYE_MARGIN: Final = 0.5  # seconds beyond sip.hang_up_seconds, which the leg itself keeps
 OUTBOX_EVENTS: Final = 256  # a new session is told up to 100 items at once; a healthy conversation has few waiting
-JOBS: Final = 16  # tool calls waiting; the model is told "busy" beyond
 
 
 async def serve_call(
@@ -172,8 +171,7 @@ async def join(
     leg: Leg, settings: Settings, means: Means, progress: Progress, announcer: Announcer, lines: Lines
 ) -> None:
     """Answer the call and run its tasks; ends by an exception."""
-    pressed_send, pressed = trio.open_memory_channel[Pressed](KEYS)
-    keypad = Keypad(pressed_send, progress.turns)
+    keypad = Keypad(progress)
     uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS, leg.agreement.codec)
     async with open_ports(means.ports, leg) as sockets, open_tasks() as call:
         call.start_soon(watch_leg, leg.events, progress, keypad)
@@ -197,10 +195,9 @@ async def join(
         note_answered(progress, announcer)
         start_media(call, means.clock, stream)
         call.start_soon(watch_limits, stream, settings)
-        call.start_soon(warn_unheard, stream)
         if isinstance(session, CallOver):
             raise await rescue(ground, session, means.prompts.busy, stream)
-        over = await until_over(partial(converse, ground, stream, uplink, pressed, session))
+        over = await until_over(partial(converse, ground, stream, uplink, keypad, session))
         assert over is not None  # `converse` ends by an exception only
         raise await rescue(ground, over, means.prompts.failure, stream)
 
@@ -209,22 +206,23 @@ async def converse(
     ground: Ground,
     stream: RtpStream,
     uplink: Uplink,
-    pressed: trio.MemoryReceiveChannel[Pressed],
+    keypad: Keypad,
     session: Session,
 ) -> None:
     """Join the caller and the model; ends by an exception."""
     openai, dtmf, leg, progress = ground.settings.openai, ground.settings.dtmf, ground.leg, ground.progress
     leaving, turns = progress.leaving, progress.turns
     outbox_send, outbox = trio.open_memory_channel[ClientEvent](OUTBOX_EVENTS)
-    jobs_send, jobs = trio.open_memory_channel[ToolCall](JOBS)
+    jobs, entries = Jobs(), Entries(dtmf)
     conversation = Conversation(openai, event_ids())
     performer = progress.performer = Performer(
-        conversation, stream.playout, stream, outbox_send, jobs_send, turns, ground.announcer, leaving, uplink
+        conversation, stream.playout, stream, outbox_send, jobs, turns, ground.announcer, leaving, entries, uplink
     )
     hold = ground.octets(ground.means.prompts.hold)
     control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
     headers, key = without_secrets(leg.headers), leg.session_key
     context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, headers, session_key=key)
+    shop = Workshop(ground.tools, context, openai, performer, leaving, ground.lines.finishing)
     talk = Talk(
         openai,
         dialect_named(openai.dialect),
@@ -236,17 +234,16 @@ async def converse(
         partial(open_next_session, ground),
         lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
     )
-    with uplink.heard_as(performer.audible, lambda: stream.last_voiced):
-        async with open_tasks() as nursery:
-            nursery.start_soon(
-                run_tools, jobs, ground.tools, context, openai, performer, leaving, ground.lines.finishing
-            )
-            nursery.start_soon(collect_digits, pressed, dtmf, performer)
-            nursery.start_soon(leaving.hang_up, performer, openai.farewell_seconds)
-            nursery.start_soon(leaving.wait_over)
+    async with open_tasks() as nursery:
+        with (
+            uplink.heard_as(performer.audible, lambda: stream.last_voiced),
+            jobs.done_by(shop.run, nursery),
+            leaving.heeded(nursery, performer, openai.farewell_seconds),
+        ):
             turns.session_began()
             performer.caller_holds(not stream.expects_audio)  # some telephones hold from the beginning
             performer.begin()
+            keypad.pass_on()
             try:
                 await keep_sessions(talk, session)
             except CallOver:

@@ -1,4 +1,7 @@
-"""Runs the model's tool calls: each in a task of its own with a deadline, each answered exactly once."""
+"""Runs the model's tool calls: each in a task of its own with a deadline, each answered exactly once.
+
+No task waits for them: the first one starts what starts the others.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import enum
 import inspect
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, Literal
 
 import attrs
@@ -26,7 +31,8 @@ from aivc.realtime.tools import ToolRegistry
 
 log = logging.getLogger("aivc.tools")
 
-SIDE_BY_SIDE: Final = 8  # tools of one call at a time; more wait, and beyond `jobs` the model is told "busy"
+SIDE_BY_SIDE: Final = 8  # tools of one call at a time; more wait
+MOST_WAITING: Final = 16  # tool calls; the model is told "busy" beyond
 LONGEST_OUTPUT: Final = 32_000  # characters; more would crowd the model's context and the WebSocket
 
 Outcome = Literal["ok", "error", "timeout", "bad_arguments", "unknown", "cancelled"]
@@ -40,66 +46,80 @@ class Result:
     outcome: Outcome = "ok"
 
 
+@attrs.define(eq=False)
+class Jobs:
+    """The tool calls of one phone call that wait for a place. They begin in their order."""
+
+    most: int = MOST_WAITING
+    waiting: list[ToolCall] = attrs.field(factory=list, init=False)
+    _places: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(SIDE_BY_SIDE), init=False)
+    _begin: Callable[[], None] | None = attrs.field(default=None, init=False)
+
+    def send_nowait(self, call: ToolCall) -> None:
+        """Have it done. Raises trio.WouldBlock when too many wait already."""
+        if len(self.waiting) >= self.most:
+            raise trio.WouldBlock
+        self.waiting.append(call)
+        if self._begin is not None and len(self.waiting) == 1:
+            self._begin()
+
+    @contextmanager
+    def done_by(self, work: Callable[[ToolCall], Awaitable[None]], nursery: trio.Nursery) -> Iterator[None]:
+        """While the block runs, each is done by `work` in a task of its own in `nursery`."""
+        self._begin = partial(nursery.start_soon, self._begin_all, work, nursery)
+        if self.waiting:
+            self._begin()
+        try:
+            yield
+        finally:
+            self._begin = None
+
+    async def _begin_all(self, work: Callable[[ToolCall], Awaitable[None]], nursery: trio.Nursery) -> None:
+        while self.waiting:
+            await self._places.acquire()
+            nursery.start_soon(self._do, work, self.waiting.pop(0))
+
+    async def _do(self, work: Callable[[ToolCall], Awaitable[None]], call: ToolCall) -> None:
+        try:
+            await work(call)
+        finally:
+            self._places.release()
+
+
 @attrs.frozen(eq=False)
 class Workshop:
-    """What the tool calls of one phone call share."""
-
-    tools: ToolRegistry
-    context: ToolContext
-    seconds: float  # deadline of a tool that has none of its own
-    performer: Performer
-    leaving: Leaving
-    filler: Filler
-    threads: trio.CapacityLimiter
-
-
-async def run_tools(
-    jobs: trio.MemoryReceiveChannel[ToolCall],
-    tools: ToolRegistry,
-    context: ToolContext,
-    settings: OpenAISettings,
-    performer: Performer,
-    leaving: Leaving,
-    lasting: trio.Nursery | None = None,
-) -> None:
-    """Take tool calls as they come and run them side by side.
+    """What the tool calls of one phone call share.
 
     Args:
-      jobs: what the model called.
       context: of the call; each tool call gets one of its own made of it.
       settings: of the agent: deadlines and fillers.
       leaving: knows which tool calls end the call: the model is not answered, it has nothing more to say.
-      lasting: where tools with `finish=True` run, which are done by their deadline even if the call is over and this
-        nursery cancelled. None: here, where they hold up the end of the call.
+      lasting: where tools with `finish=True` run, which are done by their deadline even if the call is over and its
+        nursery cancelled. None: in their own task, where they hold up the end of the call.
     """
-    shop = Workshop(
-        tools,
-        context,
-        settings.tool_seconds,
-        performer,
-        leaving,
-        Filler(settings, context.control, performer),
-        trio.CapacityLimiter(SIDE_BY_SIDE),
-    )
-    places = trio.CapacityLimiter(SIDE_BY_SIDE)
 
-    async def run_one_in(place: object, call: ToolCall) -> None:
-        try:
-            async with shop.filler.while_running():
-                output = await run_one(shop, call, lasting)
-            if not leaving.keeps(call.call_id, output):
-                performer.tool_finished(call.call_id, output)
-        finally:
-            places.release_on_behalf_of(place)
+    tools: ToolRegistry
+    context: ToolContext
+    settings: OpenAISettings
+    performer: Performer
+    leaving: Leaving
+    lasting: trio.Nursery | None = None
+    filler: Filler = attrs.field(init=False)
+    threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SIDE_BY_SIDE), init=False)
 
-    async with trio.open_nursery() as nursery:
-        async for call in jobs:
-            place = object()
-            await places.acquire_on_behalf_of(place)
-            nursery.start_soon(run_one_in, place, call)
+    @filler.default
+    def _make_filler(self) -> Filler:
+        return Filler(self.settings, self.context.control, self.performer)
+
+    async def run(self, call: ToolCall) -> None:
+        """Run one tool call, and tell the model what came of it."""
+        async with self.filler.while_running():
+            output = await run_one(self, call)
+        if not self.leaving.keeps(call.call_id, output):
+            self.performer.tool_finished(call.call_id, output)
 
 
-async def run_one(shop: Workshop, call: ToolCall, lasting: trio.Nursery | None) -> str:
+async def run_one(shop: Workshop, call: ToolCall) -> str:
     """Run one tool call and return its output. Cancellation ends its say in the call, and the tool if it may."""
     context = shop.context.of_tool_call(call.call_id)
     definition = shop.tools.get(call.name)
@@ -107,13 +127,13 @@ async def run_one(shop: Workshop, call: ToolCall, lasting: trio.Nursery | None) 
         if definition is None or not definition.finish:
             output = await run_recorded(shop, call, context)
         else:
-            output = await run_to_the_end(shop, call, context, lasting)
+            output = await run_to_the_end(shop, call, context)
     finally:
         context.lifetime.end()
     return GOES_ON if context.lifetime.hung_up else output  # if the model is ever told, the call has gone on
 
 
-async def run_to_the_end(shop: Workshop, call: ToolCall, context: ToolContext, lasting: trio.Nursery | None) -> str:
+async def run_to_the_end(shop: Workshop, call: ToolCall, context: ToolContext) -> str:
     """Run a tool that neither a hang-up nor the end of the call cancels, only its deadline."""
     outputs, output = trio.open_memory_channel[str | CallOver](1)
 
@@ -124,10 +144,10 @@ async def run_to_the_end(shop: Workshop, call: ToolCall, context: ToolContext, l
             except CallOver as over:  # for the task that waits: this one is not the call's
                 outputs.send_nowait(over)
 
-    if lasting is None:
+    if shop.lasting is None:
         await run()
     else:
-        lasting.start_soon(run)
+        shop.lasting.start_soon(run)
     result = await output.receive()
     if isinstance(result, CallOver):
         raise result
@@ -141,7 +161,7 @@ async def run_recorded(shop: Workshop, call: ToolCall, context: ToolContext) -> 
     started_at, result = trio.current_time(), Result("", "cancelled")
     shop.performer.turns.tool_started(call.call_id, started_at)
     try:
-        result = await result_of(shop.tools, context, call, shop.seconds, shop.threads)
+        result = await result_of(shop.tools, context, call, shop.settings.tool_seconds, shop.threads)
     finally:
         if shop.leaving.referring and context.lifetime.transferring:
             if result.outcome == "cancelled":

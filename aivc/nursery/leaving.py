@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from aivc.media.g711 import FRAME_SECONDS
+from aivc.nursery.causes import raise_once
 from aivc.nursery.ending import CallOver, Ending
 from aivc.sip.leg import Fields
 
@@ -24,25 +27,35 @@ class Speaker(Protocol):
     def is_speaking(self) -> bool: ...
 
 
+@attrs.frozen(eq=False)
+class Heeding:
+    """Where a wish is seen to, and how: see `Leaving.heeded`."""
+
+    nursery: trio.Nursery
+    speaker: Speaker
+    seconds: float
+
+
 @attrs.define(eq=False)
 class Leaving:
-    """Who wants to end this call, and which tool calls wait for it."""
+    """Who wants to end this call, and which tool calls wait for it. While nobody wants to, no task waits."""
 
     ending: Ending | None = None  # how the record will name the hang-up; None: nobody wants to hang up
     referring: bool = False  # a REFER is out: a BYE of the caller is its success
     consulting: bool = False  # the target of an attended transfer is called first, while the caller waits
     fields: Fields = ()  # for the BYE, by the wish of the tool that hangs up
-    _asked: trio.Event = attrs.field(factory=trio.Event)
+    _heeding: Heeding | None = None
+    _withdrawals: int = 0  # a wish that knows of fewer was withdrawn itself
     _withdrawn: trio.Event = attrs.field(factory=trio.Event)
-    _over: CallOver | None = None
-    _told: trio.Event = attrs.field(factory=trio.Event)
     _unanswered: list[tuple[str, str]] = attrs.field(factory=list)  # tool calls and their outputs
 
     def ask(self, ending: Ending) -> None:
         """Hang up when the last words were heard. The first wish counts, but for one that nothing can put off."""
-        if self.ending is None or ending in FINAL:
+        first = self.ending is None
+        if first or ending in FINAL:
             self.ending = ending
-        self._asked.set()
+        if first:
+            self._heed()
 
     def keeps(self, call_id: str, output: str) -> bool:
         """Say whether the call is about to end: then the model is told no output, unless the wish is withdrawn."""
@@ -55,7 +68,8 @@ class Leaving:
         """The caller speaks again: nobody hangs up on a caller who speaks. Returns the tool outputs to tell now."""
         if self.ending is None or self.ending in FINAL:
             return []
-        self.ending, self.fields, self._asked = None, (), trio.Event()
+        self.ending, self.fields = None, ()
+        self._withdrawals += 1
         self._withdrawn.set()
         self._withdrawn = trio.Event()
         unanswered, self._unanswered = self._unanswered, []
@@ -73,36 +87,44 @@ class Leaving:
 
     def end(self, over: CallOver) -> None:
         """The call is over, said by code that may not raise: a tool's."""
-        self._over = over
-        self._told.set()
+        if self._heeding is not None:
+            self._heeding.nursery.start_soon(raise_once, over)
 
-    async def wait_over(self) -> NoReturn:
-        """Task: raises what `end` was told."""
-        await self._told.wait()
-        assert self._over is not None
-        raise self._over
+    @contextmanager
+    def heeded(self, nursery: trio.Nursery, speaker: Speaker, seconds: float) -> Iterator[None]:
+        """While the block runs, CallOver is raised in `nursery` by what `end` is told, and by who asks to hang up: when
+        `speaker` has said the last words, or has taken `seconds` for them.
+        """
+        self._heeding = Heeding(nursery, speaker, seconds)
+        if self.ending is not None:
+            self._heed()
+        try:
+            yield
+        finally:
+            self._heeding = None
 
     async def wait_referred(self) -> None:
         """Until no transfer is under way; one that succeeds ends the call meanwhile."""
         while self.transferring:  # noqa: ASYNC110 - once in a call at most
             await trio.sleep(FRAME_SECONDS)
 
-    async def hang_up(self, speaker: Speaker, seconds: float) -> NoReturn:
-        """Task: once asked, let the last words be heard, but wait no longer than `seconds`."""
-        while True:
-            wish = self._asked  # another event after a withdrawal
-            await wish.wait()
-            with trio.move_on_after(seconds):
-                await self._wait_said(wish, speaker)
-            await self.wait_referred()  # a transfer that is under way needs neither us nor the model
-            if wish is self._asked and self.ending is not None:
-                raise CallOver(self.ending)
+    def _heed(self) -> None:
+        if self._heeding is not None:
+            self._heeding.nursery.start_soon(self._hang_up, self._withdrawals, self._heeding)
 
-    async def _wait_said(self, wish: trio.Event, speaker: Speaker) -> None:
+    async def _hang_up(self, wish: int, heeding: Heeding) -> None:
+        """Let the last words be heard; ends without effect when the wish is withdrawn meanwhile."""
+        with trio.move_on_after(heeding.seconds):
+            await self._wait_said(wish, heeding.speaker)
+        await self.wait_referred()  # a transfer that is under way needs neither us nor the model
+        if wish == self._withdrawals and self.ending is not None:
+            raise CallOver(self.ending)
+
+    async def _wait_said(self, wish: int, speaker: Speaker) -> None:
         # A withdrawal is looked for at every frame, as the playout is: neither has an event to wait for.
-        while wish is self._asked and speaker.is_speaking:  # noqa: ASYNC110
+        while wish == self._withdrawals and speaker.is_speaking:  # noqa: ASYNC110
             await trio.sleep(FRAME_SECONDS)
-        if wish is self._asked:
+        if wish == self._withdrawals:
             await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard
 
 

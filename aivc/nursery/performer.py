@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, assert_never
+from typing import Final, Literal, Protocol, assert_never
 
 import attrs
 import trio
@@ -15,6 +15,7 @@ from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
 from aivc.nursery.ending import CallOver, Ending
+from aivc.nursery.entries import Entries, Source
 from aivc.nursery.gap import TurnEnd
 from aivc.nursery.leaving import FINAL, Leaving
 from aivc.nursery.record import CallEvent, DigitEntry, DigitsEntered, Observer, What
@@ -77,6 +78,13 @@ class Announcer:
             logs.event(log, "observer.failed", level=level, error=repr(error), exc_info=error)
 
 
+class Jobs(Protocol):
+    """What has tool calls run."""
+
+    def send_nowait(self, call: ToolCall) -> None:
+        """Raises trio.WouldBlock when too many wait."""
+
+
 @attrs.define(eq=False)
 class Performer:
     """The hands of one call's conversation."""
@@ -85,10 +93,11 @@ class Performer:
     playout: Playout
     stream: RtpStream
     outbox: trio.MemorySendChannel[ClientEvent]
-    jobs: trio.MemorySendChannel[ToolCall]
+    jobs: Jobs
     turns: Turns
     announcer: Announcer
     leaving: Leaving = attrs.field(factory=Leaving)
+    entries: Entries = attrs.field(factory=Entries)
     uplink: Uplink | None = None
     socket: RealtimeSocket | None = None  # of the session that is used
     aside: bool = False  # True while the caller waits for somebody else: the model has nothing to say to them
@@ -118,10 +127,19 @@ class Performer:
         """Stop what is being said, by a tool's wish."""
         self.perform(self.conversation.interrupt(trio.current_time()))
 
-    def key_pressed(self) -> None:
-        """Stop what is being said, and say nothing until the keys that the caller presses are an entry."""
-        self.turns.not_awaited()
-        self.perform(self.conversation.key_pressed(trio.current_time()))
+    def press(self, digit: str, source: Source) -> None:
+        """The caller has pressed a key. The first of an entry stops what is being said, and nothing is said until it is
+        complete.
+        """
+        now = trio.current_time()
+        if not self.entries.dtmf.enabled:
+            return
+        if not self.entries.is_begun:
+            self.turns.not_awaited()
+            self.perform(self.conversation.key_pressed(now))
+        if (entry := self.entries.press(digit, source, now)) is not None:
+            self.digits_entered(entry)
+        self._watch_deadline()
 
     def digits_entered(self, entry: DigitEntry) -> None:
         """Tell the model which keys the caller has pressed."""
@@ -203,7 +221,23 @@ class Performer:
         """
         for effect in effects:
             self._perform_one(effect)
-        if self.conversation.deadline < self.watched_until:  # most events put it off: not worth a wake-up each
+        self._watch_deadline()
+
+    @property
+    def deadline(self) -> float:
+        """When `expire` is wanted, on trio's clock."""
+        return min(self.conversation.deadline, self.entries.deadline)
+
+    def expire(self) -> None:
+        """Do what is due now."""
+        now = trio.current_time()
+        if self.conversation.deadline <= now:
+            self.perform(self.conversation.expire(now))
+        if (entry := self.entries.expire(now)) is not None:
+            self.digits_entered(entry)
+
+    def _watch_deadline(self) -> None:
+        if self.deadline < self.watched_until:  # most events put it off: not worth a wake-up each
             self.deadline_moved.set()
 
     def _perform_one(self, effect: Effect) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 import trio
@@ -50,6 +50,20 @@ class Session:
 
     socket: RealtimeSocket
     expires_at: float  # on trio's clock; infinity when the server does not say
+
+
+@attrs.define(eq=False)
+class Moment:
+    """Something that is to be done at a certain time, without waiting.
+
+    Args:
+      due: on trio's clock.
+      again: after so many seconds.
+    """
+
+    due: float
+    act: Callable[[], None]
+    again: float = inf
 
 
 @attrs.frozen(eq=False)
@@ -141,22 +155,31 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     async with open_tasks() as nursery:
         nursery.start_soon(talk.uplink.write_to, socket)
         nursery.start_soon(write_events, socket, talk.dialect, talk.outbox)
-        nursery.start_soon(read_events, socket, talk.dialect, performer)
-        nursery.start_soon(watch_deadlines, performer)
-        nursery.start_soon(socket.keep_alive, talk.openai.ping_seconds, talk.openai.pong_seconds)
-        await renew(talk, session, renewed)
-        nursery.cancel_scope.cancel()
+        pings, expiry = pinging(talk.openai, socket, nursery), expiring(talk, session, renewed, nursery)
+        nursery.start_soon(watch_deadlines, performer, pings, expiry)
+        await read_events(socket, talk.dialect, performer)
 
 
-async def renew(talk: Talk, session: Session, renewed: list[Session]) -> None:
-    """Shortly before a session expires: open the next and wait for a pause in the talk, or say farewell."""
+def pinging(openai: OpenAISettings, socket: RealtimeSocket, nursery: trio.Nursery) -> Moment:
+    """Now for the first time: a half-open connection is noticed by nothing else but the caller."""
+    ping = partial(nursery.start_soon, socket.ping, openai.pong_seconds)
+    return Moment(trio.current_time(), ping, openai.ping_seconds)
+
+
+def expiring(talk: Talk, session: Session, renewed: list[Session], nursery: trio.Nursery) -> Moment:
+    """Shortly before a session expires: its successor takes over, or the model says farewell."""
     now = trio.current_time()
     notice = min(talk.openai.expiry_seconds, (session.expires_at - now) / 2)  # a server may give little time in all
     due = session.expires_at - notice
-    await trio.sleep_until(due)
     if not talk.openai.reconnect:
-        talk.performer.say_farewell("expired")
-        await trio.sleep_forever()
+        return Moment(due, partial(talk.performer.say_farewell, "expired"))
+    return Moment(due, partial(nursery.start_soon, renew, talk, renewed, due + notice / 2, nursery.cancel_scope))
+
+
+async def renew(talk: Talk, renewed: list[Session], patience: float, used: trio.CancelScope) -> None:
+    """Open the next session, wait for a pause in the talk, but no longer than until `patience`, and end the use of this
+    one.
+    """
     while True:
         try:
             renewed.append(await talk.open_session())
@@ -164,8 +187,9 @@ async def renew(talk: Talk, session: Session, renewed: list[Session]) -> None:
         except RealtimeRefused as error:
             logs.event(log, "session.not_renewed", level=logging.WARNING, error=str(error))
             await trio.sleep(RENEW_AGAIN)
-    with trio.move_on_at(due + notice / 2):
+    with trio.move_on_at(patience):
         await talk.performer.wait_pause()
+    used.cancel()
 
 
 def note_loss(talk: Talk, over: CallOver) -> None:
@@ -226,7 +250,7 @@ async def write_events(
         await socket.send(dialect.encode(event))
 
 
-async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> None:
+async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> NoReturn:
     """The model's events -> the conversation. Awaits nothing but the WebSocket, so that pings are always answered."""
 
     def take(message: Message) -> None:
@@ -240,13 +264,15 @@ async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Perfo
     await socket.receive_each(take)
 
 
-async def watch_deadlines(performer: Performer) -> None:
-    """The conversation's own timers."""
+async def watch_deadlines(performer: Performer, *moments: Moment) -> NoReturn:
+    """The conversation's own timers, and what else is to be done in time."""
     while True:
         performer.deadline_moved = trio.Event()
-        performer.watched_until = performer.conversation.deadline
+        performer.watched_until = min((performer.deadline, *(moment.due for moment in moments)))
         with trio.move_on_at(performer.watched_until):
             await performer.deadline_moved.wait()
-        now = trio.current_time()
-        if performer.conversation.deadline <= now:
-            performer.perform(performer.conversation.expire(now))
+        performer.expire()
+        for moment in moments:
+            if moment.due <= trio.current_time():
+                moment.due += moment.again
+                moment.act()

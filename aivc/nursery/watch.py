@@ -68,9 +68,8 @@ async def watch_drain(draining: trio.Event) -> None:
     raise CallOver(Ending.DRAINED)
 
 
-async def warn_unheard(stream: RtpStream) -> None:
+def warn_unheard(stream: RtpStream) -> None:
     """Say what to do when audio comes, but from where it must not come: a caller in silence has no other clue."""
-    await trio.sleep(SETTLED)
     counters = stream.statistics()
     if counters.foreign and not counters.received:
         hint = 'the audio comes from another address than the SDP says; rtp.nat = "on" would take it'
@@ -78,13 +77,19 @@ async def warn_unheard(stream: RtpStream) -> None:
 
 
 async def watch_limits(stream: RtpStream, settings: Settings) -> None:
-    """Maximum duration, and a caller of whom nothing comes any more, in the talk or on hold (0 seconds: never)."""
+    """Maximum duration, and a caller of whom nothing comes any more, in the talk or on hold (0 seconds: never), or of
+    whom nothing is heard from the beginning.
+    """
+    settled = trio.current_time() + SETTLED
     last_moment = trio.current_time() + settings.service.max_call_seconds
     while True:
         # A hold may begin or end at any time, and changes who is waited for.
         next_look = trio.current_time() + LOOK if settings.rtp.hold_timeout_seconds else last_moment
-        await trio.sleep_until(min(last_moment, next_look, quiet_until(stream, settings.rtp)))
+        await trio.sleep_until(min(settled, last_moment, next_look, quiet_until(stream, settings.rtp)))
         now = trio.current_time()
+        if now >= settled:
+            settled = inf
+            warn_unheard(stream)
         if now >= last_moment:
             raise CallOver(Ending.MAX_DURATION, f"service.max_call_seconds = {settings.service.max_call_seconds:g}")
         if now >= quiet_until(stream, settings.rtp):

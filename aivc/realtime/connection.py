@@ -152,28 +152,12 @@ class RealtimeSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._broken() from None
 
-    async def keep_alive(self, ping_seconds: float, pong_seconds: float) -> NoReturn:
-        """Ping for ever, now for the first time: a half-open connection is noticed by nothing else but the caller.
+    async def ping(self, pong_seconds: float) -> None:
+        """Ask whether the peer is still there, and how far away it is.
 
         Raises:
             RealtimeClosed: the connection is over, or a pong did not come within `pong_seconds`.
         """
-        while True:
-            await self._ping(pong_seconds)
-            await trio.sleep(ping_seconds)
-
-    async def close(self, seconds: float) -> bool:
-        """Close politely even when cancelled, never for longer than `seconds`; say whether the peer answered."""
-        self.messages.close()  # else those that nobody receives would keep the peer's close from being read
-        with trio.move_on_after(seconds, shield=True) as grace:
-            await self.websocket.aclose()
-        # Not `cancelled_caught`: called while an exception is in flight, trio-websocket's aclose() swallows the
-        # Cancelled of our own scope.
-        answered = not grace.cancel_called
-        await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
-        return answered
-
-    async def _ping(self, pong_seconds: float) -> None:
         asked_at = trio.current_time()
         with trio.move_on_after(pong_seconds):
             try:
@@ -185,6 +169,17 @@ class RealtimeSocket:
             return
         self._check_open()
         raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
+
+    async def close(self, seconds: float) -> bool:
+        """Close politely even when cancelled, never for longer than `seconds`; say whether the peer answered."""
+        self.messages.close()  # else those that nobody receives would keep the peer's close from being read
+        with trio.move_on_after(seconds, shield=True) as grace:
+            await self.websocket.aclose()
+        # Not `cancelled_caught`: called while an exception is in flight, trio-websocket's aclose() swallows the
+        # Cancelled of our own scope.
+        answered = not grace.cancel_called
+        await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
+        return answered
 
     def _next_message(self) -> Message:
         try:

@@ -87,6 +87,7 @@ class Comparison:
         init=False, factory=dict
     )
     _packets: PacketComparison = attrs.field(init=False)
+    _is_finished: bool = attrs.field(init=False, default=False)
     _media_over_at: float | None = attrs.field(init=False, default=None)
     _appends: dict[int, AppendComparison] = attrs.field(init=False, factory=dict)  # by session
 
@@ -110,7 +111,7 @@ class Comparison:
     def came(self, entry: Entry) -> None:
         """Take the next output of the replay."""
         stream = stream_of(entry)
-        if stream is None or self.difference is not None:
+        if stream is None or self.difference is not None or self._is_finished:
             return
         if isinstance(entry, RealtimeEvent) and is_append(entry.text):
             self._take_append(entry)
@@ -168,8 +169,9 @@ class Comparison:
             self._differ(now, f"the call ended as {came}, not as {recorded}", None, None)
 
     def finish(self) -> None:
-        """Nothing more will come."""
+        """Nothing more will come, or count: the replay is over."""
         self.overdue(float("inf"))
+        self._is_finished = True
 
     def _appends_of(self, session: int) -> AppendComparison:
         is_whole = self.append_ms <= FRAME_MS

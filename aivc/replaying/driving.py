@@ -99,6 +99,11 @@ class Replay:
         return self.entries[-1].at
 
     @property
+    def _is_awaited(self) -> bool:
+        """Whether the call should end, as the recorded one did, and has not."""
+        return not (self._has_ended or self.flight.record is None or self.flight.missing)
+
+    @property
     def now(self) -> float:
         """Seconds since the call began."""
         return trio.current_time() - self._began_at
@@ -152,14 +157,15 @@ class Replay:
             self.comparison.overdue(happening.at)
             if self.comparison.difference is not None:
                 return
-            if happening.at > self.last and self.comparison.is_complete:
+            if happening.at > self.last and self.comparison.is_complete and not self._is_awaited:
                 break
             if isinstance(happening, Tick):
                 self.clock.pass_over() if happening.at <= self.last else self.clock.tick()
             else:
                 await ways.happen(happening)
         await trio.testing.wait_all_tasks_blocked()
-        if not self._has_ended and self.flight.record is not None and not self.flight.missing:
+        if self._is_awaited:
+            assert self.flight.record is not None
             self.comparison.other_end(self.now, str(self.flight.record.get("ending")), "not at all")
         self.comparison.finish()
 

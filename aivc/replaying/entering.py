@@ -11,6 +11,8 @@ from aivc.flight.entries import Entry, Flight, MiMessage, RtpPacket, SipMessage
 from aivc.replaying.alike import loaded, split_message
 from aivc.replaying.settings import NotReplayable, is_ip
 
+FIRST_DYNAMIC: Final = 96  # payload type, RFC 3551 section 6
+EVENT_OCTETS: Final = 16  # of payload, at most, in a packet of RFC 4733
 WILDCARDS: Final = ("0.0.0.0", "::")
 CHALLENGES: Final = re.compile(r"SIP/2\.0 40[17] ")
 CONNECTION: Final = re.compile(r"^c=IN IP[46] (\S+)", re.MULTILINE)
@@ -26,6 +28,8 @@ def replayable(flight: Flight) -> tuple[Entry, ...]:
             raise NotReplayable("its audio was encrypted (SRTP), with keys that no recording has")
     if any(makes_call(entry) for entry in flight.entries):
         raise NotReplayable("it has made a call of its own (an attended transfer), whose audio is not recorded")
+    if (pressed := next((entry.at for entry in flight.entries if is_masked_key(entry)), None)) is not None:
+        raise NotReplayable(f"keys were pressed at {pressed:.3f} s, and which is masked in it (recorder.mask)")
     entries = flight.entries
     if flight.missing:
         limit = flight.missing_from or 0.0
@@ -46,6 +50,15 @@ def begins(entry: Entry) -> bool:
             return text.startswith("INVITE ")
         case MiMessage(way="in", channel="event", text=text):
             return '"NEW"' in text
+        case _:
+            return False
+
+
+def is_masked_key(entry: Entry) -> bool:
+    """Whether it is a packet of RFC 4733 of which nothing is kept."""
+    match entry:
+        case RtpPacket(way="in", payload=None, payload_type=payload_type, octets=octets):
+            return payload_type >= FIRST_DYNAMIC and octets <= EVENT_OCTETS
         case _:
             return False
 

@@ -81,6 +81,11 @@ class Arena:
     def ring(self, **more: Any) -> AbstractAsyncContextManager[PhoneCall]:
         return self.phone.ring(NUMBER, **more)
 
+    @property
+    def has_garbage(self) -> bool:
+        """Whether a whole front end has ended, or the test OpenSIPS: each is a ring with its last transactions."""
+        return self.stopped.is_set() or (self.opensips is not None and self.opensips.was_troubled)
+
     def media_sockets(self) -> list[Address]:
         """The service's open sockets of RTP and RTCP."""
         return [each for each in self.network.bound if each[0] == SERVICE and each[1] in (RTP_PORT, RTP_PORT + 1)]
@@ -112,8 +117,12 @@ async def live_through(way: Way, front_end: FrontEndName, dialect: Dialect) -> N
                 call = await way.live(arena)
                 await arena.wait_over()
                 records = records_of(observed)
-                if not arena.stopped.is_set():
+                if arena.stopped.is_set():
+                    del arena.service
+                else:
                     await check_service(way, arena, records)
+                if arena.has_garbage:
+                    gc.collect()
                 check_nothing_left(arena, before)
                 await arena.stop()
                 records += records_of(observed)
@@ -171,7 +180,9 @@ async def open_arena(
         service, task = await nursery.start(live)
         if opensips is not None:
             await opensips.wait_subscribed()
-        yield Arena(network, model, phone, opensips, nursery, service, task, lines, scope, stopping, stopped)
+        arena = Arena(network, model, phone, opensips, nursery, service, task, lines, scope, stopping, stopped)
+        del service  # it is the arena's to forget
+        yield arena
 
 
 async def check_service(way: Way, arena: Arena, records: list[CallRecord]) -> None:

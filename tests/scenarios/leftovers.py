@@ -60,13 +60,20 @@ class ErrorNotes(logging.Handler):
 
 @contextmanager
 def noted_errors() -> Iterator[list[str]]:
-    """The names of the events that are logged at error level meanwhile."""
-    notes, root = ErrorNotes(), logging.getLogger()
-    root.addHandler(notes)
+    """The names of the events that are logged at error level meanwhile.
+
+    Ours are told to nobody else: who keeps a line keeps the frames of its traceback.
+    """
+    notes, root, ours = ErrorNotes(), logging.getLogger(), logging.getLogger("aivc")
+    for logger in (root, ours):
+        logger.addHandler(notes)
+    ours.propagate = False
     try:
         yield notes.events
     finally:
-        root.removeHandler(notes)
+        ours.propagate = True
+        for logger in (root, ours):
+            logger.removeHandler(notes)
 
 
 @contextmanager

@@ -141,10 +141,10 @@ async def test_an_answer_that_stalls_on_its_way_is_heard_in_two_parts(
 ) -> None:
     chaos = Chaos(stalls=(Stall(0.55, 3.0, "from_model"),))
     script = scripted([[Say("A long story.", audio=speech(4.0, pitch_hz=210.0, seed=5))]])
-    async with open_world(script, dialect=dialect, chaos=chaos, delta_ms=(60.0, 60.0)) as world:
-        async with world.dial() as call:
-            await call.handset.wait_speech(7.0)
-            assert call.handset.speech_heard().replace(b"\xff", b"") == speech(4.0, pitch_hz=210.0, seed=5)
+    world_of_small_deltas = open_world(script, dialect=dialect, chaos=chaos, delta_ms=(60.0, 60.0))
+    async with world_of_small_deltas as world, world.dial() as call:
+        await call.handset.wait_speech(7.0)
+        assert call.handset.speech_heard().replace(b"\xff", b"") == speech(4.0, pitch_hz=210.0, seed=5)
     assert world.record.ending is Ending.CALLER_HUNG_UP
 
 

@@ -104,7 +104,10 @@ async def test_an_offer_that_does_not_fit_is_refused_before_anything_is_spent(
             async with world.dial(crypto=suite):
                 pass
         assert caught.value.response.status == 488
-        assert caught.value.response.header("Warning").startswith("30")
+        refused = caught.value.response.headers
+        assert (refused.get("Warning") or "").startswith("30")
+        told = ('SIP;cause=488;text="media_not_acceptable: no audio that both can do"', "Q.850;cause=65")
+        assert tuple(refused.lines("Reason")) == told
         assert world.model.sessions == []
         assert world.media_sockets() == []
 

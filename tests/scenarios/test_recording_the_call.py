@@ -192,7 +192,7 @@ async def test_the_call_to_who_is_transferred_to_belongs_to_the_call(
         ours = [entry for entry in of_kind(flight, SipMessage) if "Replaces" not in entry.text]
         invites = [entry for entry in ours if entry.text.startswith("INVITE ")]
         assert [entry.way for entry in invites] == ["in", "out"]
-        assert sum(line.startswith("BYE ") for line in said) == 2
+        assert sum(line.startswith("BYE ") for line in said) >= 2  # both of our dialogs end, and the callers may cross
     else:
         assert "ua_session_client_start" in {line.partition(" ")[0] for line in said}
         assert any("ANSWERED" in line for line in said)

@@ -234,6 +234,7 @@ SERVICES: Final = (
         sees="is left alone",
         detail="no answer",
         faults=Faults(session_updated_seconds=0.5),
+        excused=("INVITE 500", "terminate"),
     ),
     behind_opensips_only(
         "OpenSIPS does not hear our answer",
@@ -244,6 +245,7 @@ SERVICES: Final = (
         status=500,
         says="",
         detail="no answer",
+        settings=SHORT,
         excused=("INVITE 500", "INVITE 200"),
     ),
     behind_opensips_only(
@@ -262,6 +264,7 @@ SERVICES: Final = (
         sees="is left alone",
         detail="rtp.timeout_seconds",
         settings=changed(WATCHFUL, rtp={"timeout_seconds": 0.5}),
+        excused=("terminate",),
     ),
     Way(
         name="all lines are busy",
