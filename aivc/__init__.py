@@ -19,6 +19,7 @@ from aivc.config.settings import (
     OpenAISettings,
     OpenSipsSettings,
     RealtimeSettings,
+    RecorderSettings,
     RecordsSettings,
     RtpSettings,
     Secret,
@@ -58,6 +59,7 @@ from aivc.nursery.record import (
     TransferOver,
     TransferRun,
 )
+from aivc.nursery.recorder import Recorder, open_recorder
 from aivc.nursery.recordfile import RecordFile, open_record_file
 from aivc.nursery.routing import Route, Routes, load_routes
 from aivc.nursery.service import Service, open_service, run_service
@@ -147,6 +149,8 @@ __all__ = [
     "RealtimeError",
     "RealtimeSettings",
     "RecordFile",
+    "Recorder",
+    "RecorderSettings",
     "RecordsSettings",
     "ReferOutcome",
     "RegistrationStatus",
@@ -199,6 +203,7 @@ __all__ = [
     "open_heartbeat",
     "open_opensips",
     "open_record_file",
+    "open_recorder",
     "open_service",
     "open_user_agent",
     "run_service",

@@ -16,7 +16,8 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=3000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
-pytest.register_assert_rewrite("scenarios.world", "scenarios.behind", "scenarios.arena")  # so that their assertions tell what they saw
+# So that their assertions tell what they saw.
+pytest.register_assert_rewrite("scenarios.world", "scenarios.behind", "scenarios.arena")
 
 
 @pytest.hookimpl(wrapper=True)

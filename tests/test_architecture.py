@@ -66,7 +66,9 @@ PURE = frozenset(
     | {f"realtime/{name}.py" for name in ("arguments", "toolerrors", "transfers")}
     | {f"nursery/{name}.py" for name in ("ending", "turns", "record", "cost")}
     | {f"demo/{name}.py" for name in ("recording", "timeline", "report", "wav")}
-    | {f"flight/{name}.py" for name in ("entries",)}
+    | {f"flight/{name}.py" for name in ("entries", "fields", "flightfile", "audio", "tape", "masking", "pseudonyms")}
+    | {f"flight/{name}.py" for name in ("sdes", "describing", "recording")}
+    | {"sip/watching.py"}
     | {"nursery/gap.py", "nursery/latency.py"}
     | {"testing/keys.py", "testing/vad.py", "testing/script.py", "testing/wording.py"}
 )  # and every file of config/

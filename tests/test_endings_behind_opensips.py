@@ -1,4 +1,4 @@
-"""Every way in which a call can end, behind OpenSIPS: x both dialects x 20 orders of tasks. docs/endings.md."""
+"""Every way in which a call can end, behind OpenSIPS: in both dialects, under 20 orders of tasks."""
 
 from __future__ import annotations
 

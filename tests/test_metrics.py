@@ -78,6 +78,7 @@ def full_status(worker: str = "0") -> Status:
         refusals={cause.value: 1 for cause in Cause},
         is_subscribed=False,
         registrations=(failed,),
+        recordings={"written": 3, "lost": 1, "truncated": 2},
         rss_octets=50_000_000,
         descriptors=30,
         **tally.counted(),

@@ -66,6 +66,8 @@ PUBLIC = {
     "Quality",
     "RealtimeError",
     "RecordFile",
+    "Recorder",
+    "RecorderSettings",
     "RealtimeSettings",
     "RecordsSettings",
     "ReferOutcome",
@@ -119,6 +121,7 @@ PUBLIC = {
     "open_heartbeat",
     "open_opensips",
     "open_record_file",
+    "open_recorder",
     "open_service",
     "open_user_agent",
     "run_service",
@@ -157,7 +160,7 @@ def test_every_section_of_the_configuration_can_be_made_in_python() -> None:
     sections = attrs.asdict(aivc.Settings(), recurse=False).values()
     names = {type(section).__name__ for section in sections} - {"tuple"}
     assert names <= set(aivc.__all__)
-    assert len(names) == 13
+    assert len(names) == 14
 
 
 CONFIG = """

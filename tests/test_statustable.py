@@ -35,6 +35,7 @@ def test_whatever_is_not_zero_has_its_line() -> None:
         "  cost           0.25 USD",
         "  opensips       not subscribed",
         "  registration   100 at pbx: failed (403: look)",
+        "  recordings     written 3, truncated 2, lost 1",
         "  process        48 MiB, 0 tasks, 30 descriptors",
     ]
 

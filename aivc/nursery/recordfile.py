@@ -66,7 +66,6 @@ class RecordFile:
                 self.lost += 1
                 logs.event(log, "record.lost", level=logging.ERROR, call_id=record.call_id, error=str(error))
 
-
     async def _write(self, write: Callable[[], None]) -> None:
         """Without descriptors try again and again: when calls end there are some. Raises OSError."""
         deadline = trio.current_time() + LONGEST_WANT

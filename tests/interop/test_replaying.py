@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from interop import baresip, sipp
+
+from aivc.demo.simulator import open_simulator
+from aivc.testing.model import FakeModel
+from aivc.testing.script import CallTool, Context, Part, Say, decided
+from interop import sipp
 from interop.program import open_program
 from interop.service_process import command, environment, serving
 from interop.sipp import played
 from interop.sipp_scenario import (
     answered,
     expect,
-    expect_request,
     in_dialog,
     info_key,
     pause,
@@ -24,15 +27,12 @@ from interop.sipp_scenario import (
 )
 from interop.speech import caller_audio, model_speech
 
-from aivc.demo.simulator import open_simulator
-from aivc.testing.model import FakeModel
-from aivc.testing.script import CallTool, Context, Part, Say, decided
-
-pytestmark = pytest.mark.interop
-SIPP = pytest.mark.skipif(sipp.missing() is not None, reason=str(sipp.missing()))
-BARESIP = pytest.mark.skipif(baresip.missing() is not None, reason=str(baresip.missing()))
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(sipp.missing() is not None, reason=str(sipp.missing())),
+]
 LONGEST_SECONDS = 60.0
-RECORDED = {"AIVC_RECORDER_MODE": "always"}
+RECORDED = {"AIVC_RECORDER_MODE": "always", "OPENAI_WELCOME_MSG": "Hello, this is the shop."}
 
 
 def talkative(context: Context) -> Sequence[Part]:
@@ -42,9 +42,9 @@ def talkative(context: Context) -> Sequence[Part]:
     return [Say("Hello, this is the shop.", audio=model_speech("PCMU") * 2)]
 
 
-async def told(*arguments: str) -> tuple[int, str]:
+async def told(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit status and output of `aivc` with these arguments."""
-    async with open_program(command(*arguments), environment=environment()) as program:
+    async with open_program(command(*arguments), folder=folder, environ=environment()) as program:
         status = await program.wait_exit()
     return status, program.output
 
@@ -73,22 +73,20 @@ CALLS = {
 }
 
 
-@SIPP
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("audio", ["hash", "keep"])
 async def test_a_call_of_sipp_is_replayed_as_it_was(tmp_path: Path, name: str, audio: str) -> None:
     with trio.fail_after(LONGEST_SECONDS):
         steps = steps_of(tmp_path / "caller.raw", CALLS[name])
         flight = await recorded_by(tmp_path, steps, AIVC_RECORDER_AUDIO=audio, AIVC_RECORDER_MASK="numbers")
-        status, output = await told("replay", str(flight))
+        status, output = await told(tmp_path, "replay", str(flight))
         assert (status, output[:6]) == (0, "Equal:"), output
 
 
-@SIPP
 async def test_a_recorded_call_of_sipp_is_shown_in_a_hundred_columns(tmp_path: Path) -> None:
     with trio.fail_after(LONGEST_SECONDS):
         flight = await recorded_by(tmp_path, steps_of(tmp_path / "caller.raw", BYE))
-        status, output = await told("show", str(flight), "--picture", str(tmp_path / "call.svg"))
+        status, output = await told(tmp_path, "show", str(flight), "--picture", str(tmp_path / "call.svg"))
         assert status == 0
         assert max(map(len, output.splitlines())) <= 100
         assert (tmp_path / "call.svg").read_text().startswith("<svg")

@@ -1,4 +1,4 @@
-"""A telephone, a model and a service that a test may stop or cancel, and what must be left of a call afterwards: nothing.
+"""A telephone, a model and a service that may be stopped or cancelled, and what must be left of a call: nothing.
 
 async with open_arena(way, "sip", "ga") as arena:
     await way.live(arena)
@@ -253,7 +253,7 @@ def check_records(way: Way, arena: Arena, records: list[CallRecord]) -> None:
     wanted = [] if way.ending is None else [way.ending]
     if way.or_else is not None and records and records[0].ending is way.or_else:
         wanted = [way.or_else]
-    assert [record.ending for record in records] == [*wanted, *way.others]
+    assert [record.ending for record in records] == [*wanted, *way.others], records
     assert len({record.call_id for record in records}) == len(records)
     if way.ending is not None:
         assert way.detail in records[0].detail, records[0].detail

@@ -131,4 +131,6 @@ async def test_a_call_may_be_refused_by_its_own_settings(autojump_clock: MockClo
     async with open_world(greeter(), dialect=dialect, opensips=opensips, calls=0) as world:
         async with world.ring() as call:
             assert await hear_refusal(call) == [100, 503]
-        assert call.responses[-1].header("Reason") == 'SIP;cause=503;text="disabled: extra_params: openai.disable is set"'
+        assert (
+            call.responses[-1].header("Reason") == 'SIP;cause=503;text="disabled: extra_params: openai.disable is set"'
+        )

@@ -13,7 +13,7 @@ from aivc.realtime.tools import Tool
 from aivc.testing import CallTool, Faults, PhoneCall, Say, Script, VirtualNetwork, decided, speech
 from aivc.testing.script import Context, Part
 from scenarios.front_ends import FrontEndName
-from scenarios.world import RTP_PORT, changed
+from scenarios.world import NO_FAULTS, RTP_PORT, changed
 
 if TYPE_CHECKING:
     from scenarios.arena import Arena
@@ -43,7 +43,7 @@ def greets(context: Context) -> list[Part]:
 
 
 GREETER: Final = decided(greets)
-GOODBYE: Final = [Say("Goodbye.", audio=HELLO), CallTool("terminate_call")]
+GOODBYE: Final[list[Part]] = [Say("Goodbye.", audio=HELLO), CallTool("terminate_call")]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -82,7 +82,7 @@ class Way:
     only: tuple[FrontEndName, str] | None = None
     settings: Settings = SHORT
     script: Script = GREETER
-    faults: Faults = Faults()
+    faults: Faults = NO_FAULTS
     model: Mapping[str, Any] = {}
     opensips: Mapping[str, Any] = {}
     tools: tuple[Tool, ...] = ()

@@ -237,10 +237,10 @@ CALLERS: Final = (
         ending=Ending.SIGNALLING_FAILED,
         detail="the answer to our offer was not told",
         sees="is hung up on",
-        says="cause=488",
+        says="the answer to our offer was not told",
         live=say_nothing_of_the_audio,
         opensips={"flags": "bh"},
-        only=("opensips", "only OpenSIPS keeps it from us (flags without `a`)"),
+        only=("opensips", "it keeps the ACK from us, with flags without `a`"),
     ),
     Way(
         name="no refresh",

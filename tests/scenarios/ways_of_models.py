@@ -85,10 +85,23 @@ MODELS: Final = (
         live=be_hung_up_on,
         script=scripted([[CallTool("terminate_call")]]),
     ),
-    refused("the upgrade is refused", "The server answers the upgrade with 503.", "http_503", faults=Faults(refuse_upgrade=503)),
-    refused("too many sessions", "The server answers the upgrade with 429.", "http_429", faults=Faults(refuse_upgrade=429)),
+    refused(
+        "the upgrade is refused",
+        "The server answers the upgrade with 503.",
+        "http_503",
+        faults=Faults(refuse_upgrade=503),
+    ),
+    refused(
+        "too many sessions", "The server answers the upgrade with 429.", "http_429", faults=Faults(refuse_upgrade=429)
+    ),
     refused("a wrong key", "The key is wrong.", "invalid_api_key", model={"keys": {"sk-another"}}, blunders=True),
-    refused("an unknown model", "There is no such model.", "invalid_model", model={"models": {"gpt-realtime"}}, blunders=True),
+    refused(
+        "an unknown model",
+        "There is no such model.",
+        "invalid_model",
+        model={"models": {"gpt-realtime"}},
+        blunders=True,
+    ),
     refused(
         "another audio format",
         "`session.updated` has another audio format than the one asked for.",

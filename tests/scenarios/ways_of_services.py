@@ -19,8 +19,8 @@ GRACE: Final = changed(SHORT, service={"drain_seconds": 0.5})
 ASKING: Final = attrs.evolve(
     SHORT, engine=EngineSettings(api_url="http://settings.test/bots", api_seconds=1.0, api_failure="refuse")
 )
-WATCHFUL: Final = changed(SHORT, opensips={"check_seconds": 0.5}, rtp={"timeout_seconds": 3.0})
-NO_OPENSIPS: Final = ("opensips", "there is no OpenSIPS")
+WATCHFUL: Final = changed(SHORT, opensips={"check_seconds": 0.5})
+NO_OPENSIPS: Final = ("opensips", "with the user agent there is none")
 
 
 # Going down
@@ -148,9 +148,7 @@ async def answer_in_vain(arena: Arena) -> PhoneCall:
 
 
 def behind_opensips_only(name: str, happens: str, ending: Ending, live: Any, **more: Any) -> Way:
-    return Way(
-        name=name, happens=happens, ending=ending, live=live, only=NO_OPENSIPS, **{"settings": WATCHFUL, **more}
-    )
+    return Way(name=name, happens=happens, ending=ending, live=live, only=NO_OPENSIPS, **{"settings": WATCHFUL, **more})
 
 
 SERVICES: Final = (
@@ -232,7 +230,7 @@ SERVICES: Final = (
         Ending.SIGNALLING_FAILED,
         lose_opensips,
         sees="is left alone",
-        detail="no answer",
+        detail="the call could not be answered",
         faults=Faults(session_updated_seconds=0.5),
         excused=("INVITE 500", "terminate"),
     ),

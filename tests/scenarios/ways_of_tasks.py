@@ -57,9 +57,10 @@ def with_a_bug_in(name: str, number: int) -> Callable[[Arena], Awaitable[PhoneCa
 def a_bug_in(name: str, number: int = 0) -> Way:
     """An exception in the `number`-th task of this name."""
     is_reader = name.endswith(READERS)
+    where = "the task that reads the WebSocket" if is_reader else "any other task"
     return Way(
         name=f"a bug in {name} {number}",
-        happens=f"A bug raises an exception in {'the task that reads the WebSocket' if is_reader else 'any other task'}.",
+        happens=f"A bug raises an exception in {where}.",
         ending=Ending.REALTIME_LOST if is_reader else Ending.INTERNAL_ERROR,
         detail="1006" if is_reader else A_BUG,
         sees="is hung up on",

@@ -11,7 +11,7 @@ from aivc import Ending, ToolContext, tool
 from aivc.testing import CallTool, PhoneCall, Say, Transfers, decided
 from aivc.testing.script import Context, Part, Script
 from scenarios.arena import Arena
-from scenarios.ways import AT_ONCE, HELLO, SHORT, Way, be_hung_up_on, talk
+from scenarios.ways import AT_ONCE, HELLO, SHORT, Seen, Way, be_hung_up_on, talk
 from scenarios.world import changed
 
 SUPPORT: Final = "sip:support@example.com"
@@ -61,7 +61,7 @@ async def say_nothing_of_it(arena: Arena) -> PhoneCall:
 
 
 def transfer(name: str, happens: str, ending: Ending, live: Any, **more: Any) -> Way:
-    seen = "hangs up" if live is not be_transferred else "is hung up on"
+    seen: Seen = "hangs up" if live is not be_transferred else "is hung up on"
     return Way(
         name=name,
         happens=happens,
