@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,21 +12,25 @@ import trio
 import trio.testing
 from recorder_parts import flights, open_recorded, recording
 from scenarios.front_ends import FRONT_END, FrontEndName
-from scenarios.world import NO_FAULTS, SETTINGS, World, changed, only_one
+from scenarios.world import NO_FAULTS, NUMBER, PHONE6, SERVICE, SERVICE6, SETTINGS, World, changed, only_one
 
-from aivc import Settings, tool
+from aivc import Secret, Settings, tool
+from aivc.config.telephony import SipUser
 from aivc.flight.entries import Flight
 from aivc.testing import (
     CallRefused,
     CallTool,
     Faults,
+    Phone,
     Say,
     Script,
     Transfers,
     decided,
+    open_phone,
     scripted,
     speech,
 )
+from aivc.testing.credentials import Credentials
 from aivc.testing.script import Context, Part
 
 HELLO: Final = speech(2.0, pitch_hz=210.0, seed=1)
@@ -117,6 +121,26 @@ async def loses_the_model(world: World) -> None:
         await call.handset.wait_silence(0.3)
 
 
+async def asks_over(phone: AbstractAsyncContextManager[Phone]) -> None:
+    async with phone as calling, calling.dial(NUMBER) as call:
+        await call.handset.wait_speech(0.5)
+        await call.handset.wait_silence(0.3)
+
+
+async def calls_over_tcp(_world: World) -> None:
+    await asks_over(open_phone(OTHER, transport="tcp"))
+
+
+async def proves_who_calls(_world: World) -> None:
+    await asks_over(open_phone(OTHER, credentials=Credentials("trunk", "secret-of-trunk")))
+
+
+async def calls_over_ipv6(_world: World) -> None:
+    async with open_phone(PHONE6) as phone, phone.dial(f"sip:1000@[{SERVICE6}]:5060") as call:
+        await call.handset.wait_speech(0.5)
+        await call.handset.wait_silence(0.3)
+
+
 async def is_refused(world: World) -> None:
     with suppress(CallRefused):
         async with world.dial():
@@ -154,6 +178,16 @@ class Kind:
         return flight
 
 
+OTHER: Final = "192.0.2.30"
+SIP_KINDS: Final[dict[str, Kind]] = {  # what OpenSIPS does by itself
+    "over TCP": Kind(shop(), calls_over_tcp, changed(sip={"listen": (f"tcp:{SERVICE}:5060",)})),
+    "over IPv6": Kind(
+        shop(), calls_over_ipv6, changed(sip={"listen": (f"udp:[{SERVICE6}]:5060",)}, rtp={"bind_ipv6": SERVICE6})
+    ),
+    "with a password": Kind(
+        shop(), proves_who_calls, changed(sip={"users": (SipUser(name="trunk", password=Secret("secret-of-trunk")),)})
+    ),
+}
 TRANSFER: Final = changed(openai={"transfer_to": "sip:sales@192.0.2.40"})
 STORY: Final[list[list[Part]]] = [[Say("A long story.", audio=LONG)], [Say("Yes.", audio=ANSWER)]]
 ASKING: Final[list[list[Part]]] = [[CallTool("opening_hours", {"day": "Monday"})], [Say("It is so.", audio=ANSWER)]]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from aivc.media.ports import NoPortFree
-from aivc.nursery.causes import as_cause, until_over
+from aivc.nursery.causes import as_cause, open_tasks, until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused
 
@@ -81,3 +84,37 @@ async def test_cancellation_from_outside_passes_even_beside_a_cause() -> None:
         over = await until_over(talk)
     assert scope.cancelled_caught
     assert over is None
+
+
+class Possession:
+    """What a call has."""
+
+
+async def test_what_ends_a_block_of_tasks_ends_them_and_leaves_nothing_for_the_collector() -> None:
+    ended: list[str] = []
+    left: list[weakref.ref[Possession]] = []
+
+    async def wait(possession: Possession) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append("task")
+
+    async def talk() -> None:
+        possession = Possession()
+        left.append(weakref.ref(possession))
+        async with open_tasks() as nursery:
+            nursery.start_soon(wait, possession)
+            await wait_all_tasks_blocked()
+            raise CallOver(Ending.MODEL_HUNG_UP)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with trio.fail_after(1):
+            over = await until_over(talk)
+        assert over is not None
+        assert (over.ending, ended) == (Ending.MODEL_HUNG_UP, ["task"])
+        assert left[0]() is None
+    finally:
+        gc.enable()

@@ -10,15 +10,13 @@ from typing import Any
 
 import attrs
 import pytest
-from flight_kinds import KINDS
+from flight_kinds import KINDS, SIP_KINDS
 from scenarios.front_ends import FrontEndName
 
 from aivc.flight.entries import Entry, Flight, RealtimeEvent, RtpPacket, SipMessage, StateChange
 from aivc.flight.flightfile import write
 from aivc.replaying.comparing import Difference
 from aivc.replaying.replay import NotReplayable, load_flight, replay_flight, replayed
-
-NONE: dict[str, Any] = {}
 
 
 @cache
@@ -52,6 +50,13 @@ def test_a_call_is_replayed_as_it_was(name: str, front_end: FrontEndName, audio:
     outcome = replay_flight(flight)
     assert outcome.difference is None
     assert outcome.compared >= sum(is_output(entry) for entry in flight.entries)
+
+
+@pytest.mark.parametrize("name", SIP_KINDS)
+def test_a_call_by_another_way_is_replayed_as_it_was(name: str, tmp_path: Path) -> None:
+    outcome = replay_flight(SIP_KINDS[name].flight(tmp_path))
+    assert outcome.difference is None
+    assert outcome.compared > 100
 
 
 def is_output(entry: Entry) -> bool:
@@ -230,3 +235,10 @@ def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
     file.write_text("hello")
     with pytest.raises(NotReplayable, match="line 1: "):
         load_flight(file)
+
+
+def test_settings_that_no_service_can_have_cannot_be_replayed() -> None:
+    flight = recorded("a talk", "opensips")
+    taken = with_settings(flight, "engine", event_port=flight.header.settings["opensips"]["port"])
+    with pytest.raises(NotReplayable, match="no service can be made of its settings: cannot get events of OpenSIPS"):
+        replay_flight(taken)

@@ -51,6 +51,13 @@ class HeardTime:
         self.fill_at = now + SUPPRESSED
         self._until += octets * SECONDS_PER_OCTET
 
+    def follows(self, rtp_timestamp: int, octets: int, now: float) -> bool:
+        """Whether a packet just follows the one before, as nearly all do, and may be heard; it counts as heard then."""
+        if rtp_timestamp != self.next_timestamp or self._until > now + FLOOD:
+            return False
+        self.heard(rtp_timestamp, octets, now)
+        return True
+
     def is_flooded(self, now: float) -> bool:
         """Whether the model has heard so much more than time has passed that the next packet must not be heard."""
         return self._until > now + FLOOD and self._until != NEVER

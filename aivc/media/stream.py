@@ -199,11 +199,11 @@ class RtpStream:
 
         Digits go before the model's words, these before a sound, and silence is sent when there is nothing else.
         """
-        if self._reorder.holding:
+        if self._reorder.held:
             self._hear_held(self._reorder.release(now), now)
         if now >= self._time.fill_at:
             self._stand_in(now)
-        if not self.may_send or self._may_not_aim(now):
+        if not self.may_send or ((self.latch.pinned is None or self.latch.nowhere) and self._may_not_aim(now)):
             self.pacer.pause(now)
             return None
         if self._keys.waiting and (of_key := self._key_packet(now)) is not None:
@@ -333,14 +333,14 @@ class RtpStream:
         if not self._expects_audio:
             self.counters.held += 1
             return
-        if time.is_flooded(now):
+        if not (follows := time.follows(packet.rtp_timestamp, len(payload), now)) and time.is_flooded(now):
             self.counters.heard_dropped += 1
             return
         if is_voiced(payload, self.codec):
             self.last_voiced = now
-        if packet.rtp_timestamp != time.next_timestamp:
+        if not follows:
             self._fill(time.gap(packet.rtp_timestamp, len(payload), now))
-        time.heard(packet.rtp_timestamp, len(payload), now)
+            time.heard(packet.rtp_timestamp, len(payload), now)
         self._pass_on(payload)
 
     def _hear_held(self, packets: tuple[Packet, ...], now: float) -> None:

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NoReturn, cast
 
 import attrs
@@ -42,19 +42,12 @@ POOLED_KEYS = 256  # mask keys drawn at once: a system call for each frame costs
 ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
 
 
-@attrs.define
-class MaskKeys:
+def mask_keys() -> Iterator[bytes]:
     """Unpredictable mask keys (RFC 6455 section 5.3), drawn from the system in large pieces."""
-
-    _pool: bytes = b""
-    _next: int = 0
-
-    def take(self) -> bytes:
-        if self._next >= len(self._pool):
-            self._pool, self._next = os.urandom(4 * POOLED_KEYS), 0
-        key = self._pool[self._next : self._next + 4]
-        self._next += 4
-        return key
+    while True:
+        pool = os.urandom(4 * POOLED_KEYS)
+        for start in range(0, len(pool), 4):
+            yield pool[start : start + 4]
 
 
 @attrs.define(eq=False)
@@ -66,7 +59,7 @@ class RealtimeSocket:
     messages: trio.MemoryReceiveChannel[Message] = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
     round_trip: float | None = attrs.field(default=None, init=False)  # of the fastest ping so far, seconds
-    _mask_keys: MaskKeys = attrs.field(factory=MaskKeys, init=False, repr=False)
+    _mask_keys: Iterator[bytes] = attrs.field(factory=mask_keys, init=False, repr=False)
 
     @property
     def stream(self) -> ByteStream:
@@ -134,11 +127,12 @@ class RealtimeSocket:
             RealtimeClosed: the connection is over, or closing: nothing may follow a close frame.
         """
         self._check_open()
+        stream = self.tap.stream
         try:
-            self.stream.write_nowait(append_frame(audio, self._mask_keys.take()))
+            stream.write_nowait(append_frame(audio, next(self._mask_keys)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._broken() from None
-        return not self.stream.backlog_octets
+        return not stream.backlog_octets
 
     async def append_audio(self, audio: bytes) -> None:
         """The same, and wait until it is written; at once, without a checkpoint, if it can be."""

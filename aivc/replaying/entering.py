@@ -143,9 +143,9 @@ def sent_packets(entries: Sequence[Entry]) -> list[RtpPacket]:
 
 
 def tcp_targets(entries: Sequence[Entry]) -> list[Address]:
-    """Where we may have connected to over TCP."""
-    return [
-        entry.peer
-        for entry in entries
-        if isinstance(entry, SipMessage) and entry.way == "out" and entry.transport == "TCP"
-    ]
+    """Where we have connected to over TCP: who has spoken to us first has connected to us."""
+    first: dict[Address, SipMessage] = {}
+    for entry in entries:
+        if isinstance(entry, SipMessage) and entry.transport == "TCP":
+            first.setdefault(entry.peer, entry)
+    return [peer for peer, message in first.items() if message.way == "out"]

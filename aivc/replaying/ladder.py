@@ -212,7 +212,8 @@ def head(flight: Flight) -> Iterator[str]:
     way = "through OpenSIPS" if header.front_end == "opensips" else "by SIP"
     agent = f", agent {header.agent}" if header.agent else ""
     yield elide(printable(f"Call {header.call_id}"), WIDTH)
-    yield elide(printable(f"{began}, {way}{agent}, recorded by aivc {header.version}"), WIDTH)
+    version = header.version if header.version.startswith("aivc") else f"aivc {header.version}"
+    yield elide(printable(f"{began}, {way}{agent}, recorded by {version}"), WIDTH)
     if record:
         yield elide(printable(f"{record.get('caller')} called {record.get('dialled')}, {record.get('codec')}"), WIDTH)
     hidden = [f"{what} masked" for what in header.masked]

@@ -13,8 +13,10 @@ import attrs
 import trio
 import trio.testing
 
+from aivc.config.loading import ConfigError
 from aivc.flight.entries import Flight
 from aivc.flight.flightfile import BadFlight, read_untrusted
+from aivc.realtime.tools import ToolFileError
 from aivc.replaying.comparing import Difference
 from aivc.replaying.driving import Replay
 from aivc.replaying.settings import NotReplayable
@@ -57,7 +59,21 @@ def load_flight(path: str | Path) -> Flight:
 def replay_flight(flight: Flight, *, tolerance: float = TOLERANCE) -> Outcome:
     """Replay what was read, or made. Raises NotReplayable."""
     clock = trio.testing.MockClock(autojump_threshold=0)
-    return trio.run(partial(run_replay, flight, tolerance=tolerance), clock=clock)
+    try:
+        return trio.run(partial(run_replay, flight, tolerance=tolerance), clock=clock)
+    except BaseExceptionGroup as group:
+        if (error := only_leaf(group)) is None or not isinstance(error, (ConfigError, ToolFileError, OSError)):
+            raise
+        raise NotReplayable(f"no service can be made of its settings: {error}") from None
+
+
+def only_leaf(error: BaseException) -> BaseException | None:
+    """What is inside nested groups of one; None when there are several."""
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) > 1:
+            return None
+        error = error.exceptions[0]
+    return error
 
 
 async def run_replay(flight: Flight, *, tolerance: float = TOLERANCE) -> Outcome:

@@ -96,12 +96,6 @@ async def test_a_bad_key_refuses_the_call(autojump_clock: MockClock, dialect: Di
     assert world.record.detail.startswith("invalid_api_key: Incorrect API key provided")
 
 
-async def test_an_unknown_model_refuses_the_call(autojump_clock: MockClock, dialect: Dialect) -> None:
-    async with open_world(HELLO, dialect=dialect, models={"gpt-realtime"}, blunders=True) as world:
-        check_unavailable(await refused(world))
-    assert world.record.detail.startswith("invalid_model: ")
-
-
 async def test_a_server_without_our_dialect_refuses_the_call(autojump_clock: MockClock) -> None:
     async with open_world(HELLO, dialect="beta", blunders=True) as world:
         world.model.dialect = "ga"
@@ -150,16 +144,6 @@ async def test_a_caller_who_gives_up_while_it_rings_gets_487_and_the_model_is_le
         assert [response.status for response in call.responses] == [100, 180, 487]
     assert world.record.ending is Ending.CALLER_CANCELLED
     assert world.record.duration_seconds == 0.0
-
-
-async def test_a_caller_who_gives_up_before_the_model_is_even_connected_leaves_nothing_behind(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_world(HELLO, faults=Faults(silent_upgrade=True)) as world, world.ring() as call:
-        await call.cancel()
-        with pytest.raises(CallRefused, match="487"):
-            await call.wait_answer()
-    assert world.record.ending is Ending.CALLER_CANCELLED
 
 
 async def test_a_call_beyond_the_limit_is_refused_and_the_running_one_unharmed(autojump_clock: MockClock) -> None:

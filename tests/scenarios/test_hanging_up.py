@@ -100,24 +100,6 @@ async def test_a_half_open_connection_is_noticed_by_our_ping(autojump_clock: Moc
     assert world.record.duration_seconds == pytest.approx(3.0 + 2 * DELAY)
 
 
-async def test_an_expired_session_ends_the_call(autojump_clock: MockClock, dialect: Dialect) -> None:
-    faults = Faults(expires_after_seconds=1.0)
-    async with open_world(TALK, settings=ONE_SESSION, dialect=dialect, faults=faults) as world:
-        async with world.dial() as call:
-            await call.wait_hung_up()
-        assert reason(call) == 'SIP;cause=503;text="realtime_expired: the model\'s session has expired"'
-    assert world.record.ending is Ending.REALTIME_EXPIRED
-    assert world.record.detail.startswith("session_expired: ")
-
-
-async def test_an_exhausted_account_ends_the_call(autojump_clock: MockClock, dialect: Dialect) -> None:
-    faults = Faults(fail_responses="insufficient_quota")
-    async with open_world(TALK, dialect=dialect, faults=faults) as world, world.dial() as call:
-        await call.wait_hung_up()
-    assert world.record.ending is Ending.REALTIME_FATAL
-    assert world.record.realtime_errors == {"insufficient_quota": 1}
-
-
 async def test_a_model_that_only_reports_errors_is_given_up(autojump_clock: MockClock) -> None:
     async with open_world(TALK, faults=Faults(error_storm=30)) as world, world.dial() as call:
         await call.wait_hung_up()
