@@ -240,5 +240,5 @@ def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
 def test_settings_that_no_service_can_have_cannot_be_replayed() -> None:
     flight = recorded("a talk", "opensips")
     taken = with_settings(flight, "engine", event_port=flight.header.settings["opensips"]["port"])
-    with pytest.raises(NotReplayable, match="no service can be made of its settings: cannot get events of OpenSIPS"):
+    with pytest.raises(NotReplayable, match=r"no service can be made of its settings: .*cannot get events"):
         replay_flight(taken)
