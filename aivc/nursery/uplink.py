@@ -55,7 +55,9 @@ class Uplink:
     # With when the newest audible packet in it was heard, NEVER: there is none.
     _waiting: deque[tuple[bytes, float]] = attrs.field(factory=deque, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
-    _straight: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)
+    _append: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)  # None: the task has its turn
+    _full: trio.Event = attrs.field(factory=trio.Event, init=False)  # set when the task is to have its turn
+    _lost: RealtimeClosed | None = attrs.field(default=None, init=False)
     _batched: float = attrs.field(default=NEVER, init=False)  # when the newest audible one was heard, at the last batch
     _stuck: float = attrs.field(default=NEVER, init=False)  # when one was heard that the socket has not taken
     _left: tuple[float, float] = attrs.field(default=(NEVER, NEVER), init=False)  # when it was heard, and when taken
@@ -63,16 +65,21 @@ class Uplink:
     def send_nowait(self, octets: bytes) -> None:
         """Pass on the caller's octets. Raises trio.WouldBlock when more than a second of them waits already."""
         octets = self._audible(octets)
-        if self._batch or len(octets) < self.append_octets:
+        in_parts = self._batch or len(octets) < self.append_octets
+        if in_parts:
             self._batch += octets
-            if len(self._batch) >= self.append_octets:
-                octets = bytes(self._batch)
-                self._batch.clear()
-                self._pass_on(octets, self._newest_in_batch())
-        elif self._straight is None:
-            self._pass_on(octets, self._voiced_in(octets))
-        elif not self._straight(octets):
-            self._stuck = self._voiced_in(octets)
+            if len(self._batch) < self.append_octets:
+                return
+            octets = bytes(self._batch)
+            self._batch.clear()
+        try:
+            if self._append is not None and self._append(octets):
+                if in_parts:
+                    self._taken(self._newest_in_batch())
+                return
+        except RealtimeClosed as error:  # for the call that it concerns: we are in the task of all media
+            self._lost = error
+        self._delay(octets, self._newest_in_batch() if in_parts else self._voiced_in(octets))
 
     def appended_at(self, heard_at: float) -> float:
         """When the caller's newest audible packet, heard at that time, was taken by the session's socket.
@@ -112,36 +119,25 @@ class Uplink:
 
     async def _pass_straight(self, socket: Appending) -> None:
         """Until the socket is full. Raises RealtimeClosed."""
-        full, lost = trio.Event(), list[RealtimeClosed]()
-
-        def straight(octets: bytes) -> bool:
-            try:
-                if socket.append_nowait(octets):
-                    return True
-            except RealtimeClosed as error:  # for the call that it concerns: we are in the task of all media
-                lost.append(error)
-            self._straight = None
-            full.set()
-            return False
-
-        self._straight = straight
+        self._append, self._full = socket.append_nowait, trio.Event()
         try:
-            await full.wait()
+            await self._full.wait()
         finally:
-            self._straight = None
-        for error in lost:
-            raise error
+            self._append = None
+            lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
 
-    def _pass_on(self, octets: bytes, voiced: float) -> None:
-        if self._straight is None:
-            if self._waiting_octets >= MOST_OCTETS:
-                raise trio.WouldBlock
+    def _delay(self, octets: bytes, voiced: float) -> None:
+        """These wait: here, or in the socket, which is full now."""
+        if self._append is not None:
+            self._append, self._stuck = None, voiced
+            self._full.set()
+        elif self._waiting_octets >= MOST_OCTETS:
+            raise trio.WouldBlock
+        else:
             self._waiting.append((octets, voiced))
             self._waiting_octets += len(octets)
-        elif self._straight(octets):
-            self._taken(voiced)
-        else:
-            self._stuck = voiced
 
     def _newest_in_batch(self) -> float:
         before, self._batched = self._batched, self._last_voiced()
