@@ -12,11 +12,12 @@ from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
-from aivc.nursery.execution import Jobs
+from aivc.nursery.backlog import Backlog
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.record import CallEvent
 from aivc.nursery.turns import Turns
 from aivc.realtime.conversation import Conversation
+from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
 from aivc.testing import VirtualNetwork
 
@@ -30,14 +31,15 @@ class Parts:
     """A performer, and what it gives to others."""
 
     performer: Performer
-    outbox: trio.MemoryReceiveChannel[ClientEvent]
-    jobs: Jobs
+    outbox: Backlog[ClientEvent]
+    jobs: Backlog[ToolCall]
     observed: trio.MemoryReceiveChannel[CallEvent]
 
     @property
     def sent(self) -> list[ClientEvent]:
         """What was to be sent since the last look."""
-        return [self.outbox.receive_nowait() for _ in range(self.outbox.statistics().current_buffer_used)]
+        found, self.outbox.waiting = self.outbox.waiting, []
+        return found
 
     @property
     def told(self) -> list[CallEvent]:
@@ -63,11 +65,10 @@ def rtp_stream(now: float = 0.0, settings: RtpSettings | None = None) -> RtpStre
 
 
 def parts(settings: OpenAISettings | None = None, *, jobs: int = JOBS) -> Parts:
-    outbox_send, outbox = trio.open_memory_channel[ClientEvent](OUTBOX)
     observer, observed = trio.open_memory_channel[CallEvent](100)
-    numbers, called = itertools.count(1), Jobs(jobs)
+    numbers, called, outbox = itertools.count(1), Backlog[ToolCall](jobs), Backlog[ClientEvent](OUTBOX)
     conversation = Conversation(settings or OpenAISettings(), lambda: f"e{next(numbers)}")
     stream = rtp_stream()
     announcer = Announcer("call-1", observer)
-    performer = Performer(conversation, stream.playout, stream, outbox_send, called, Turns(), announcer)
+    performer = Performer(conversation, stream.playout, stream, outbox, called, Turns(), announcer)
     return Parts(performer, outbox, called, observed)

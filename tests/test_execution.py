@@ -210,10 +210,10 @@ async def run(
 ) -> None:
     """Run the tools that were called, for a while."""
     leaving, settings = leaving or Leaving(), OpenAISettings(tool_seconds=5.0)
-    shop = Workshop(tools, context(control), settings, given.performer, leaving, lasting)
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
-            with given.jobs.done_by(shop.run, nursery):
+            shop = Workshop(nursery, tools, context(control), settings, given.performer, leaving, lasting)
+            with given.jobs.done_by(shop.begin, nursery):
                 await trio.sleep_forever()
 
 

@@ -203,7 +203,7 @@ async def test_either_clock_keeps_every_length_and_follows_its_change(kind: str)
         streams[0].ptime_ms = 30
         async with clock_named(kind) as clock, trio.open_nursery() as nursery:
             for stream in streams:
-                nursery.start_soon(clock.send, stream)
+                nursery.start_soon(clock.carry, stream)
             await trio.sleep(0.3)
             streams[0].ptime_ms, streams[1].ptime_ms = 20, 30
             await trio.sleep(0.3)
@@ -224,7 +224,7 @@ async def test_the_heartbeat_keeps_rtp_time_through_many_changes() -> None:
         sock, phone = await bound(("127.0.0.1", 0)), await bound(("127.0.0.1", 0))
         stream = stream_to(sock, phone.getsockname(), 20)
         async with open_heartbeat() as clock, trio.open_nursery() as nursery:
-            nursery.start_soon(clock.send, stream)
+            nursery.start_soon(clock.carry, stream)
             await trio.sleep(0.05)
             began, first = trio.current_time(), stream.pacer.rtp_timestamp
             for n in range(40):

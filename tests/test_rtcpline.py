@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import socket as stdlib
+from functools import partial
 
 import pytest
 import trio
@@ -12,12 +13,12 @@ from paper_stream import PHONE, Paper, datagram, paper_stream
 from trio.testing import MockClock
 
 from aivc.config.settings import Address, RtpSettings
-from aivc.media.clock import TaskClock
+from aivc.media import reporting
+from aivc.media.clock import TaskClock, open_heartbeat
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
 from aivc.media.ports import MediaSockets, PortPool
-from aivc.media.reporting import keep_reporting
 from aivc.media.reports import Quality, Reports
 from aivc.media.rtcp import Goodbye, ReceiverReport, ReportBlock, Rtcp, SenderReport, build, parse_untrusted
 from aivc.media.rtcpline import FLOOD, MOST_A_SECOND, RtcpLine
@@ -200,6 +201,12 @@ async def listen(sock: trio.socket.SocketType, found: list[tuple[float, tuple[Rt
             found.append((trio.current_time(), parse_untrusted(octets)))
 
 
+async def keep_reporting(stream: RtpStream) -> None:
+    assert stream.rtcp is not None
+    listen = partial(reporting.listen, stream, stream.rtcp)
+    await reporting.keep_reporting(stream, stream.rtcp, listen, random.Random(5))
+
+
 async def answer(sock: trio.socket.SocketType) -> None:
     """Echo what a sender report tells, 50 ms later."""
     while True:
@@ -225,7 +232,7 @@ async def test_reports_leave_at_random_around_the_interval_and_the_last_says_bye
         with trio.move_on_after(300):
             async with trio.open_nursery() as call:
                 call.start_soon(TaskClock().send, stream)
-                call.start_soon(keep_reporting, stream, stream.rtcp, random.Random(5))
+                call.start_soon(keep_reporting, stream)
         await trio.sleep(0.1)
         listening.cancel_scope.cancel()
     times = [at for at, _ in found]
@@ -250,7 +257,7 @@ async def test_the_round_trip_is_that_of_the_network(autojump_clock: MockClock) 
         with trio.move_on_after(5):
             async with trio.open_nursery() as call:
                 call.start_soon(TaskClock().send, stream)
-                call.start_soon(keep_reporting, stream, stream.rtcp, random.Random(5))
+                call.start_soon(keep_reporting, stream)
                 call.start_soon(answer, phone)
     told = stream.quality()
     assert told is not None
@@ -266,7 +273,7 @@ async def test_a_flooded_port_is_left_alone_for_a_while(autojump_clock: MockCloc
         assert stream.rtcp is not None
         assert sockets.rtcp is not None
         async with trio.open_nursery() as call:
-            call.start_soon(keep_reporting, stream, stream.rtcp, random.Random(5))
+            call.start_soon(keep_reporting, stream)
             for _ in range(3000):
                 await stranger.sendto(REPORT, (OURS[0], sockets.rtcp.getsockname()[1]))
             await trio.sleep(0.9)
@@ -274,9 +281,26 @@ async def test_a_flooded_port_is_left_alone_for_a_while(autojump_clock: MockCloc
             call.cancel_scope.cancel()
 
 
+async def test_a_flooded_port_is_left_alone_under_the_heartbeat_too() -> None:
+    settings, stranger = RtpSettings(bind_ip="127.0.0.1"), await udp(("127.0.0.1", 0))
+    with trio.fail_after(10), stranger:
+        async with open_heartbeat() as clock, PortPool(settings).open_sockets() as sockets:
+            stream = stream_of(sockets, PHONE, settings)
+            assert stream.rtcp is not None
+            assert sockets.rtcp is not None
+            async with trio.open_nursery() as call:
+                call.start_soon(clock.carry, stream)
+                for _ in range(10 * FLOOD):
+                    await stranger.sendto(REPORT, sockets.rtcp.getsockname())
+                    await trio.sleep(0.001)
+                assert 0 < stream.rtcp.ignored <= 2 * FLOOD + 2  # in a second or two, at 200 a second
+                call.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", ["tasks", "heartbeat"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_real_sockets_carry_reports_both_ways(host: str) -> None:
-    """Loopback, of either family."""
+async def test_real_sockets_carry_reports_both_ways(host: str, kind: str) -> None:
+    """Loopback, of either family, under either clock."""
     family = stdlib.AF_INET6 if host == "::1" else stdlib.AF_INET
     phone, control = (trio.socket.socket(family, stdlib.SOCK_DGRAM) for _ in range(2))
     try:
@@ -287,13 +311,16 @@ async def test_real_sockets_carry_reports_both_ways(host: str) -> None:
     settings = RtpSettings(bind_ip="127.0.0.1", bind_ipv6="::1", rtcp_seconds=1.0)
     remote = phone.getsockname()[:2]
     with trio.fail_after(10), phone, control:
-        async with PortPool(settings).open_sockets(ipv6=host == "::1") as sockets, trio.open_nursery() as call:
+        async with (
+            open_heartbeat() as heartbeat,
+            PortPool(settings).open_sockets(ipv6=host == "::1") as sockets,
+            trio.open_nursery() as call,
+        ):
+            clock = heartbeat if kind == "heartbeat" else TaskClock()
             stream = stream_of(sockets, remote, settings)
             assert stream.rtcp is not None
             stream.rtcp.describe(control.getsockname()[:2], mux=False)
-            call.start_soon(TaskClock().send, stream)
-            call.start_soon(TaskClock().receive, stream)
-            call.start_soon(keep_reporting, stream, stream.rtcp, random.Random(5))
+            call.start_soon(clock.carry, stream)
             call.start_soon(answer, control)
             await phone.sendto(datagram(1), sockets.rtp.getsockname())
             while (told := stream.quality()) is None or told.round_trip_ms is None:  # noqa: ASYNC110 - a report has no event

@@ -326,6 +326,7 @@ async def test_a_bug_in_one_answer_gets_500_and_costs_no_more(
         await session.say(broken)
         await session.say(request("OPTIONS", cseq=3))
         assert session.paper.told[1:] == ["reply INVITE 500", "reply OPTIONS 200"]
+        assert session.leg.dialog.board.refusals.counts["internal_error"] == 1
         assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["sip.bug"]
 
 

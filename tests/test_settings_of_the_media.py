@@ -123,7 +123,7 @@ async def reports_in_a_minute(rtp: RtpSettings) -> int:
         stream = make_stream(FOUR, rtp, sockets, Playout(0xFF), heard, signalling_ip="192.0.2.9")
         if stream.rtcp is not None:
             with trio.move_on_after(60):
-                await keep_reporting(stream, stream.rtcp, random.Random(1))
+                await keep_reporting(stream, stream.rtcp, trio.sleep_forever, random.Random(1))
         assert (sockets.rtcp is not None) == rtp.rtcp
         assert (stream.quality() is not None) == rtp.rtcp
     return came

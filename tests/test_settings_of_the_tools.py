@@ -44,10 +44,10 @@ async def signs_of_life(**given: Any) -> list[tuple[object, ...]]:
     call.performer.handle(ResponseDone("r1", "completed", function_calls=(made,)))
     context = ToolContext("call-1", "sip:alice@192.0.2.9", "1000", control)
     began = trio.current_time()
-    shop = Workshop(tools, context, OpenAISettings(**given), call.performer, Leaving())
     with trio.move_on_after(2 * SLOW):
         async with trio.open_nursery() as nursery:
-            with call.jobs.done_by(shop.run, nursery):
+            shop = Workshop(nursery, tools, context, OpenAISettings(**given), call.performer, Leaving())
+            with call.jobs.done_by(shop.begin, nursery):
                 await trio.sleep_forever()
     return [
         tuple(round(each - began, 3) if isinstance(each, float) else each for each in done) for done in control.done

@@ -236,4 +236,5 @@ async def test_a_bug_of_ours_leaves_no_transaction_without_an_answer(
             await phone.send(phone.write("INVITE", sdp()))
             await trio.sleep(120)
             assert agent.statistics().server_transactions == 0
+            assert agent.refusals["internal_error"] == 2
             assert (await phone.response()).status == 500

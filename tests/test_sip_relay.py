@@ -353,6 +353,7 @@ async def test_while_no_worker_runs_requests_are_refused() -> None:
             assert (await trunk.receive_some()).startswith(b"SIP/2.0 503")
         await alice.sendto(call("c", "ACK"), at.address("UDP"))
         await until(lambda: at.exchange.relaying.counters.ownerless == 3)
+        assert at.exchange.relaying.refusals.counts["no_worker"] == 2  # nobody answers an ACK
 
 
 async def test_what_tells_no_call_goes_nowhere_and_is_counted() -> None:

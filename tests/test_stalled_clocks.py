@@ -86,8 +86,7 @@ async def calling(
             now, playout = trio.current_time(), Playout(0xFF)
             stream = RtpStream(ours, "PCMU", 0, latch, playout, pacer, send, settings, now, is_trusted=True)
             async with named(kind, monkeypatch) as media, trio.open_nursery() as nursery:
-                nursery.start_soon(media.receive, stream)
-                nursery.start_soon(media.send, stream)
+                nursery.start_soon(media.carry, stream)
                 await wait_all_tasks_blocked()
                 yield Phone(clock, sock, media)
                 nursery.cancel_scope.cancel()
@@ -209,8 +208,7 @@ async def test_under_the_real_clock_packets_leave_in_time() -> None:
         latch = Latch(ours.getsockname(), LOOPBACK[0], "auto", 3.0)
         stream = RtpStream(ours, "PCMU", 0, latch, Playout(0xFF), Pacer(0, 7, 0, 0, now), send, RtpSettings(), now)
         async with open_heartbeat() as media, trio.open_nursery() as nursery:
-            nursery.start_soon(media.receive, stream)
-            nursery.start_soon(media.send, stream)
+            nursery.start_soon(media.carry, stream)
             await trio.sleep(0.3)
             half = media.punctuality.percentile(0.5, trio.current_time())
             assert half is not None

@@ -178,8 +178,7 @@ async def test_a_flood_from_a_stranger_costs_the_caller_nothing_under_the_heartb
             stream, handset = make_stream(ours, phone.getsockname(), send), Handset(phone)
             handset.say(VOICE * 50)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(clock.receive, stream)
-                nursery.start_soon(clock.send, stream)
+                nursery.start_soon(clock.carry, stream)
                 nursery.start_soon(handset.speak, ours.getsockname())
                 nursery.start_soon(flood, stranger, ours.getsockname(), 20)
                 heard = [await receive.receive() for _ in range(50)]
@@ -197,7 +196,7 @@ async def test_audio_that_a_network_held_back_for_half_a_second_is_heard_whole()
             send, receive = trio.open_memory_channel[bytes](200)
             stream = make_stream(ours, phone.getsockname(), send)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(clock.receive, stream)
+                nursery.start_soon(clock.carry, stream)
                 for sequence in range(30):
                     await phone.sendto(datagram(sequence, VOICE), ours.getsockname())
                     if sequence < 5:
@@ -217,7 +216,7 @@ async def test_far_more_than_a_telephone_sends_is_counted_and_not_read_under_the
             send, _receive = trio.open_memory_channel[bytes](200)
             stream = make_stream(ours, phone.getsockname(), send)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(clock.receive, stream)
+                nursery.start_soon(clock.carry, stream)
                 nursery.start_soon(flood, phone, ours.getsockname(), 100)
                 while not stream.statistics().flooded:  # noqa: ASYNC110 - a counter has no event
                     await trio.sleep(0.02)
@@ -287,8 +286,7 @@ async def test_real_sockets_carry_the_same_octets_under_either_clock(kind: str) 
             spoken, answer = bytes([0x11]) * 160 * 10, bytes([0x22]) * 160 * 10
             stream.playout.push("r", "a", answer)
             handset.say(spoken)
-            nursery.start_soon(clock.receive, stream)
-            nursery.start_soon(clock.send, stream)
+            nursery.start_soon(clock.carry, stream)
             nursery.start_soon(handset.listen)
             nursery.start_soon(handset.speak, ours.getsockname())
             assert b"".join([await receive.receive() for _ in range(10)]) == spoken
@@ -316,9 +314,9 @@ async def test_a_bug_in_one_stream_under_the_heartbeat_ends_that_stream_only() -
             healthy = make_stream(two, phone.getsockname(), send)
             broken.playout = None  # type: ignore[assignment]  # the bug
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(clock.send, healthy)
+                nursery.start_soon(clock.carry, healthy)
                 with pytest.raises(AttributeError):
-                    await clock.send(broken)
+                    await clock.carry(broken)
                 sent = healthy.pacer.sent
                 for _ in range(sent + 5):
                     await phone.recvfrom(2048)

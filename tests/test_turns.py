@@ -122,6 +122,28 @@ def test_audio_without_a_response_is_not_measured() -> None:
     assert turns.latencies == []
 
 
+def test_the_end_of_a_turn_that_is_told_twice_is_one_turn() -> None:
+    turns = stopped(1.0, 1.2)
+    turns.notice(STARTED, 1.25)
+    turns.turn_ended(ended(1.0), 1.3)
+    turns.audio_came("resp_1", 0.0, 1.6)
+    turns.began(item(1.62))
+    turns.turn_ended(ended(1.0), 1.8)
+    turns.notice(ModelStartedResponse("resp_2"), 8.0)
+    turns.audio_came("resp_2", 0.0, 9.0)
+    turns.began(item(9.0, "resp_2"))
+    assert [latency.total_ms for latency in turns.latencies] == [pytest.approx(620)]
+
+
+def test_a_turn_whose_beginning_was_never_told_is_measured_when_the_caller_was_heard_again() -> None:
+    turns = one_turn(1.0, 1.2, 1.25, 1.6, 1.62)
+    turns.turn_ended(ended(5.0), 5.2)
+    turns.notice(ModelStartedResponse("resp_2"), 5.3)
+    turns.audio_came("resp_2", 0.0, 5.4)
+    turns.began(item(5.5, "resp_2"))
+    assert [latency.total_ms for latency in turns.latencies] == [pytest.approx(620), pytest.approx(500)]
+
+
 def test_who_presses_a_key_or_holds_the_call_awaits_no_answer_to_what_they_said() -> None:
     turns = stopped(1.0, 1.2)
     turns.notice(STARTED, 1.3)

@@ -136,7 +136,7 @@ async def test_keys_before_there_is_media_are_nobodys() -> None:
 async def test_draining_ends_the_call() -> None:
     draining = trio.Event()
     draining.set()
-    assert (await ending_of(partial(watch_drain, draining))).ending is Ending.DRAINED
+    assert (await ending_of(partial(watch_drain, draining, trio.CancelScope()))).ending is Ending.DRAINED
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_a_call_has_limits(
 ) -> None:
     now = trio.current_time()
     settings = Settings(rtp=RtpSettings(timeout_seconds=timeout), service=ServiceSettings(max_call_seconds=longest))
-    over = await ending_of(partial(watch_limits, rtp_stream(now, settings.rtp), settings))
+    over = await ending_of(partial(watch_limits, rtp_stream(now, settings.rtp), settings, trio.Event()))
     assert over.ending is ending
     assert trio.current_time() - now == pytest.approx(after)
 
@@ -162,7 +162,7 @@ async def test_a_caller_who_holds_us_need_not_send(autojump_clock: MockClock) ->
     settings = Settings(rtp=RtpSettings(timeout_seconds=5.0), service=ServiceSettings(max_call_seconds=60.0))
     stream = rtp_stream(now, settings.rtp)
     stream.expects_audio = False
-    assert (await ending_of(partial(watch_limits, stream, settings))).ending is Ending.MAX_DURATION
+    assert (await ending_of(partial(watch_limits, stream, settings, trio.Event()))).ending is Ending.MAX_DURATION
 
 
 async def test_a_caller_on_hold_must_show_that_they_are_there_if_a_setting_says_so(autojump_clock: MockClock) -> None:
@@ -180,7 +180,7 @@ async def test_a_caller_on_hold_must_show_that_they_are_there_if_a_setting_says_
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold_and_report)
-            over = await ending_of(partial(watch_limits, stream, Settings(rtp=rtp)))
+            over = await ending_of(partial(watch_limits, stream, Settings(rtp=rtp), trio.Event()))
     assert over.ending is Ending.MEDIA_TIMEOUT
     assert over.detail == "nothing came for 5 s from a caller on hold (rtp.hold_timeout_seconds)"
     assert trio.current_time() - now == pytest.approx(19.0)
@@ -193,5 +193,5 @@ async def test_audio_that_comes_only_from_elsewhere_is_told_with_what_to_do(
     stream = rtp_stream()
     stream.latch.foreign, stream.counters.received = foreign, received
     with trio.move_on_after(SETTLED + 1), caplog.at_level(logging.WARNING, logger="aivc.call"):
-        await watch_limits(stream, Settings())
+        await watch_limits(stream, Settings(), trio.Event())
     assert ["rtp.unheard"] * warned == [record.getMessage() for record in caplog.records]

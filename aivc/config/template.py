@@ -53,6 +53,8 @@ def in_call(
     values = {"caller": cleaned(caller), "dialled": cleaned(dialled)}
     values |= {f"{HEADER}{name.lower()}": cleaned(headers.get(name.lower(), "")) for name in names}
     texts: dict[str, Any] = {name: filled(text, values) for name, text in texts_of(openai)}
+    if all(text == getattr(openai, name) for name, text in texts.items()):
+        return openai  # one for all calls: a copy would take each 2 KiB
     return attrs.evolve(openai, **texts)
 
 

@@ -1,6 +1,6 @@
-"""Who waits for the network and for the next packet: two tasks a call, or one heartbeat for all calls.
+"""Who waits for the network and for the next packet: tasks of each call, or one heartbeat for all calls.
 
-Both kinds give a call the same two tasks, RTP-in and RTP-out, which live and die in the call's nursery.
+Both kinds give a call one task for its RTP and RTCP, in and out, which lives and dies in the call's nursery.
 `TaskClock` is plain trio: right for a few calls, for fake clocks and virtual networks. `Heartbeat` does the same for
 hundreds of calls at far less CPU: one wake-up every 5 ms sends what is due and polls every RTP socket. Calls with
 packets of 20 ms have slots of their own, a quarter of them each; the few with another length are looked at every time.
@@ -25,6 +25,7 @@ import trio
 from aivc.media.g711 import FRAME_MS, FRAME_SECONDS
 from aivc.media.playout import unawaited
 from aivc.media.punctuality import Punctuality
+from aivc.media.reporting import FLOOD_PAUSE, keep_reporting, listen
 from aivc.media.stream import RtpStream
 
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
@@ -38,17 +39,14 @@ LOOKED_BACK: Final = 200  # ticks, one second: of a longer stall no more is note
 
 
 class MediaClock(Protocol):
-    """Runs the media of calls; neither method returns: cancel the task to stop it."""
+    """Runs the media of calls."""
 
     @property
     def punctuality(self) -> Punctuality:
         """How late packets leave."""
 
-    async def receive(self, stream: RtpStream) -> None:
-        """The RTP-in task of one call."""
-
-    async def send(self, stream: RtpStream) -> None:
-        """The RTP-out task of one call."""
+    async def carry(self, stream: RtpStream) -> None:
+        """Task: the RTP and RTCP of one call, in and out. Does not return: cancel it to stop."""
 
 
 @attrs.define
@@ -57,7 +55,15 @@ class TaskClock:
 
     punctuality: Punctuality = attrs.field(factory=Punctuality, eq=False)
 
+    async def carry(self, stream: RtpStream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.receive, stream)
+            nursery.start_soon(self.send, stream)
+            if stream.rtcp is not None:
+                nursery.start_soon(keep_reporting, stream, stream.rtcp, partial(listen, stream, stream.rtcp))
+
     async def receive(self, stream: RtpStream) -> None:
+        """Task: RTP in."""
         while True:
             try:
                 datagram, source = await stream.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)
@@ -67,6 +73,7 @@ class TaskClock:
                 stream.received(datagram, source[:2], trio.current_time())
 
     async def send(self, stream: RtpStream) -> None:
+        """Task: RTP out."""
         while True:
             due = stream.due
             await trio.sleep_until(due)
@@ -86,6 +93,8 @@ class Line:
 
     stream: RtpStream
     socket: stdlib.socket
+    control: stdlib.socket | None = None  # for RTCP, where that has a port of its own
+    deaf_until: float = 0.0  # nothing is read of a flood of RTCP; it waits, or is lost, in the system
     failed: trio.Event = attrs.field(factory=trio.Event)
     error: Exception | None = None
     ready_at: int = -2  # the last beat that found a datagram
@@ -107,7 +116,8 @@ class Heartbeat:
 
     _epoll: select.epoll
     punctuality: Punctuality = attrs.field(factory=Punctuality)
-    _lines: dict[int, Line] = attrs.field(factory=dict)  # by descriptor
+    _lines: dict[int, Line] = attrs.field(factory=dict)  # by the descriptor of RTP
+    _controls: dict[int, Line] = attrs.field(factory=dict)  # by that of RTCP
     _slots: tuple[list[Line], ...] = attrs.field(factory=lambda: tuple([] for _ in range(SLOTS)))
     _others: list[Line] = attrs.field(factory=list)  # with packets of another length than 20 ms
     _wanted: trio.Event = attrs.field(factory=trio.Event)
@@ -115,29 +125,38 @@ class Heartbeat:
     _ticks: int = 0
     _beats: int = 0
 
-    async def receive(self, stream: RtpStream) -> None:
-        with twin_socket(stream.socket) as sock:
-            line = Line(stream, sock)
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
-            self._lines[sock.fileno()] = line
+    async def carry(self, stream: RtpStream) -> None:
+        rtcp = stream.rtcp
+        own_port = contextlib.nullcontext() if rtcp is None or rtcp.socket is None else twin_socket(rtcp.socket)
+        with twin_socket(stream.socket) as sock, own_port as control:
+            line = Line(stream, sock, control)
+            self._open(line)
             self._wanted.set()
             try:
-                await line.wait_failed()
+                if rtcp is None:
+                    await line.wait_failed()
+                else:
+                    await keep_reporting(stream, rtcp, line.wait_failed)
             finally:
-                self._epoll.unregister(sock.fileno())
-                del self._lines[sock.fileno()]
+                self._close(line)
 
-    async def send(self, stream: RtpStream) -> None:
-        with twin_socket(stream.socket) as sock:
-            line = Line(stream, sock)
-            self._seat(line)
-            stream.repaced = partial(self._seat, line)
-            self._wanted.set()
-            try:
-                await line.wait_failed()
-            finally:
-                stream.repaced = unawaited
-                self._unseat(line)
+    def _open(self, line: Line) -> None:
+        self._epoll.register(line.socket.fileno(), select.EPOLLIN)
+        self._lines[line.socket.fileno()] = line
+        if line.control is not None:
+            self._epoll.register(line.control.fileno(), select.EPOLLIN)
+            self._controls[line.control.fileno()] = line
+        self._seat(line)
+        line.stream.repaced = partial(self._seat, line)
+
+    def _close(self, line: Line) -> None:
+        line.stream.repaced = unawaited
+        self._unseat(line)
+        self._epoll.unregister(line.socket.fileno())
+        del self._lines[line.socket.fileno()]
+        if line.control is not None:
+            self._epoll.unregister(line.control.fileno())
+            del self._controls[line.control.fileno()]
 
     def _seat(self, line: Line) -> None:
         """Give a stream its place, by the length of its packets; one that is under way keeps its next due time."""
@@ -186,7 +205,10 @@ class Heartbeat:
         self._ticks += missed
         self._beats += 1
         for descriptor, _ in self._epoll.poll(0):
-            receive_ready(self._lines[descriptor], self._beats, now)
+            if (ready := self._lines.get(descriptor)) is not None:
+                receive_ready(ready, self._beats, now)
+            else:
+                receive_control(self._controls[descriptor], now)
 
     def _note(self, missed: int) -> None:
         """How late the last packet of each of these ticks was: our wake-up, the ticks behind it, and the sending.
@@ -247,6 +269,24 @@ def receive_burst(line: Line, now: float) -> None:
                 continue
             line.spare -= 1
         stream.received(datagram, source[:2], now)
+
+
+def receive_control(line: Line, now: float) -> None:
+    """Take one datagram of RTCP."""
+    stream, control = line.stream, line.stream.rtcp
+    if control is None or line.control is None or now < line.deaf_until:
+        return
+    try:
+        datagram, source = line.control.recvfrom(LARGEST_DATAGRAM_OCTETS)
+        stream.control_received(datagram, source[:2], now)
+    except BlockingIOError:
+        pass
+    except OSError:  # an ICMP error for a report of ours
+        control.unsent += 1
+    except Exception as error:
+        line.fail(error)
+    if control.is_flooded:
+        line.deaf_until = now + FLOOD_PAUSE
 
 
 @contextlib.contextmanager

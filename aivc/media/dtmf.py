@@ -7,7 +7,6 @@ an event; markers and end bits are missing too often to rest on.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -155,7 +154,7 @@ def has_begun(entry: Press | Callable[[], None]) -> bool:
 class EventSender:
     """The keys that are to be pressed, in the packets of an outgoing stream."""
 
-    waiting: deque[Press | Callable[[], None]] = attrs.field(factory=deque)  # and whom to tell when those are over
+    waiting: list[Press | Callable[[], None]] = attrs.field(factory=list)  # and whom to tell when those are over
     _began: int = 0  # RTP timestamp of the event that is being sent
 
     def press(self, digits: str, tone_ms: int, gap_ms: int, over: Callable[[], None] = unawaited) -> None:
@@ -171,14 +170,14 @@ class EventSender:
 
     def drop(self, over: Callable[[], None]) -> None:
         """Press no more digits of the request with this `over`; one that has begun is sent to its end, and its gap."""
-        kept: deque[Press | Callable[[], None]] = deque()
+        kept: list[Press | Callable[[], None]] = []
         request: list[Press | Callable[[], None]] = []
         for entry in self.waiting:
             request.append(entry)
             if not isinstance(entry, Press):
                 kept.extend(filter(has_begun, request) if entry == over else request)
                 request = []
-        self.waiting = kept + deque(request)
+        self.waiting = kept + list(request)
 
     def seconds(self, frame_octets: int) -> float:
         """How long what waits will take, in packets of that length."""
@@ -191,7 +190,7 @@ class EventSender:
             entry = self.waiting[0]
             if isinstance(entry, Press) and entry.packets_left(pacer.frame_octets):
                 return self._packet_of(entry, pacer, payload_type, silence, now)
-            self.waiting.popleft()
+            del self.waiting[0]
             if not isinstance(entry, Press):
                 entry()
         return None

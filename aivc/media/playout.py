@@ -5,7 +5,6 @@ Plain synchronous state: barge-in cuts and measures it in one step, between two 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -85,7 +84,7 @@ class Playout:
     cushion_ms: int = 0
     waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
-    _chunks: deque[Chunk] = attrs.field(factory=deque)
+    _chunks: list[Chunk] = attrs.field(factory=list)
     _items: dict[str, ItemPlayout] = attrs.field(factory=dict)  # those that are not complete, in order
     _flows: bool = False  # the frame before was speech, too
     _held_since: float | None = None  # when there was a frame to play at first, and too little behind it, seconds
@@ -188,7 +187,7 @@ class Playout:
         item.heard_octets += len(octets)
         self.waiting_octets -= len(octets)
         if chunk.start == len(chunk.octets):
-            self._chunks.popleft()
+            del self._chunks[0]
             self._forget_if_complete(item)
         return octets
 

@@ -1,8 +1,9 @@
-"""The task that reads and sends the RTCP of a call; it sleeps nearly always."""
+"""Reads and sends the RTCP of a call, in a task that sleeps nearly always."""
 
 from __future__ import annotations
 
-from random import Random
+from collections.abc import Awaitable, Callable
+from random import Random, SystemRandom
 from typing import Final
 
 import trio
@@ -13,21 +14,25 @@ from aivc.media.stream import RtpStream
 LARGEST_DATAGRAM_OCTETS: Final = 2048
 FLOOD_PAUSE: Final = 1.0  # seconds
 SPREAD: Final = (0.5, 1.5)  # of the interval, RFC 3550 section 6.2: telephones shall not report in step
+DICE: Final = SystemRandom()  # one for all calls: it has no state, and yet room for 2.5 KiB of it
 LAST_WORDS: Final = 0.1  # seconds to hand the BYE to the system
 
 
-async def keep_reporting(stream: RtpStream, line: RtcpLine, dice: Random) -> None:
-    """Task: read and send the RTCP of a call, and say BYE when cancelled.
+async def keep_reporting(
+    stream: RtpStream, line: RtcpLine, meanwhile: Callable[[], Awaitable[None]], dice: Random = DICE
+) -> None:
+    """Task: send the RTCP of a call, and say BYE when cancelled.
 
     Args:
       line: that of the stream.
-      dice: spreads the reports.
+      meanwhile: is run between the reports; does not return.
+      dice: spreads them.
     """
     interval = stream.settings.rtcp_seconds
     try:
         while True:
             with trio.move_on_after(interval * dice.uniform(*SPREAD)):
-                await listen(stream, line)
+                await meanwhile()
             await send_compound(stream, line, goodbye=False)
     finally:
         with trio.move_on_after(LAST_WORDS, shield=True):

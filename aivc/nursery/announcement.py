@@ -16,12 +16,12 @@ import trio
 from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.media.stream import RtpStream
+from aivc.nursery.backlog import Backlog
 from aivc.nursery.causes import until_over
-from aivc.nursery.execution import Jobs
 from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import wait_said
 from aivc.nursery.performer import Announcer, Performer
-from aivc.nursery.sessions import Session, connect_session, read_events, watch_deadlines, write_events
+from aivc.nursery.sessions import Session, connect_session, read_events, watch_deadlines, write_event
 from aivc.nursery.turns import Turns
 from aivc.realtime.connection import RealtimeRefused
 from aivc.realtime.conversation import Conversation
@@ -85,18 +85,18 @@ class Announcement:
             progress.announced = progress.announced.with_totals(self.performer.conversation.usage)
 
     async def _talk(self, session: Session, stream: RtpStream) -> None:
-        outbox_send, outbox = trio.open_memory_channel[ClientEvent](EVENTS)
+        outbox = Backlog[ClientEvent](EVENTS)
         numbers = itertools.count(1)
         conversation = Conversation(self.openai, lambda: f"aivc-{next(numbers)}")
         unobserved = Announcer(self.ground.leg.call_id, None)
-        performer = Performer(conversation, stream.playout, stream, outbox_send, Jobs(0), Turns(), unobserved)
+        performer = Performer(conversation, stream.playout, stream, outbox, Backlog(0), Turns(), unobserved)
         self.performer, dialect = performer, dialect_named(self.openai.dialect)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write_events, session.socket, dialect, outbox)
             nursery.start_soon(read_events, session.socket, dialect, performer)
             nursery.start_soon(watch_deadlines, performer)
-            performer.say(NOW)
-            await wait_said(performer, ANNOUNCEMENT_SECONDS)
+            with outbox.done_by(partial(write_event, session.socket, dialect), nursery):
+                performer.say(NOW)
+                await wait_said(performer, ANNOUNCEMENT_SECONDS)
             nursery.cancel_scope.cancel()
 
 

@@ -33,15 +33,16 @@ from aivc.media.clock import MediaClock, TaskClock
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.ports import PortPool
 from aivc.media.stream import RtpStream
+from aivc.nursery.backlog import Backlog
 from aivc.nursery.causes import open_tasks, until_over
 from aivc.nursery.consultation import consult_and_refer
 from aivc.nursery.control import Control
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.entries import Entries
-from aivc.nursery.execution import Jobs, Workshop
+from aivc.nursery.execution import MOST_WAITING, Workshop
 from aivc.nursery.ground import Connect, Ground, Lines, Means, Prepare, Progress
 from aivc.nursery.keys import Keypad
-from aivc.nursery.media import media_address, open_ports, open_stream, start_media
+from aivc.nursery.media import media_address, open_ports, open_stream
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.prompts import Prompts, load_prompts
 from aivc.nursery.record import Answered, CallRecord, Ended, Observer
@@ -54,6 +55,7 @@ from aivc.nursery.watch import watch_drain, watch_leg, watch_limits
 from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
+from aivc.realtime.effects import ToolCall
 from aivc.realtime.events import ClientEvent
 from aivc.realtime.tools import ToolContext, ToolFileError, ToolRegistry, load_registry
 from aivc.sip.leg import Leg
@@ -175,14 +177,16 @@ async def join(
     uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS, leg.agreement.codec)
     async with open_ports(means.ports, leg) as sockets, open_tasks() as call:
         call.start_soon(watch_leg, leg.events, progress, keypad)
-        call.start_soon(watch_drain, means.draining)
+        ringing = trio.CancelScope()
+        call.start_soon(watch_drain, means.draining, ringing)
         await leg.ring()
         progress.note("ringing")
         if means.prepare is not None:
             chosen = await means.prepare()
             settings, progress.agent = chosen.settings, chosen.name
         openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
-        settings = attrs.evolve(settings, openai=openai)
+        if openai is not settings.openai:
+            settings = attrs.evolve(settings, openai=openai)
         progress.prices = settings.openai.prices
         if progress.taping is not None:
             progress.taping.prepared(settings, progress.agent)
@@ -193,8 +197,9 @@ async def join(
         stream = progress.stream = open_stream(ground, sockets, uplink, keypad)
         await leg.answer(local)
         note_answered(progress, announcer)
-        start_media(call, means.clock, stream)
-        call.start_soon(watch_limits, stream, settings)
+        call.start_soon(means.clock.carry, stream)
+        ringing.cancel()
+        call.start_soon(watch_limits, stream, settings, means.draining)
         if isinstance(session, CallOver):
             raise await rescue(ground, session, means.prompts.busy, stream)
         over = await until_over(partial(converse, ground, stream, uplink, keypad, session))
@@ -212,17 +217,15 @@ async def converse(
     """Join the caller and the model; ends by an exception."""
     openai, dtmf, leg, progress = ground.settings.openai, ground.settings.dtmf, ground.leg, ground.progress
     leaving, turns = progress.leaving, progress.turns
-    outbox_send, outbox = trio.open_memory_channel[ClientEvent](OUTBOX_EVENTS)
-    jobs, entries = Jobs(), Entries(dtmf)
+    outbox, jobs, entries = Backlog[ClientEvent](OUTBOX_EVENTS), Backlog[ToolCall](MOST_WAITING), Entries(dtmf)
     conversation = Conversation(openai, event_ids())
     performer = progress.performer = Performer(
-        conversation, stream.playout, stream, outbox_send, jobs, turns, ground.announcer, leaving, entries, uplink
+        conversation, stream.playout, stream, outbox, jobs, turns, ground.announcer, leaving, entries, uplink
     )
     hold = ground.octets(ground.means.prompts.hold)
     control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
     headers, key = without_secrets(leg.headers), leg.session_key
     context = ToolContext(leg.call_id, leg.caller, leg.dialled, control, headers, session_key=key)
-    shop = Workshop(ground.tools, context, openai, performer, leaving, ground.lines.finishing)
     talk = Talk(
         openai,
         dialect_named(openai.dialect),
@@ -235,9 +238,10 @@ async def converse(
         lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
     )
     async with open_tasks() as nursery:
+        shop = Workshop(nursery, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
         with (
             uplink.heard_as(performer.audible, lambda: stream.last_voiced),
-            jobs.done_by(shop.run, nursery),
+            jobs.done_by(shop.begin, nursery),
             leaving.heeded(nursery, performer, openai.farewell_seconds),
         ):
             turns.session_began()

@@ -27,7 +27,7 @@ from aivc.media.stream import RtpStream
 from aivc.nursery.announcement import Announcement, announcement_of
 from aivc.nursery.ending import CallOver
 from aivc.nursery.ground import Ground
-from aivc.nursery.media import change_media, make_stream, media_address, open_ports, start_media
+from aivc.nursery.media import change_media, make_stream, media_address, open_ports
 from aivc.sip.leg import (
     AudioAgreement,
     Consultation,
@@ -158,7 +158,7 @@ async def hand_over(
     stream = second_stream(ground, sockets, consultation.agreement, announcement)
     target = Target(consultation, stream)
     async with trio.open_nursery() as nursery:
-        start_media(nursery, ground.means.clock, stream)
+        nursery.start_soon(ground.means.clock.carry, stream)
         nursery.start_soon(target.watch)
         with target.listening:
             await announcement.speak(stream)

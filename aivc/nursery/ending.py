@@ -171,7 +171,7 @@ class CallOver(Exception):
         """How to refuse a call that was not answered yet."""
         farewell = FAREWELLS[self.ending]
         wait = retry_after_seconds if farewell.retry else None
-        return Rejection(farewell.status, farewell.text, wait, self.ending.value)
+        return Rejection(farewell.status, farewell.text, wait, self.ending.value, ended_call=True)
 
     @property
     def reason(self) -> str:

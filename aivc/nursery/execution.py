@@ -1,7 +1,4 @@
-"""Runs the model's tool calls: each in a task of its own with a deadline, each answered exactly once.
-
-No task waits for them: the first one starts what starts the others.
-"""
+"""Runs the model's tool calls: each in a task of its own with a deadline, each answered exactly once."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import enum
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
@@ -46,51 +41,12 @@ class Result:
     outcome: Outcome = "ok"
 
 
-@attrs.define(eq=False)
-class Jobs:
-    """The tool calls of one phone call that wait for a place. They begin in their order."""
-
-    most: int = MOST_WAITING
-    waiting: list[ToolCall] = attrs.field(factory=list, init=False)
-    _places: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(SIDE_BY_SIDE), init=False)
-    _begin: Callable[[], None] | None = attrs.field(default=None, init=False)
-
-    def send_nowait(self, call: ToolCall) -> None:
-        """Have it done. Raises trio.WouldBlock when too many wait already."""
-        if len(self.waiting) >= self.most:
-            raise trio.WouldBlock
-        self.waiting.append(call)
-        if self._begin is not None and len(self.waiting) == 1:
-            self._begin()
-
-    @contextmanager
-    def done_by(self, work: Callable[[ToolCall], Awaitable[None]], nursery: trio.Nursery) -> Iterator[None]:
-        """While the block runs, each is done by `work` in a task of its own in `nursery`."""
-        self._begin = partial(nursery.start_soon, self._begin_all, work, nursery)
-        if self.waiting:
-            self._begin()
-        try:
-            yield
-        finally:
-            self._begin = None
-
-    async def _begin_all(self, work: Callable[[ToolCall], Awaitable[None]], nursery: trio.Nursery) -> None:
-        while self.waiting:
-            await self._places.acquire()
-            nursery.start_soon(self._do, work, self.waiting.pop(0))
-
-    async def _do(self, work: Callable[[ToolCall], Awaitable[None]], call: ToolCall) -> None:
-        try:
-            await work(call)
-        finally:
-            self._places.release()
-
-
 @attrs.frozen(eq=False)
 class Workshop:
     """What the tool calls of one phone call share.
 
     Args:
+      nursery: where they run.
       context: of the call; each tool call gets one of its own made of it.
       settings: of the agent: deadlines and fillers.
       leaving: knows which tool calls end the call: the model is not answered, it has nothing more to say.
@@ -98,6 +54,7 @@ class Workshop:
         nursery cancelled. None: in their own task, where they hold up the end of the call.
     """
 
+    nursery: trio.Nursery
     tools: ToolRegistry
     context: ToolContext
     settings: OpenAISettings
@@ -105,18 +62,26 @@ class Workshop:
     leaving: Leaving
     lasting: trio.Nursery | None = None
     filler: Filler = attrs.field(init=False)
+    places: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(SIDE_BY_SIDE), init=False)
     threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SIDE_BY_SIDE), init=False)
 
     @filler.default
     def _make_filler(self) -> Filler:
         return Filler(self.settings, self.context.control, self.performer)
 
-    async def run(self, call: ToolCall) -> None:
-        """Run one tool call, and tell the model what came of it."""
-        async with self.filler.while_running():
-            output = await run_one(self, call)
-        if not self.leaving.keeps(call.call_id, output):
-            self.performer.tool_finished(call.call_id, output)
+    async def begin(self, call: ToolCall) -> None:
+        """Start a tool call when there is a place for it."""
+        await self.places.acquire()
+        self.nursery.start_soon(self._run, call)
+
+    async def _run(self, call: ToolCall) -> None:
+        try:
+            async with self.filler.while_running():
+                output = await run_one(self, call)
+            if not self.leaving.keeps(call.call_id, output):
+                self.performer.tool_finished(call.call_id, output)
+        finally:
+            self.places.release()
 
 
 async def run_one(shop: Workshop, call: ToolCall) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,14 +12,13 @@ from typing import Final
 import trio
 
 from aivc.config.settings import Address, RtpSettings, Settings
-from aivc.media.clock import MediaClock
 from aivc.media.filling import Heard
 from aivc.media.g711 import SILENCE
 from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import ItemPlayout, Playout, unheeded
 from aivc.media.ports import MediaSockets, PortPool, is_ipv6, local_ip_towards
-from aivc.media.reporting import keep_reporting
+from aivc.media.reporting import DICE
 from aivc.media.reports import Reports
 from aivc.media.rtcpline import RtcpLine
 from aivc.media.srtp import open_srtp
@@ -36,7 +34,6 @@ from aivc.sip.leg import AudioAgreement, Leg, MediaChanged, SrtpKeys
 
 WILDCARDS: Final = {"0.0.0.0", "::"}
 CNAME_BITS: Final = 96  # RFC 7022 section 4.2
-DICE: Final = random.SystemRandom()  # one for all calls: it has no state, and yet room for 2.5 KiB of it
 
 Bound = MediaSockets | trio.socket.SocketType  # a socket alone: RTP without RTCP, unless both share its port
 
@@ -127,14 +124,6 @@ def make_stream(
         srtp=None if keys is None else open_srtp(keys.suite, keys.local, keys.remote),
         is_trusted=is_trusted,
     )
-
-
-def start_media(nursery: trio.Nursery, clock: MediaClock, stream: RtpStream) -> None:
-    """Start the tasks of a stream: RTP in, RTP out, and RTCP, which says BYE when they are cancelled."""
-    nursery.start_soon(clock.receive, stream)
-    nursery.start_soon(clock.send, stream)
-    if stream.rtcp is not None:
-        nursery.start_soon(keep_reporting, stream, stream.rtcp, DICE)
 
 
 async def media_address(leg: Leg, settings: Settings, sockets: Bound) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, Protocol, assert_never
+from typing import Final, Literal, assert_never
 
 import attrs
 import trio
@@ -14,6 +14,7 @@ from aivc import logs
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
+from aivc.nursery.backlog import Backlog
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.entries import Entries, Source
 from aivc.nursery.gap import TurnEnd
@@ -78,13 +79,6 @@ class Announcer:
             logs.event(log, "observer.failed", level=level, error=repr(error), exc_info=error)
 
 
-class Jobs(Protocol):
-    """What has tool calls run."""
-
-    def send_nowait(self, call: ToolCall) -> None:
-        """Raises trio.WouldBlock when too many wait."""
-
-
 @attrs.define(eq=False)
 class Performer:
     """The hands of one call's conversation."""
@@ -92,8 +86,8 @@ class Performer:
     conversation: Conversation
     playout: Playout
     stream: RtpStream
-    outbox: trio.MemorySendChannel[ClientEvent]
-    jobs: Jobs
+    outbox: Backlog[ClientEvent]
+    jobs: Backlog[ToolCall]
     turns: Turns
     announcer: Announcer
     leaving: Leaving = attrs.field(factory=Leaving)
@@ -144,7 +138,8 @@ class Performer:
         self._watch_deadline()
 
     def digits_entered(self, entry: DigitEntry) -> None:
-        """Tell the model which keys the caller has pressed."""
+        """Tell the model which keys the caller has pressed: what it says then is the answer to them."""
+        self.turns.not_awaited()
         self.turns.entered(entry)
         self.tell(DigitsEntered(entry))
         # Only how many: a PIN is nobody's business.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Final, NoReturn
@@ -19,6 +18,7 @@ import trio
 from aivc import logs
 from aivc.config.settings import Codec, McpServer, OpenAISettings
 from aivc.media.g711 import OCTETS_PER_MS
+from aivc.nursery.backlog import Backlog
 from aivc.nursery.causes import open_tasks, until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.ground import Ground
@@ -81,7 +81,7 @@ class Talk:
     performer: Performer
     leaving: Leaving
     uplink: Uplink
-    outbox: trio.MemoryReceiveChannel[ClientEvent]
+    outbox: Backlog[ClientEvent]
     hold: bytes
     open_session: Callable[[], Awaitable[Session]]
     retire: Callable[[RealtimeSocket], None]
@@ -154,10 +154,10 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     performer.connected, performer.socket = True, socket
     async with open_tasks() as nursery:
         nursery.start_soon(talk.uplink.write_to, socket)
-        nursery.start_soon(write_events, socket, talk.dialect, talk.outbox)
         pings, expiry = pinging(talk.openai, socket, nursery), expiring(talk, session, renewed, nursery)
         nursery.start_soon(watch_deadlines, performer, pings, expiry)
-        await read_events(socket, talk.dialect, performer)
+        with talk.outbox.done_by(partial(write_event, socket, talk.dialect), nursery):
+            await read_events(socket, talk.dialect, performer)
 
 
 def pinging(openai: OpenAISettings, socket: RealtimeSocket, nursery: trio.Nursery) -> Moment:
@@ -231,10 +231,8 @@ async def open_patiently(open_session: Callable[[], Awaitable[Session]]) -> Sess
 
 def begin_anew(talk: Talk) -> None:
     """Tell a new session what was said so far. What waited for the old one is void."""
-    performer, outbox = talk.performer, talk.outbox
-    with suppress(trio.WouldBlock):
-        while True:
-            outbox.receive_nowait()
+    performer = talk.performer
+    talk.outbox.waiting.clear()
     performer.turns.session_began()
     performer.connected = True
     performer.restart()
@@ -242,12 +240,9 @@ def begin_anew(talk: Talk) -> None:
     logs.event(log, "session.replaced", number=performer.turns.sessions)
 
 
-async def write_events(
-    socket: RealtimeSocket, dialect: Dialect, outbox: trio.MemoryReceiveChannel[ClientEvent]
-) -> None:
-    """Client events -> the model."""
-    async for event in outbox:
-        await socket.send(dialect.encode(event))
+async def write_event(socket: RealtimeSocket, dialect: Dialect, event: ClientEvent) -> None:
+    """A client event -> the model."""
+    await socket.send(dialect.encode(event))
 
 
 async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Performer) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Final, TypeVar
 
@@ -47,13 +48,14 @@ class Turns:
     greeted_at: float | None = None  # when the model's first words left, if that was before the caller's first turn
     _gap: Gap | None = None  # the silence after the caller's last turn, while it lasts
     _spoke_at: float | None = None  # when the server last told that the caller had begun to speak
+    _stilled_at: float = -math.inf  # when the caller's last audible packet came, by the last end of a turn
     _has_turns: bool = False
 
     def notice(self, notice: Notice, now: float) -> None:
         """Take note of something that the conversation reported; `turn_ended` is for the end of a turn."""
         match notice:
             case CallerStartedSpeaking():
-                self._gap, self._spoke_at = None, now
+                self._gap, self._spoke_at, self._stilled_at = None, now, -math.inf
             case ModelStartedResponse(response_id=response_id) if self._gap is not None:
                 self._gap.created(response_id, now)
             case ResponseFinished(response_id=response_id, status=status) if self._gap is not None:
@@ -68,8 +70,13 @@ class Turns:
                 pass
 
     def turn_ended(self, end: TurnEnd, now: float) -> None:
-        """The server has noticed that the caller's turn is over."""
+        """The server has noticed that the caller's turn is over; told again, of a caller who has said nothing since, it
+        is no other one.
+        """
         self._has_turns = True
+        if end.came_at <= self._stilled_at:
+            return
+        self._stilled_at = end.came_at
         unheard = self._spoke_at is not None and end.came_at < self._spoke_at - FAINT
         self._gap = None if unheard else Gap(end, now)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -53,7 +52,7 @@ class Uplink:
     _last_voiced: Callable[[], float] = attrs.field(default=never, init=False)
     _batch: bytearray = attrs.field(factory=bytearray, init=False)
     # With when the newest audible packet in it was heard, NEVER: there is none.
-    _waiting: deque[tuple[bytes, float]] = attrs.field(factory=deque, init=False)
+    _waiting: list[tuple[bytes, float]] = attrs.field(factory=list, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
     _append: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)  # None: the task has its turn
     _full: trio.Event = attrs.field(factory=trio.Event, init=False)  # set when the task is to have its turn
@@ -65,7 +64,7 @@ class Uplink:
     def send_nowait(self, octets: bytes) -> None:
         """Pass on the caller's octets. Raises trio.WouldBlock when more than a second of them waits already."""
         octets = self._audible(octets)
-        in_parts = self._batch or len(octets) < self.append_octets
+        in_parts = bool(self._batch) or len(octets) < self.append_octets
         if in_parts:
             self._batch += octets
             if len(self._batch) < self.append_octets:
@@ -109,7 +108,7 @@ class Uplink:
         """Task: the session on this socket is to hear the caller; one at a time. Raises RealtimeClosed."""
         while True:
             while self._waiting:
-                octets, self._stuck = self._waiting.popleft()
+                octets, self._stuck = self._waiting.pop(0)
                 self._waiting_octets -= len(octets)
                 await socket.append_audio(octets)
                 self._taken(self._stuck)

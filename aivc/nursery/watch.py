@@ -63,9 +63,11 @@ def take_info_digit(stream: RtpStream | None, digit: str, keypad: Keypad) -> Non
         keypad.press(digit, "info")
 
 
-async def watch_drain(draining: trio.Event) -> None:
-    await draining.wait()
-    raise CallOver(Ending.DRAINED)
+async def watch_drain(draining: trio.Event, ringing: trio.CancelScope) -> None:
+    """While it rings; afterwards `watch_limits` does."""
+    with ringing:
+        await draining.wait()
+        raise CallOver(Ending.DRAINED)
 
 
 def warn_unheard(stream: RtpStream) -> None:
@@ -76,16 +78,18 @@ def warn_unheard(stream: RtpStream) -> None:
         logs.event(log, "rtp.unheard", level=logging.WARNING, sdp=stream.remote[0], packets=counters.foreign, hint=hint)
 
 
-async def watch_limits(stream: RtpStream, settings: Settings) -> None:
-    """Maximum duration, and a caller of whom nothing comes any more, in the talk or on hold (0 seconds: never), or of
-    whom nothing is heard from the beginning.
+async def watch_limits(stream: RtpStream, settings: Settings, draining: trio.Event) -> None:
+    """The end of the service, the maximum duration, and a caller of whom nothing comes any more, in the talk or on hold
+    (0 seconds: never). Says so when nothing is heard from the beginning.
     """
     settled = trio.current_time() + SETTLED
     last_moment = trio.current_time() + settings.service.max_call_seconds
     while True:
         # A hold may begin or end at any time, and changes who is waited for.
         next_look = trio.current_time() + LOOK if settings.rtp.hold_timeout_seconds else last_moment
-        await trio.sleep_until(min(settled, last_moment, next_look, quiet_until(stream, settings.rtp)))
+        with trio.move_on_at(min(settled, last_moment, next_look, quiet_until(stream, settings.rtp))):
+            await draining.wait()
+            raise CallOver(Ending.DRAINED)
         now = trio.current_time()
         if now >= settled:
             settled = inf

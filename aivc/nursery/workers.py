@@ -136,6 +136,7 @@ class Crew:
             why_not="" if any(worker.is_ready for worker in self.running.values()) else NO_WORKER,
             draining=self.draining.is_set(),
             sip=counts,
+            refusals=dict(relaying.refusals.counts),
             registrations=tuple(registration(one, now) for one in exchange.registrations),
             tasks=trio.lowlevel.current_statistics().tasks_living,
             rss_octets=resident_octets(),

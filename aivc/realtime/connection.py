@@ -38,7 +38,7 @@ log = logging.getLogger("aivc.realtime")
 
 MAX_MESSAGE = 16 * 1024 * 1024  # octets: session.created repeats prompt and tools, a delta may be hundreds of kilobytes
 MESSAGE_QUEUE = 64  # messages: while it is full the reader answers no ping
-POOLED_KEYS = 256  # mask keys drawn at once: a system call for each frame costs as much as the frame
+POOLED_KEYS = 32  # mask keys drawn at once: a system call for each frame costs as much as the frame
 ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
 
 

@@ -7,7 +7,6 @@ both dialects spell alike.
 from __future__ import annotations
 
 import binascii
-from functools import lru_cache
 
 FINAL_TEXT = 0x81  # FIN and opcode 1
 MASKED = 0x80  # every client frame is masked, RFC 6455 section 5.3
@@ -15,7 +14,6 @@ SHORT_LIMIT = 126  # lengths below stand in the second octet itself
 MEDIUM_LIMIT = 1 << 16  # lengths below take two octets, the others eight
 APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 APPEND_TAIL = b'"}'
-FEW = 32  # lengths of frames that are remembered: a call has one, and all of one law and packet length the same
 
 
 def append_frame(audio: bytes, mask_key: bytes) -> bytes:
@@ -26,10 +24,9 @@ def append_frame(audio: bytes, mask_key: bytes) -> bytes:
         mask_key: 4 octets that the peer cannot predict (RFC 6455 section 5.3).
     """
     payload = b"%b%b%b" % (APPEND_HEAD, binascii.b2a_base64(audio, newline=False), APPEND_TAIL)
-    return b"%b%b%b" % (frame_head(len(payload)), mask_key, masked(payload, mask_key))
+    return frame_head(len(payload)) + mask_key + masked(payload, mask_key)
 
 
-@lru_cache(FEW)
 def frame_head(payload_octets: int) -> bytes:
     """Return the octets before the mask key (RFC 6455 section 5.2)."""
     if payload_octets < SHORT_LIMIT:
@@ -42,11 +39,5 @@ def frame_head(payload_octets: int) -> bytes:
 def masked(payload: bytes, mask_key: bytes) -> bytes:
     """XOR octet i with key octet i mod 4 (RFC 6455 section 5.3), as one XOR of two long integers."""
     octets = len(payload)
-    mask = int.from_bytes(mask_key, "big") * ones(octets) >> 8 * (-octets % 4)
-    return (int.from_bytes(payload, "big") ^ mask).to_bytes(octets, "big")
-
-
-@lru_cache(FEW)
-def ones(octets: int) -> int:
-    """A number that repeats a key of 32 bits, multiplied by it, for at least so many octets."""
-    return int.from_bytes(bytes((0, 0, 0, 1)) * -(-octets // 4), "big")
+    pad = (mask_key * (octets // 4 + 1))[:octets]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(pad, "big")).to_bytes(octets, "big")

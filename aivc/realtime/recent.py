@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Generic, TypeVar
 
 import attrs
@@ -17,7 +16,7 @@ class Recent(Generic[Value]):
     """The last few keys that were added, each with a value."""
 
     limit: int = REMEMBERED
-    _values: OrderedDict[str, Value] = attrs.field(factory=OrderedDict, init=False)
+    _values: dict[str, Value] = attrs.field(factory=dict, init=False)  # in the order of their coming
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -26,7 +25,11 @@ class Recent(Generic[Value]):
         """Remember one more, and forget the oldest beyond the limit."""
         self._values[key] = value
         if len(self._values) > self.limit:
-            self._values.popitem(last=False)
+            del self._values[next(iter(self._values))]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values.clear()
 
     def get(self, key: str) -> Value | None:
         return self._values.get(key)

@@ -20,13 +20,13 @@ While the caller presses keys it is held as well, whatever else happens, a new s
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 import attrs
 
 from aivc.realtime.events import CreateResponse, ToolChoice
+from aivc.realtime.recent import Recent
 
 ANSWER_SECONDS = 5.0  # from response.create to response.created or its error: one round trip and a busy server
 CANCEL_SECONDS = 2.0  # from response.cancel to response.done: some servers never say so
@@ -96,9 +96,9 @@ class ResponseSequencer:
     state: Idle | Requested | Active | Blocked = attrs.field(factory=Idle, init=False)
     typing: bool = attrs.field(default=False, init=False)  # the caller is in the middle of an entry of keys
     refused_requests: int = attrs.field(default=0, init=False)  # dropped: the queue was full, or attempts ran out
-    _queue: deque[ResponseRequest] = attrs.field(factory=deque, init=False)
-    _finished: deque[str] = attrs.field(factory=lambda: deque(maxlen=FINISHED), init=False)
-    _abandoned: deque[str] = attrs.field(factory=lambda: deque(maxlen=FINISHED), init=False)  # their end may yet come
+    _queue: list[ResponseRequest] = attrs.field(factory=list, init=False)
+    _finished: Recent[None] = attrs.field(factory=lambda: Recent(FINISHED), init=False)
+    _abandoned: Recent[None] = attrs.field(factory=lambda: Recent(FINISHED), init=False)  # their end may yet come
     _held_until: float = attrs.field(default=-math.inf, init=False)
 
     @property
@@ -122,7 +122,7 @@ class ResponseSequencer:
     def waiting(self) -> list[ResponseRequest]:
         """What was asked for and has not begun, first come first."""
         asked = [self.state.request] if isinstance(self.state, Requested) else []
-        return asked + list(self._queue)
+        return asked + self._queue
 
     def request(self, request: ResponseRequest, now: float) -> CreateResponse | None:
         """Ask for a response, now or when its turn comes."""
@@ -138,7 +138,7 @@ class ResponseSequencer:
     def put_back(self, request: ResponseRequest) -> None:
         """Ask again for a response that had begun, unless another one begins before: that knows as much as it did."""
         if request not in self._queue:
-            self._queue.appendleft(attrs.evolve(request, asked_at=-math.inf))
+            self._queue.insert(0, attrs.evolve(request, asked_at=-math.inf))
 
     def hold(self, until: float = math.inf) -> None:
         """Send no request before this time."""
@@ -202,7 +202,7 @@ class ResponseSequencer:
         """Note `response.done`; repeated ones change nothing. Call `next` when its tool outputs are on their way."""
         if response_id in self._finished:
             return
-        self._finished.append(response_id)
+        self._finished.add(response_id, None)
         if response_id in self._abandoned:
             return
         match self.state:
@@ -218,7 +218,7 @@ class ResponseSequencer:
         """Return the next request that waits, when no response is active or asked for."""
         if not isinstance(self.state, Idle) or not self._queue or self.typing or now < self._held_until:
             return None
-        request, event_id = self._queue.popleft(), self.new_event_id()
+        request, event_id = self._queue.pop(0), self.new_event_id()
         self.state = Requested(request, event_id, now + ANSWER_SECONDS)
         return CreateResponse(event_id, request.instructions, request.tool_choice)
 
@@ -321,16 +321,16 @@ class ResponseSequencer:
                 unanswered = request
                 self._drop_request()
                 if other_id is None and request.purpose in REPEATED and request.unanswered is None:
-                    self._queue.appendleft(attrs.evolve(request, unanswered=event_id))
+                    self._queue.insert(0, attrs.evolve(request, unanswered=event_id))
             case Active(response_id):
-                self._abandoned.append(response_id)
+                self._abandoned.add(response_id, None)
                 self.state = Idle()
             case _:
                 self.state = Idle()
         return unanswered, self.next(now)
 
     def _keep(self, wanted: Callable[[ResponseRequest], bool]) -> None:
-        self._queue = deque(request for request in self._queue if wanted(request))
+        self._queue = [request for request in self._queue if wanted(request)]
 
     def _drop_request(self) -> None:
         other_id = self.active_id
@@ -341,4 +341,4 @@ class ResponseSequencer:
         if request.attempts >= ATTEMPTS:
             self.refused_requests += 1
         elif request not in self._queue:
-            self._queue.appendleft(request)
+            self._queue.insert(0, request)

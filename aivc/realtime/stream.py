@@ -90,10 +90,7 @@ class SocketByteStream(trio.abc.Stream):
         if len(self._backlog) + len(data) > MAX_BACKLOG:
             raise trio.BrokenResourceError(f"{len(self._backlog)} octets wait already: the peer does not read")
         if not self._backlog and not self._closed:  # straight from `data`: copying all to and fro costs 2 % of all CPU
-            try:
-                data = data[self.sock.send(data) :]
-            except OSError:  # it is full; what else is wrong shows below, too
-                pass
+            data = data[self._sent(data) :]
             if not data:
                 return
         self._backlog += data
@@ -169,6 +166,13 @@ class SocketByteStream(trio.abc.Stream):
             else:
                 await trio.lowlevel.checkpoint()
                 return
+
+    def _sent(self, data: bytes) -> int:
+        """How much of `data` the socket took; 0 for any error, which who tries again meets, too."""
+        try:
+            return self.sock.send(data)
+        except OSError:
+            return 0
 
     def _try_write(self) -> Direction | None:
         """Write what the socket takes; return what to wait for when something is left."""

@@ -7,6 +7,7 @@ packet left, while the caller held us, time passes all the same: the caller's ga
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -17,6 +18,7 @@ from aivc.flight.audio import digest_of
 from aivc.flight.entries import Address, RtpPacket
 from aivc.media.g711 import FRAME_SECONDS, OCTETS_PER_MS, is_voiced
 from aivc.media.punctuality import Punctuality
+from aivc.media.reporting import keep_reporting, listen
 from aivc.media.rtp import parse_untrusted
 from aivc.media.stream import RtpStream
 
@@ -36,43 +38,37 @@ class ReplayClock:
     left: Callable[[bytes, Address, float], None]
     ended: Callable[[], None]
     punctuality: Punctuality = attrs.field(factory=Punctuality)
-    _receiver: RtpStream | None = None
-    _sender: RtpStream | None = None
+    _stream: RtpStream | None = None
     _early: list[tuple[bytes, Address]] = attrs.field(factory=list)
     _began: bool = False
 
-    async def receive(self, stream: RtpStream) -> None:
-        if self._receiver is not None:  # a call that ours has made; its media is not recorded
-            await trio.sleep_forever()
-        self._receiver = stream
-        for datagram, source in self._early:
-            stream.received(datagram, source, trio.current_time())
-        self._early.clear()
+    async def carry(self, stream: RtpStream) -> None:
+        is_recorded = self._stream is None  # else it is of a call that ours has made, whose media is not recorded
+        if is_recorded:
+            self._stream = stream
+            for datagram, source in self._early:
+                stream.received(datagram, source, trio.current_time())
+            self._early.clear()
         try:
-            await trio.sleep_forever()
+            if stream.rtcp is None:
+                await trio.sleep_forever()
+            else:
+                await keep_reporting(stream, stream.rtcp, partial(listen, stream, stream.rtcp))
         finally:
-            self._receiver = None
-
-    async def send(self, stream: RtpStream) -> None:
-        if self._sender is not None:
-            await trio.sleep_forever()
-        self._sender = stream
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._sender = None
-            self.ended()
+            if is_recorded:
+                self._stream = None
+                self.ended()
 
     def arrive(self, datagram: bytes, source: Address) -> None:
         """A datagram has come to the RTP socket."""
-        if self._receiver is not None:
-            self._receiver.received(datagram, source, trio.current_time())
+        if self._stream is not None:
+            self._stream.received(datagram, source, trio.current_time())
         elif len(self._early) < MOST_EARLY:
             self._early.append((datagram, source))
 
     def tick(self) -> None:
         """The moment of an outgoing packet."""
-        stream = self._sender
+        stream = self._stream
         if stream is not None:
             now = trio.current_time()
             if not self._began:
@@ -81,8 +77,8 @@ class ReplayClock:
 
     def pass_over(self) -> None:
         """The moment of one that the recording lacks: time passes for who may not send. A stall of ours was no time."""
-        if self._sender is not None and self._began and not self._sender.may_send:
-            self._send(self._sender, trio.current_time())
+        if self._stream is not None and self._began and not self._stream.may_send:
+            self._send(self._stream, trio.current_time())
 
     def _send(self, stream: RtpStream, now: float) -> None:
         datagram = stream.outgoing(now)

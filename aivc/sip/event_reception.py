@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import Final
 
 import attrs
@@ -189,11 +190,16 @@ class EventReception:
                 self._refuse(key, busy("the service has ended"))
 
     def _refuse(self, key: str, refusal: Refusal) -> None:
+        self._note_refusal(key, "INVITE", refusal)
+        self.errands.refuse(key, refusal.status, refusal.phrase, refusal.explained.headers)
+
+    def _note_refusal(self, key: str, method: str, refusal: Refusal) -> None:
+        """Log and count it."""
         self.refused += 1
         self.board.refusals.add(refusal.name)
-        level, name = self.board.pace.level_of(refusal.status, trio.current_time()), refusal.name
-        logs.event(log, "sip.refused", level=level, key=key, refusal=name, status=refusal.status, cause=refusal.cause)
-        self.errands.refuse(key, refusal.status, refusal.phrase, refusal.explained.headers)
+        level = self.board.pace.level_of(refusal.status, trio.current_time())
+        told = partial(logs.event, log, "sip.refused", level=level, key=key, method=method)
+        told(refusal=refusal.name, status=refusal.status, cause=refusal.cause)
 
     def _stray(self, event: SessionEvent) -> None:
         """An event of a session that we do not have, or not any more (RFC 3261 section 12.2.2)."""
@@ -210,10 +216,7 @@ class EventReception:
         elif over is not None and is_request(event):  # a BYE has overtaken it, and then OpenSIPS may keep the session
             self.errands.put_nowait(terminate(event.key))
         elif over is None and is_request(event) and self.subscription.is_sole:
-            self.refused += 1
-            self.board.refusals.add(Cause.NO_SUCH_CALL.value)
-            cause = "no such session"
-            logs.event(log, "sip.refused", level=logging.DEBUG, key=event.key, status=481, cause=cause)
+            self._note_refusal(event.key, event.method, Refusal(481, "no such session"))
             self.errands.put_nowait(reply(event.key, event.method, 481, REASONS[481]))
 
 

@@ -25,7 +25,7 @@ from aivc.sip.inspection import (
     dialled_number,
     session_body,
 )
-from aivc.sip.invitation import ASSERTED, asserted_identity, read_expires, rejection_fields
+from aivc.sip.invitation import ASSERTED, asserted_identity, read_expires, rejected
 from aivc.sip.leg import (
     AudioAgreement,
     Cancelled,
@@ -68,7 +68,8 @@ class IncomingLeg:
 
     Args:
       transaction: of the INVITE.
-      offer: what the INVITE offered; None when it had no SDP: then the 2xx offers and the ACK answers.
+      offer: what the INVITE offered, until that is answered; None when it had no SDP: then the 2xx offers and the ACK
+        answers.
       terms: of the session timer.
     """
 
@@ -141,15 +142,15 @@ class IncomingLeg:
         if self._early.phase is Phase.EARLY:
             self._stop_ringing()
             self._early.media.local = local
-            if self._early.answer_invite(self.transaction, self.offer, self.terms):
+            offer, self.offer = self.offer, None
+            if self._early.answer_invite(self.transaction, offer, self.terms):
                 self._log("sip.answered", codec=self.agreement.codec, media=format_host_port(*local))
             self._drop_early()
         await trio.lowlevel.checkpoint()
 
     async def reject(self, rejection: Rejection) -> None:
         if self._early.phase is Phase.EARLY:
-            fields = rejection_fields(rejection, self._early.client.host)
-            self._refuse(Refusal(rejection.status, rejection.cause, fields, rejection.name), None)
+            self._refuse(rejected(rejection, self._early.client.host), None)
         await trio.lowlevel.checkpoint()
 
     async def consult(self, uri: str, local: Address, seconds: float) -> Consultation:

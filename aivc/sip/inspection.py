@@ -73,6 +73,7 @@ class Refusal:
     cause: str  # the true one: for the log, and for the peer where that helps it
     headers: Fields = ()
     name: str = attrs.field()  # of a `Cause`, or of what ended a call that rang
+    is_counted: bool = attrs.field(default=True, kw_only=True)  # by its name
 
     @name.default
     def _usual_name(self) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from aivc.config.settings import Address
 from aivc.sip.address import NameAddr, SipUri, parse_name_addr, parse_via
-from aivc.sip.inspection import retry_after_header, warning_header
+from aivc.sip.inspection import Refusal, retry_after_header, warning_header
 from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields, Rejection
 from aivc.sip.message import Request
@@ -66,16 +66,18 @@ def read_expires(request: Request) -> int | None:
     return seconds if seconds <= LONGEST_RINGING else None
 
 
-def rejection_fields(rejection: Rejection, host: str) -> Fields:
-    """What a final failure says of its cause.
+def rejected(rejection: Rejection, host: str) -> Refusal:
+    """The final failure that says what a rejection says.
 
     Args:
       host: ours, for Warning.
     """
     reason = reason_fields(named(rejection.name, rejection.cause), rejection.status)
-    told = warning_header(WARN_OTHER, host, rejection.cause), *reason
-    seconds = rejection.retry_after_seconds
-    return told if seconds is None else (*told, retry_after_header(seconds))
+    fields: Fields = (warning_header(WARN_OTHER, host, rejection.cause), *reason)
+    if rejection.retry_after_seconds is not None:
+        fields += (retry_after_header(rejection.retry_after_seconds),)
+    counted = not rejection.ended_call
+    return Refusal(rejection.status, rejection.cause, fields, rejection.name, is_counted=counted)
 
 
 def origin_of(request: Request) -> Address | None:

@@ -50,6 +50,7 @@ class Rejection:
     cause: str  # one line for Warning (RFC 3261 section 20.43), Reason (RFC 3326) and the log
     retry_after_seconds: int | None = None
     name: str = ""  # of a closed list, for machines: it stands before the cause in Reason
+    ended_call: bool = attrs.field(default=False, eq=False)  # one that was taken: its ending is counted, no refusal
 
 
 @attrs.frozen

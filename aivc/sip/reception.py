@@ -82,7 +82,7 @@ class Reception:
         """A request that met a bug is answered all the same: a transaction without a final response never ends."""
         transaction = self.board.layer.serving(message) if isinstance(message, Request) else None
         if transaction is not None and transaction.request is message:  # and no earlier copy of it
-            self.board.respond(transaction, 500)
+            self.board.refuse(transaction, Refusal(500, "a bug"))
 
     # Before a transaction
 

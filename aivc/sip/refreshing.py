@@ -79,7 +79,7 @@ class Refresher:
     owns_call_id: bool
     _timer: SessionTimer = attrs.field(factory=SessionTimer, init=False)
     _open: Asked | None = attrs.field(default=None, init=False)
-    _allowed: frozenset[str] = attrs.field(default=frozenset(), init=False)  # the peer's methods, as it said last
+    _takes_update: bool = attrs.field(default=False, init=False)  # the peer, as it said last
     _failure: str = attrs.field(default="", init=False)  # how the last refresh failed
 
     @property
@@ -134,7 +134,7 @@ class Refresher:
 
     def learn(self, message: Request | Response) -> None:
         if message.headers.get("Allow") is not None:
-            self._allowed = frozenset(message.headers.items("Allow"))
+            self._takes_update = "UPDATE" in message.headers.items("Allow")
 
     def watch(self) -> None:
         self.dialog.client.layer.timers.watch(self)
@@ -152,7 +152,7 @@ class Refresher:
             ACCEPT_HEADER,
             *refresh_fields(terms.seconds, self._timer.least),
         )
-        if "UPDATE" in self._allowed:
+        if self._takes_update:
             asked = client.send("UPDATE", fields)
         else:
             asked = client.send("INVITE", (*fields, ("Content-Type", SDP_TYPE)), self.dialog.media.repeat())
@@ -198,7 +198,7 @@ class Refresher:
         elif status == 491:
             self._timer.try_again(now + self._wait_after_glare())
         elif status in NOT_SERVED and method == "UPDATE":
-            self._allowed -= {"UPDATE"}
+            self._takes_update = False
             self._timer.try_again(now)
         elif status != 422 or not self._timer.too_short(read_wish_or_none(response.headers), now):
             self._timer.try_later(now)

@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from aivc import logs
 from aivc.config.settings import SipSettings
 from aivc.sip.accounts import Accounts
 from aivc.sip.amplification import MAX_AMPLIFICATION
@@ -23,8 +24,10 @@ from aivc.sip.counters import Counters
 from aivc.sip.datagrams import DatagramFlow, DatagramSocket
 from aivc.sip.flow import Arrival, Flow, Transport
 from aivc.sip.framing import read_untrusted_head
+from aivc.sip.log_pace import LogPace
 from aivc.sip.message import ParseError, Response, parse_untrusted
 from aivc.sip.pool import ConnectionPool, Seldom
+from aivc.sip.refusals import Cause, RefusalCounts
 from aivc.sip.registrant import Registrant
 from aivc.sip.registration import RegistrationStatus
 from aivc.sip.relay import Closed, Datagram, Frame, Identities, Link, Open, Say, Streamed
@@ -38,6 +41,7 @@ from aivc.sip.useragent import LEAVE_SECONDS, SYSTEM_RANDOMNESS, identity_of, ra
 
 log = logging.getLogger("aivc.sip")
 
+NO_WORKER: Final = "no worker runs"
 NEWS_SECONDS: Final = 1.0  # between two looks at who we are where
 
 
@@ -89,17 +93,20 @@ class Relaying:
     """Messages between the sockets and the workers; a `Relay`. Never waits for a worker. Built by `open_relaying`.
 
     Attributes:
+      refusals: how often requests were refused, by `Cause`.
       layer: of our own requests: REGISTER. Set when there are sockets.
     """
 
     spreading: Spreading = attrs.field(factory=Spreading)
     counters: RelayCounters = attrs.field(factory=RelayCounters)
+    refusals: RefusalCounts = attrs.field(factory=RefusalCounts, init=False)
     lines: dict[int, Line] = attrs.field(factory=dict, init=False)
     layer: TransactionLayer | None = attrs.field(default=None, init=False)
     pool: ConnectionPool | None = attrs.field(default=None, init=False)
     sockets: list[DatagramSocket] = attrs.field(factory=list, init=False)
     identities: dict[str, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict, init=False)
     _seldom: Seldom = attrs.field(factory=Seldom, init=False)
+    _pace: LogPace = attrs.field(factory=LogPace, init=False)
 
     def join(self, number: int, link: Link, room: int) -> None:
         """That worker runs."""
@@ -202,9 +209,13 @@ class Relaying:
     def _refuse(self, data: bytes, flow: Flow, method: str) -> None:
         """No worker runs: whoever asks should look elsewhere."""
         _, headers = read_untrusted_head(data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0])
-        found = None if method == "ACK" else stateless_answer(503, "no worker runs", headers, flow.peer)
+        found = None if method == "ACK" else stateless_answer(503, NO_WORKER, headers, flow.peer)
         if found is None:
             return
+        self.refusals.add(Cause.NO_WORKER.value)
+        level = self._pace.level_of(503, trio.current_time())
+        told = partial(logs.event, log, "sip.refused", level=level, call_id=headers.get("Call-ID"), method=method)
+        told(refusal=Cause.NO_WORKER.value, status=503, cause=NO_WORKER)
         answer, via = found
         if not isinstance(flow, DatagramFlow):
             flow.send_nowait(answer)

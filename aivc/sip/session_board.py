@@ -162,7 +162,8 @@ class SessionBoard:
     def note_refusal(self, call_id: str, method: str, refusal: Refusal) -> None:
         """Count and log a request that is refused."""
         self.counts.refused += 1
-        self.refusals.add(refusal.name)
+        if refusal.is_counted:
+            self.refusals.add(refusal.name)
         level = self.pace.level_of(refusal.status, trio.current_time())
         told = partial(logs.event, log, "sip.refused", level=level, call_id=call_id, method=method)
         told(refusal=refusal.name or None, status=refusal.status, cause=refusal.cause)

@@ -233,7 +233,7 @@ class SessionDialog:
             self._say(event.method, self._answer_to(event))
         except Exception as error:  # a bug of ours may cost one request, but not block all that come after it
             self._log("sip.bug", level=logging.ERROR, exc_info=error)
-            self._say(event.method, Answer(500))
+            self._say(event.method, self._requests.refuse(event.method, Refusal(500, "a bug")))
 
     def _answer_to(self, event: SessionEvent) -> Answer:
         try:

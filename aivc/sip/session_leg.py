@@ -11,7 +11,7 @@ from aivc.config.settings import Address
 from aivc.sip.fields import sent_fields
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import Refusal, inspect, session_body
-from aivc.sip.invitation import addressee, asserted_identity, origin_of, own_uri, rejection_fields
+from aivc.sip.invitation import addressee, asserted_identity, origin_of, own_uri, rejected
 from aivc.sip.leg import (
     AudioAgreement,
     Consultation,
@@ -94,8 +94,7 @@ class SessionLeg:
         await trio.lowlevel.checkpoint()
         if self.is_unanswered:
             board = self.dialog.board
-            fields = rejection_fields(rejection, board.signalling[0])
-            self.dialog.refuse(Refusal(rejection.status, rejection.cause, fields, rejection.name), None)
+            self.dialog.refuse(rejected(rejection, board.signalling[0]), None)
             with trio.move_on_after(board.settings.hang_up_seconds):
                 await self.dialog.release.done.wait()
 

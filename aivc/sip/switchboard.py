@@ -119,7 +119,8 @@ class Switchboard(Generic[Live]):
     def note_refusal(self, request: Request, refusal: Refusal, *, level: int = logging.INFO, **fields: Any) -> None:
         """Log and count a refusal."""
         self.refused += 1
-        self.refusals.add(refusal.name)
+        if refusal.is_counted:
+            self.refusals.add(refusal.name)
         fields |= {"method": request.method, "refusal": refusal.name or None}
         fields |= {"status": refusal.status, "cause": refusal.cause}
         logs.event(log, "sip.refused", level=level, call_id=request.call_id, **fields)
