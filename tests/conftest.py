@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
+from dealing import places, processes
 from hypothesis import settings
 
 # The same examples every time, so that a run says something about the change and not about luck. To look for new ones:
@@ -18,6 +21,29 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # So that their assertions tell what they saw.
 pytest.register_assert_rewrite("scenarios.world", "scenarios.behind", "scenarios.arena")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`."""
+    return processes()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In one of xdist's processes: the order in which the files are dealt out among them."""
+    if hasattr(config, "workerinput"):
+        place = places(file_of(item) for item in items)
+        items.sort(key=lambda item: (place[file_of(item)], file_of(item)))
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def pytest_collection_finish() -> None:
+    """Twenty thousand tests are there to stay: the collector of cycles need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,6 +61,16 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("AIVC_TEST_DATA does not say where the RFC messages and vectors are")
     return Path(folder)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Whatever the test makes of Python's logging."""
+    root, ours = logging.getLogger(), logging.getLogger("aivc")
+    before = (list(root.handlers), root.level, ours.level)
+    yield
+    root.handlers, root.level, ours.level = before
+    logging.getLogger().setLevel(before[1])  # forgets the cached answers of isEnabledFor
 
 
 @pytest.fixture(params=range(20), ids=lambda seed: f"schedule{seed}")

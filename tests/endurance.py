@@ -50,7 +50,7 @@ def report(town: Town, seconds: float, cpu: float) -> str:
         "kinds: " + ", ".join(f"{count} {name}" for name, count in town.kinds.most_common()),
         "endings: " + ", ".join(f"{count} {name}" for name, count in town.endings.most_common()),
         "warnings: " + ", ".join(f"{count} {name}" for name, count in town.listener.warnings.most_common()),
-        f"objects alive after each batch: {town.objects}",
+        f"objects alive after each batch: {[objects.total() for objects in town.objects]}",
         *(f"FAULT: {fault}" for fault in town.faults[:SHOWN]),
         f"{len(town.faults)} faults",
     ]

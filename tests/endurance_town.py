@@ -39,9 +39,10 @@ from aivc import (
     tool,
 )
 from aivc.config.settings import Address
+from aivc.media.ports import PortPool
 from aivc.realtime.connection import RealtimeSocket
-from aivc.sip.event_reception import Over
-from aivc.sip.sources import Bucket
+from aivc.sip.event_reception import MAX_OVER, Over
+from aivc.sip.sources import MAX_SOURCES, Bucket
 from aivc.testing import (
     CallRefused,
     FakeModel,
@@ -60,8 +61,9 @@ TIMERS: Final = 45.0  # virtual seconds after which no transaction and no port r
 OBSERVED: Final = 100_000  # events
 DIALECTS: Final = ("ga", "beta")
 NOBODY: Final = 99
-GROWTH: Final = 0.03  # of all objects, from the second batch to the last: no call leaves one behind
-BOUNDED: Final = (Bucket, Over)  # of tables that keep 4096 sources and sessions on purpose
+OTHERS_LEFT: Final = 2500  # objects of others, from the second batch to the last: trio's heap of deadlines, caches
+LEFT: Final = 8  # of a class of ours, from the first batch to the last: the last message of all, and the like
+BOUNDED: Final = {Bucket: MAX_SOURCES, Over: MAX_OVER}  # of tables that keep so many on purpose
 
 
 @tool
@@ -141,7 +143,7 @@ class Town:
     faults: list[str] = attrs.field(factory=list)
     kinds: Counter[str] = attrs.field(factory=Counter)
     endings: Counter[str] = attrs.field(factory=Counter)
-    objects: list[int] = attrs.field(factory=list)  # alive after each batch
+    objects: list[Counter[type[object]]] = attrs.field(factory=list)  # alive after each batch
     most_at_once: int = 0
 
     async def live(self, numbers: Iterable[int]) -> None:
@@ -215,7 +217,7 @@ class Town:
         self._check_remains()
         self._forget()
         gc.collect()
-        self.objects.append(sum(type(each) not in BOUNDED for each in gc.get_objects()))
+        self.objects.append(Counter[type[object]](map(type, gc.get_objects())))
 
     def _check_records(self) -> None:
         records: dict[str, list[CallRecord]] = {user: [] for user in self.connecting}
@@ -250,6 +252,7 @@ class Town:
             "sessions of models": [name for name, model in self.models.items() if model.sessions],
             "errors in the log": self.listener.errors,
             "WebSockets": sum(is_open(line) for line in self.lines),
+            "RTP ports": sum(each.in_use for each in gc.get_objects() if isinstance(each, PortPool)),
         }
         self.faults += [f"left over, or wrong: {name}: {what}" for name, what in left.items() if what]
 
@@ -259,9 +262,22 @@ class Town:
             kept.clear()
 
     def check_memory(self) -> None:
-        """No call leaves anything behind: what is alive after the last batch was so after the second."""
-        if len(self.objects) > 2 and self.objects[-1] > self.objects[1] * (1 + GROWTH):
-            self.faults.append(f"memory grows: objects after each batch: {self.objects}")
+        """No call leaves anything behind: of no class of ours is there more after the last batch than after the first,
+        whatever the number of calls, and of all others hardly."""
+        if not self.objects:
+            return
+        first, last = self.objects[0], self.objects[-1]
+        grown = {
+            kind: more for kind, more in (last - first).items() if is_ours(kind) and more > BOUNDED.get(kind, LEFT)
+        }
+        self.faults += [f"memory grows: {more} more of {kind.__qualname__}" for kind, more in grown.items()]
+        others = [sum(count for kind, count in each.items() if not is_ours(kind)) for each in self.objects]
+        if len(others) > 2 and others[-1] > others[1] + OTHERS_LEFT:
+            self.faults.append(f"memory grows: objects of others after each batch: {others}")
+
+
+def is_ours(kind: type[object]) -> bool:
+    return str(kind.__module__).startswith("aivc.")
 
 
 def fault_of(caller: Caller, made: list[CallRecord]) -> str:

@@ -39,9 +39,9 @@ async def open_recorded(settings: Settings, script: Script, **world: Any) -> Asy
             yield opened
 
 
-async def at_once(write: Callable[[], None]) -> None:
+async def at_once(work: Callable[[], Kind]) -> Kind:
     await trio.lowlevel.checkpoint()
-    write()
+    return work()
 
 
 def files(folder: Path) -> list[Path]:

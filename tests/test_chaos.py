@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf, nan
+from typing import Any
 
 import pytest
 import trio
@@ -55,11 +57,16 @@ def test_a_seed_draws_the_same_trouble_and_another_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"loss": 1.1}, {"duplication": -0.1}, {"delay": -1.0}, {"skew_ppm": 1e6}, {"model_delay": -0.1}]
+    "wrong",
+    [
+        *({"loss": 1.1}, {"duplication": -0.1}, {"delay": -1.0}, {"skew_ppm": 1e6}, {"model_delay": -0.1}),
+        *({"jitter": nan}, {"delay": inf}, {"ssrc_changes": (-1.0,)}, {"port_changes": (nan,)}),
+        *({"tool_seconds": (2.0, 1.0)}, {"tool_seconds": (-1.0, 1.0)}),
+    ],
 )
-def test_what_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Chaos(**wrong)  # type: ignore[arg-type]
+        Chaos(**wrong)
     with pytest.raises(ValueError, match="sends"):
         Crossing("PRACK", "200")  # type: ignore[arg-type]
 

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -21,13 +20,7 @@ from aivc.config.settings import LogSettings, Secret
 log = logging.getLogger("aivc.test")
 
 
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("aivc")
-    before = (list(root.handlers), root.level, ours.level)
-    yield
-    root.handlers, root.level, ours.level = before
-    logging.getLogger().setLevel(before[1])  # forgets the cached answers of isEnabledFor
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 def stream_of(form: str, level: str = "debug") -> io.StringIO:

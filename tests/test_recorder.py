@@ -26,9 +26,10 @@ from aivc.nursery import flightfolder, recorder
 from aivc.nursery.ending import Ending
 from aivc.nursery.flightfolder import Folder, file_name
 from aivc.nursery.record import CallEvent, Ended
-from aivc.nursery.recorder import AS_IT_SHOULD_BE, Recorder, open_recorder, recorded
+from aivc.nursery.recorder import Recorder, open_recorder, recorded
 from aivc.sip.jsonrpc import Command, Repeat
 
+PAGE = Path(__file__).parents[1] / "docs" / "recorder.md"
 NOON = 1_800_000_000.0
 
 
@@ -156,13 +157,15 @@ async def test_invites_without_end_are_remembered_within_bounds(
 
 
 @pytest.mark.parametrize("ending", list(Ending))
-async def test_every_ending_is_either_an_error_or_not(
+async def test_a_call_is_kept_unless_it_ended_as_the_page_says_that_calls_should(
     autojump_clock: MockClock, tmp_path: Path, inline: None, ending: Ending
 ) -> None:
+    said = PAGE.read_text().partition("They should end as")[2].partition(";")[0]
     async with open_recorder(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         await serve(book, ending=ending)
-    assert len(files(tmp_path)) == (ending not in AS_IT_SHOULD_BE)
+    assert len(files(tmp_path)) == (f"`{ending.value}`" not in said)
+    assert said.count("`") == 16
 
 
 @pytest.mark.parametrize("how", ["the call's context", "its id", "another call", "a warning", "no record"])
@@ -291,12 +294,14 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_unfinished_is_deleted_later(tmp_path: Path) -> None:
-    folder, left, fresh = Folder(tmp_path, 10, 1000), tmp_path / ".a.jsonl.7.part", tmp_path / ".b.jsonl.8.part"
-    for path in (left, fresh):
+    folder, name = Folder(tmp_path, 10, 1000), file_name(NOON, "a")
+    left, trial, fresh = tmp_path / f".{name}.7.part", tmp_path / ".7.part", tmp_path / f".{name}.8.part"
+    for path in (left, trial, fresh):
         path.write_text("x")
-    os.utime(left, (NOON - 1e9, NOON - 1e9))
-    written(folder, file_name(NOON, "a"))
-    assert (left.exists(), fresh.exists()) == (False, True)
+    for path in (left, trial):
+        os.utime(path, (NOON - 1e9, NOON - 1e9))
+    written(folder, name)
+    assert (left.exists(), trial.exists(), fresh.exists()) == (False, False, True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RecordsSettings
-from aivc.nursery import recordfile
+from aivc.nursery import descriptors, recordfile
 from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended
 from aivc.nursery.recordfile import RecordFile, append, open_record_file, prepare_folder
 
@@ -157,8 +157,8 @@ async def test_without_descriptors_a_record_waits_for_some_until_that_takes_too_
         append(folder, record, transcripts, unix_offset)
 
     monkeypatch.setattr(recordfile, "append", starved)
-    monkeypatch.setattr(recordfile, "WANT_PAUSE", 0.01)
-    monkeypatch.setattr(recordfile, "LONGEST_WANT", longest)
+    monkeypatch.setattr(descriptors, "WANT_PAUSE", 0.01)
+    monkeypatch.setattr(descriptors, "LONGEST_WANT", longest)
     with trio.fail_after(5):
         async with open_record_file(records(tmp_path)) as file:
             assert file is not None

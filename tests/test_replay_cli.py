@@ -14,6 +14,8 @@ from aivc.cli import main
 from aivc.flight.entries import Flight
 from aivc.flight.flightfile import write
 
+pytestmark = pytest.mark.usefixtures("restored_logging")  # the commands configure it, as they may
+
 
 @pytest.fixture(scope="module")
 def flight(tmp_path_factory: pytest.TempPathFactory) -> Flight:

@@ -16,6 +16,7 @@ import pytest
 import trio
 from interop.program import open_program
 from interop.service_process import KEY, ROOT, command, environment, log_lines
+from recorder_parts import flights
 from test_serve_process import status_of_options
 from workers_world import workplace
 
@@ -23,6 +24,7 @@ from aivc import open_service, run_service
 from aivc.config.loading import ConfigError
 from aivc.config.settings import Agent, HttpTool, OpenAISettings, Secret, Settings
 from aivc.demo.simulator import MODEL
+from aivc.flight.entries import RtpPacket, SipMessage
 from aivc.nursery.asking import fetch_status
 from aivc.nursery.record import CallEvent
 from aivc.nursery.status import NO_WORKER, CallInProgress, Status, to_json
@@ -56,6 +58,25 @@ async def test_calls_are_spread_evenly_and_each_is_whole(tmp_path: Path) -> None
             await at.service.wait_log("call.ended", call_id=call.call_id, ending="caller_hung_up")
     assert sorted(recorded(tmp_path)) == sorted(call.call_id for call in calls)
     assert len({line["media"] for line in at.service.log("sip.answered")}) == count  # no two have one RTP port
+
+
+async def test_workers_share_a_folder_of_recordings_and_each_call_has_one_with_all_its_messages(tmp_path: Path) -> None:
+    async with workplace(
+        AIVC_RECORDER_MODE="always", AIVC_RECORDER_DIRECTORY=str(tmp_path), OPENAI_WELCOME_MSG="Hello."
+    ) as at:
+        async with at.two_calls() as calls:
+            for call in calls.values():
+                await call.handset.wait_speech(0.2)
+        for call in calls.values():
+            await at.service.wait_log("call.ended", call_id=call.call_id, ending="caller_hung_up")
+    found = flights(tmp_path)
+    assert len(found) == 2
+    for flight in found:
+        messages = [entry for entry in flight.entries if isinstance(entry, SipMessage)]
+        assert {f"\r\nCall-ID: {flight.header.call_id}\r\n" in entry.text for entry in messages} == {True}
+        firsts = [(entry.way, entry.text.partition(" ")[0]) for entry in messages]
+        assert {("in", "INVITE"), ("in", "ACK"), ("in", "BYE"), ("out", "SIP/2.0")} == set(firsts)
+        assert any(isinstance(entry, RtpPacket) and entry.is_voiced for entry in flight.entries)
 
 
 async def test_one_connection_carries_the_calls_of_all_workers() -> None:

@@ -19,7 +19,8 @@ from typing import Any, Final, Literal, assert_never
 
 import attrs
 
-from aivc.config.redaction import redacted
+from aivc.config.effective import without_secrets
+from aivc.config.redaction import redacted, redacted_in_place
 from aivc.flight.entries import (
     Datagram,
     Entry,
@@ -38,34 +39,47 @@ SHORTEST_SECRET: Final = 4  # characters; a shorter one would be found everywher
 EVENT_OCTETS: Final = 16  # of payload, at most, in a packet of RFC 4733; G.711 has 80 and more
 NO_DIGEST: Final = "0" * 16
 
+# Hostile peers write messages of 64 KB, and an expression holds Python's lock until it is through. So each is linear:
+# what is read from one beginning ends at the next one, and is given back by none (possessive).
 USER: Final = re.compile(  # RFC 3261 section 25.1; a comma followed by another URI ends a list's element
-    r"\b(sips?:)((?:[^@<>\s\"\\:,]|,(?!\s*sips?:)){1,256})(:[^@<>\s\"\\,]{0,256})?@", re.IGNORECASE
+    r"\b(sips?:)((?:[^@<>\s\"\\:,]|,(?!\s*sips?:)){1,256}+)(:(?:(?!\bsips?:)[^@<>\s\"\\,]){0,256}+)?@", re.IGNORECASE
 )
 TELEPHONE: Final = re.compile(r"\b(tel:)([^@<>\s\"\\:,;?]{1,256})", re.IGNORECASE)  # RFC 3966
-QUOTED_NAME: Final = re.compile(r"\"((?:[^\"\\\r\n]|\\[^\r\n]){1,256})\"(?=\s*<)")
-BARE_NAME: Final = re.compile(
-    r"^((?:from|f|to|t|contact|m|refer-to|r|referred-by|b|diversion|history-info|remote-party-id"
-    r"|p-[a-z-]{1,40}-identity)[ \t]*:[ \t]*)([^\"<\r\n:;]{1,256})(?=<)",
-    re.IGNORECASE | re.MULTILINE,
+QUOTED_NAME: Final = re.compile(
+    r"(?<!\\)\"((?:[^\"\\\r\n]|\\[^\r\n]){1,256}+)\"(?=\s*(?:<|sips?:|tel:))", re.IGNORECASE
+)
+BARE_NAME: Final = re.compile(  # of a header field, also when it is folded, and of other elements of a list
+    r"([:,]|^[ \t])([^\"<\r\n:;,]{1,256}+)(?=<(?:sips?|tel):)", re.IGNORECASE | re.MULTILINE
 )
 OTHER_FIELDS: Final = re.compile(  # that say what their makers like
     r"^(?:[xp]-[a-z0-9-]{1,80}|subject|s|call-info|organization|user-to-user)[ \t]*:([^\r\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 CREDENTIALS: Final = re.compile(
-    r"^((?:proxy-)?authorization|[a-z0-9-]{0,40}(?:api-?key|token|secret|password))([ \t]*:[ \t]*)"
+    r"^((?:proxy-)?auth(?:orization|entication-info)|[a-z0-9-]{0,40}(?:api-?key|token|secret|password))([ \t]*:[ \t]*)"
     r"[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*",
     re.IGNORECASE | re.MULTILINE,
 )
+PASSPORT: Final = re.compile(  # RFC 8224: the numbers of both, in base64, and signed
+    r"^((?:identity|y)[ \t]*:[ \t]*)[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*", re.IGNORECASE | re.MULTILINE
+)
+ORIGIN: Final = re.compile(r"^(o=)(\S{1,256}+)(?= )", re.MULTILINE)  # a user name, RFC 8866 section 5.2
+REACHED_AT: Final = re.compile(r"^([ep]=)([^\r\n]{1,256})", re.MULTILINE)  # whom to write to, or to call
 SDES_KEY: Final = re.compile(r"(\binline:)([A-Za-z0-9+/=]+)")  # RFC 4568 section 6.1
-SDP_KEY: Final = re.compile(r"^(k=[a-z0-9]+:)([^\r\n]+)", re.IGNORECASE | re.MULTILINE)  # RFC 4566 section 5.12
+SDP_KEY: Final = re.compile(  # RFC 4566 section 5.12, RFC 4567, RFC 8839
+    r"^(k=[a-z0-9]+:|a=key-mgmt:[a-z0-9]+ |a=ice-pwd:)([^\r\n]+)", re.IGNORECASE | re.MULTILINE
+)
 SIGNAL: Final = re.compile(r"^(signal[ \t]*=[ \t]*)([0-9a-d*#]+)", re.IGNORECASE | re.MULTILINE)  # dtmf-relay
 BARE_SIGNAL: Final = re.compile(r"(?<=\r\n\r\n)[0-9A-Da-d*#]{1,2}(?=\s*\Z)")  # application/dtmf
+BODY_SIGNAL: Final = re.compile(r"\A[0-9A-Da-d*#]{1,2}(?=\s*\Z)")  # without the header before it
 
 SUSPECT: Final = re.compile(  # texts are many, and few have anything that `redacted` or a number's pattern would find
     r"authorization|bearer|api[-_]?key|sk-|ek_|openai-insecure|response|sips?:|tel:|[0-9]{4}", re.IGNORECASE
 )
-SAID: Final = frozenset({"transcript", "text", "arguments", "output", "delta", "error_message"})  # of Realtime events
+SAID: Final = frozenset(  # of Realtime events
+    {"transcript", "text", "arguments", "output", "delta", "error_message", "refusal"}
+)
+SIP_MEMBERS: Final = frozenset({"headers", "extra_headers", "body"})  # of what OpenSIPS and we say to each other
 AUDIO_DELTAS: Final = ("response.audio.delta", "response.output_audio.delta")
 SECRET_MEMBERS: Final = frozenset({"authorization", "api_key", "client_secret", "password", "secret", "token"})
 
@@ -109,7 +123,7 @@ class Masking:
 
     def learn_text(self, text: str) -> None:
         """The numbers in URIs, display names and the fields that say what their makers like."""
-        for pattern in (USER, TELEPHONE, BARE_NAME):
+        for pattern in (USER, TELEPHONE, BARE_NAME, ORIGIN, REACHED_AT):
             for found in pattern.finditer(text):
                 self.pseudonyms.learn(found[2])
         for pattern in (QUOTED_NAME, OTHER_FIELDS):
@@ -133,6 +147,9 @@ class Masking:
                 return attrs.evolve(entry, text=self.text(starred(entry.text) if self._hides_words else entry.text))
             case Datagram():
                 return attrs.evolve(entry, data=self._octets(entry.data))
+            case StateChange(what="error", detail=detail) if self._hides_words and detail.startswith("tool."):
+                event, kind, said = (*detail.split(": ", 2), "", "")[:3]
+                return attrs.evolve(entry, detail=f"{event}: {kind}: {'*' * len(said)}" if said else self.text(detail))
             case StateChange() | RealtimeLine():
                 return attrs.evolve(entry, detail=self.text(entry.detail))
             case _:
@@ -148,11 +165,16 @@ class Masking:
         """A SIP message, or its header."""
         text = CREDENTIALS.sub(r"\1\2***", text)
         text = SDES_KEY.sub(lambda found: found[1] + "A" * len(found[2]), text)
-        text = self._without_secrets(SDP_KEY.sub(lambda found: found[1] + "*" * len(found[2]), text))
+        text = SDP_KEY.sub(lambda found: found[1] + "*" * len(found[2]), text)
+        text = self._without_secrets(redacted_in_place(text))
         if self._hides_words:
             text = SIGNAL.sub(lambda found: found[1] + "0" * len(found[2]), text)
             text = BARE_SIGNAL.sub(lambda found: "0" * len(found[0]), text)
         return self._without_numbers(text, shortest=LONG)
+
+    def name(self, user: str) -> str:
+        """A user part that stands by itself."""
+        return self.pseudonyms.name(user) if self._hides_numbers else user
 
     def event(self, text: str) -> str:
         """A Realtime event."""
@@ -181,12 +203,17 @@ class Masking:
         text = USER.sub(self._user, text)
         if not self._hides_numbers:
             return text
-        text = TELEPHONE.sub(lambda found: found[1] + self.pseudonyms.name(found[2]), text)
+        text = TELEPHONE.sub(self._name, text)
         if shortest:  # a SIP message
+            text = PASSPORT.sub(r"\1***", text)
+            text = ORIGIN.sub(self._name, REACHED_AT.sub(self._name, text))
             text = QUOTED_NAME.sub(lambda found: f'"{self.pseudonyms.name(found[1])}"', text)
-            text = BARE_NAME.sub(lambda found: found[1] + self.pseudonyms.name(found[2]), text)
+            text = BARE_NAME.sub(self._name, text)
             text = OTHER_FIELDS.sub(lambda found: self.pseudonyms.numbers_in(found[0]), text)
         return self.pseudonyms.numbers_in(text, shortest)
+
+    def _name(self, found: re.Match[str]) -> str:
+        return found[1] + self.pseudonyms.name(found[2])
 
     def _user(self, found: re.Match[str]) -> str:
         user = self.pseudonyms.name(found[2]) if self._hides_numbers else found[2]
@@ -208,8 +235,12 @@ class Masking:
         match value:
             case str() if kind == "said" and self._hides_words and self._is_said(key, value):
                 return starred(value)
-            case str() if kind == "wire" and "\r\n" in value:
-                return self.sip(value)
+            case str() if kind == "wire" and (key in SIP_MEMBERS or "\n" in value):
+                return self.sip(self._without_key(value) if key == "body" else value)
+            case str() if kind == "said" and key == "server_url":
+                return self.text(without_secrets(value))
+            case dict() if kind == "said" and key == "headers":
+                return dict.fromkeys(value, "***")
             case str():
                 return self.text(value)
             case list() if key == "logprobs" and self._hides_words:
@@ -217,6 +248,8 @@ class Masking:
             case list():
                 return [self._masked(item, kind, key) for item in value]
             case dict():
+                if kind == "said" and self._hides_words and value.get("type") == "mcp_call":
+                    value = {name: starred_tree(item) if name == "error" else item for name, item in value.items()}
                 keeps = "delta" if value.get("type") in AUDIO_DELTAS else ""
                 return {
                     self.text(name) if kind == "plain" else name: item
@@ -226,6 +259,9 @@ class Masking:
                 }
             case _:
                 return value
+
+    def _without_key(self, body: str) -> str:
+        return BODY_SIGNAL.sub(lambda found: "0" * len(found[0]), body) if self._hides_words else body
 
     def _is_said(self, key: str, value: str) -> bool:
         return key in SAID or (key == "instructions" and value != self.instructions)

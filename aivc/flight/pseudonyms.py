@@ -27,7 +27,6 @@ class Pseudonyms:
     key: bytes = attrs.field(repr=False)
     known: set[str] = attrs.field(factory=set)  # numbers: runs of digits
     _tails: set[str] = attrs.field(factory=set, init=False)  # their last LONG digits
-    _long: list[str] = attrs.field(factory=list, init=False)
     _made: dict[str, str] = attrs.field(factory=dict, init=False)
     _taken: set[str] = attrs.field(factory=set, init=False)
 
@@ -38,7 +37,6 @@ class Pseudonyms:
                 self.known.add(number)
                 if len(number) >= LONG:
                     self._tails.add(number[-LONG:])
-                    self._long.append(number)
 
     def name(self, text: str) -> str:
         """In place of a user part or display name."""
@@ -61,7 +59,8 @@ class Pseudonyms:
     def _is_one(self, digits: str, shortest: int) -> bool:
         if len(digits) < max(shortest, LONG):
             return len(digits) >= shortest and digits in self.known
-        return digits[-LONG:] in self._tails or any(number in digits for number in self._long)
+        # Any of its sevens, not any of the numbers: a message may have thousands of numbers.
+        return any(digits[start : start + LONG] in self._tails for start in range(len(digits) - LONG + 1))
 
     def _letters(self, text: str) -> str:
         made, start = [], 0

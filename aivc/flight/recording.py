@@ -39,7 +39,8 @@ class Recording:
             settings=masking.tree(dict(header.settings)),
         )
         if record is not None:
-            record = {**masking.tree(dict(record)), "call_id": masked.call_id}
+            names = {"call_id": masked.call_id, "dialled": masking.name(record["dialled"])}
+            record = {**masking.tree(dict(record)), **names}
         return cls(masked, record, tape, masking)
 
     def lines(self) -> Iterator[bytes]:

@@ -1,12 +1,17 @@
 """One call, from INVITE to record: a function with tasks.
 
                     nursery (one per call)
- phone  --RTP-->  [rtp-in] --heard--> [uplink] --------> WebSocket --> model
-                                      [writer] --------^
-                                          ^ outbox
- phone  <--RTP--  [rtp-out] <--playout-- [reader] <----- WebSocket <-- model
-                                             | jobs
- phone  <--SIP--> [leg events]          [tools] --outbox--> (writer)
+ phone  --RTP-->  [carry] --heard--> (uplink) ---------> WebSocket --> model
+                                     (outbox) -----------^
+ phone  <--RTP--  [carry] <--playout-- [read_events] <-- WebSocket <-- model
+                                            | (jobs)
+ phone  <--SIP--> [watch_leg]            (tools) ------> (outbox)
+
+ [watch_limits] ends the call in time, [watch_deadlines] wakes the conversation, [write_to] steps in for the uplink.
+
+In brackets: the tasks that are always there, of which the call itself is the one that reads the model's events. In
+parentheses: what has tasks only while there is something for them to do; one that waits for what seldom comes takes
+2 KiB a call, and a memory channel before it 2 more.
 
 Whoever learns that the call is over raises CallOver; the nursery cancels the rest. The tasks of the WebSocket stand in
 `sessions`: a call may outlive its session. The WebSocket's own tasks live in an outer nursery, so that its reader

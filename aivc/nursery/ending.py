@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
@@ -147,6 +148,14 @@ FAREWELLS: dict[Ending, Farewell] = {
         503, "the service stopped", "it was told to end at once: see service.second_signal in the log", retry=True
     ),
 }
+
+
+STOPPED: Final = frozenset({Ending.DRAINED, Ending.EMBEDDER_CANCELLED})  # somebody has ended the service
+
+
+def is_as_it_should_be(ending: Ending) -> bool:
+    """Whether nothing went wrong: neither with the call, nor with the service that was told to end."""
+    return FAREWELLS[ending].orderly or ending in STOPPED
 
 
 def advice_for(ending: Ending) -> str | None:

@@ -18,8 +18,10 @@ from aivc.config.recorder import RecorderSettings
 
 PRIVATE_FOLDER: Final = 0o700  # what callers said is nobody else's business
 PRIVATE_FILE: Final = 0o600
+NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 NAME: Final = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[A-Za-z0-9_.@=+-]{1,80}\.jsonl")
 UNFINISHED: Final = ".part"
+LEFT: Final = re.compile(rf"\.(?:{NAME.pattern}\.)?[0-9]{{1,10}}\.part")  # of that name, by that process
 ABANDONED: Final = 3600.0  # seconds after which nobody goes on with an unfinished file
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.@=+-]")
 LONGEST_ID: Final = 64  # characters of a Call-ID in a file's name
@@ -52,7 +54,7 @@ class Folder:
         try:
             self.path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             trial = self.path / f".{os.getpid()}{UNFINISHED}"
-            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE))
+            os.close(create(trial))
             trial.unlink()
             self.make_room(0, files=0)
         except OSError as error:
@@ -67,7 +69,7 @@ class Folder:
         unfinished = self.path / f".{name}.{os.getpid()}{UNFINISHED}"
         octets = 0
         try:
-            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb") as file:
+            with open(create(unfinished), "wb") as file:
                 for line in rested(lines) if rests else lines:
                     octets += file.write(line)
                     if octets > self.most_octets:
@@ -97,14 +99,17 @@ class Folder:
         with os.scandir(self.path) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
+                    if not entry.is_file(follow_symlinks=False):
+                        continue
                     if NAME.fullmatch(entry.name):
                         yield entry.name, entry.stat().st_size
-                    elif is_unfinished(entry.name) and entry.stat().st_mtime < long_ago:
+                    elif LEFT.fullmatch(entry.name) and entry.stat().st_mtime < long_ago:
                         os.unlink(entry.path)
 
 
-def is_unfinished(name: str) -> bool:
-    return name.startswith(".") and name.endswith(UNFINISHED)
+def create(path: Path) -> int:
+    """A descriptor of an empty file of ours; where others may write too, no link of theirs is followed."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_FOLLOW, PRIVATE_FILE)
 
 
 def file_name(unix_time: float, call_id: str) -> str:

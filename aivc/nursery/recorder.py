@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 import trio
@@ -24,8 +25,10 @@ from aivc import logs
 from aivc.config.recorder import RecorderSettings
 from aivc.config.settings import Settings
 from aivc.flight.entries import MiMessage, SipMessage, StateChange
+from aivc.flight.recording import Recording
 from aivc.flight.tape import Tape
-from aivc.nursery.ending import Ending
+from aivc.nursery.descriptors import when_descriptors
+from aivc.nursery.ending import is_as_it_should_be
 from aivc.nursery.flightfolder import Folder, file_name
 from aivc.nursery.front_ends import FrontEnds
 from aivc.nursery.taping import Taping
@@ -36,30 +39,18 @@ from aivc.sip.watching import Way
 
 log = logging.getLogger("aivc.recorder")
 
-# Endings as they should be; after any other the file is kept with recorder.mode = "on_error", and after a line of the
-# log at error level about the call.
-AS_IT_SHOULD_BE: Final = frozenset(
-    {
-        Ending.CALLER_HUNG_UP,
-        Ending.CALLER_CANCELLED,
-        Ending.CALLER_IDLE,
-        Ending.MODEL_HUNG_UP,
-        Ending.TRANSFERRED,
-        Ending.MAX_DURATION,
-        Ending.DRAINED,
-        Ending.EMBEDDER_CANCELLED,
-    }
-)
 LINGERS: Final = 1.0  # seconds after the end in which messages still belong to the call, such as the 200 for our BYE
-WAITING: Final = 256  # calls that have ended and are not written yet
+WAITING: Final = 256  # calls that are to be written and are not yet
 LAST_FILES: Final = 5.0  # seconds that a disk gets to take what waits, when the service stops
 ARRIVED: Final = 256  # calls that are not begun yet, of which the first messages are kept
+ARRIVED_LENGTH: Final = 2**22  # characters of all of them: anybody can send INVITEs, of 64 KB each
 FIRST_MESSAGES: Final = 8  # of each of them: the INVITE, our 100, and retransmissions
 KIBI: Final = 1024
 CALL_ID: Final = re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 TO_TAG: Final = re.compile(rb"^(?:to|t)[ \t]*:[^\r\n]*;[ \t]*tag[ \t]*=", re.IGNORECASE | re.MULTILINE)
 CLIENT_START: Final = "ua_session_client_start"  # OpenSIPS answers with the key of a session of ours
 
+T = TypeVar("T")
 FirstEntry = SipMessage | MiMessage
 
 
@@ -69,6 +60,7 @@ class Index:
 
     tapes: dict[str, Tape] = attrs.field(factory=dict)
     arrived: dict[str, list[FirstEntry]] = attrs.field(factory=dict)  # the oldest first; `at` on trio's clock
+    _arrived_length: int = attrs.field(default=0, init=False)
 
     def note(self, identity: str, entry: FirstEntry) -> None:
         """A message of a call that there is, or that is about to begin."""
@@ -76,15 +68,25 @@ class Index:
         if tape is not None:
             tape.note(attrs.evolve(entry, at=tape.at(entry.at)))
         elif identity in self.arrived and len(self.arrived[identity]) < FIRST_MESSAGES:
-            self.arrived[identity].append(entry)
+            self._keep(identity, [*self.take(identity), entry])
 
     def note_first(self, identity: str, entry: FirstEntry) -> None:
         """What may begin a call; what came before it under that identity did not."""
-        before = self.arrived.pop(identity, [])
+        before = self.take(identity)
         is_again = bool(before) and before[0].text == entry.text
-        self.arrived[identity] = [*before, entry][:FIRST_MESSAGES] if is_again else [entry]
-        if len(self.arrived) > ARRIVED:
-            del self.arrived[next(iter(self.arrived))]
+        self._keep(identity, [*before, entry][:FIRST_MESSAGES] if is_again else [entry])
+
+    def take(self, identity: str) -> list[FirstEntry]:
+        """The first messages of a call, which has begun."""
+        taken = self.arrived.pop(identity, [])
+        self._arrived_length -= length_of(taken)
+        return taken
+
+    def _keep(self, identity: str, entries: list[FirstEntry]) -> None:
+        self.arrived[identity] = entries
+        self._arrived_length += length_of(entries)
+        while len(self.arrived) > ARRIVED or self._arrived_length > ARRIVED_LENGTH:
+            self.take(next(iter(self.arrived)))
 
     def adopt(self, identity: str, tape: Tape) -> None:
         """Another Call-ID or session of the same call."""
@@ -96,16 +98,22 @@ class Index:
                 del self.tapes[identity]
 
 
+def length_of(entries: list[FirstEntry]) -> int:
+    return sum(len(entry.text) for entry in entries)
+
+
 @attrs.frozen(eq=False)
 class Ended:
     """A call that is over.
 
     Attributes:
       due: when it may be written, seconds on trio's clock.
+      is_wanted: that it will be is known already.
     """
 
     taping: Taping
     due: float
+    is_wanted: bool
 
 
 @attrs.define(eq=False)
@@ -127,13 +135,14 @@ class Recorder:
     _index: Index = attrs.field(factory=Index, init=False)
     _identities: dict[Tape, list[str]] = attrs.field(factory=dict, init=False)
     _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _behind: int = attrs.field(default=0, init=False)  # calls that wait to be written
 
     # Calls
 
     def begin(self, leg: Leg, settings: Settings) -> Taping:
         """A call begins; after `end` it is written, or not."""
         identity, now = leg.session_key or leg.call_id, trio.current_time()
-        first = self._index.arrived.pop(identity, [])
+        first = self._index.take(identity)
         origin = first[0].at if first else now
         keeps = self.settings.audio == "keep"
         tape = Tape(leg.call_id, origin, self.settings.max_call_kib * KIBI, keeps)
@@ -147,11 +156,17 @@ class Recorder:
     def end(self, taping: Taping) -> None:
         """The call is over; if it has no record something of ours has failed."""
         taping.state("ended", "" if taping.record is None else taping.record.ending.value)
-        try:
-            self._ended.send_nowait(Ended(taping, trio.current_time() + LINGERS))
-        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+        ended = Ended(taping, trio.current_time() + LINGERS, self._is_wanted(taping))
+        if ended.is_wanted and self._behind >= WAITING:
             self._forget(taping.tape)
             self._lose(taping, "the disk is too slow")
+            return
+        try:
+            self._ended.send_nowait(ended)
+            self._behind += ended.is_wanted
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            self._forget(taping.tape)
+            self._lose(taping, "the recorder was closed before the call was over")
 
     def tape_of(self, call_id: str | None) -> Tape | None:
         """That of a call in progress."""
@@ -220,29 +235,32 @@ class Recorder:
             with trio.move_on_at(call.due):
                 await self._closing.wait()
             self._forget(call.taping.tape)
-            if self._is_wanted(call):
-                await self._write(call)
+            if self._is_wanted(call.taping):
+                await self._write(call.taping)
+            self._behind -= call.is_wanted
 
     def close(self) -> None:
         """No more calls come; nothing waits for last messages any more."""
         self._closing.set()
         self._ended.close()
 
-    def _is_wanted(self, call: Ended) -> bool:
-        if self.settings.mode == "always":
+    def _is_wanted(self, taping: Taping) -> bool:
+        """With "on_error": something went wrong, or was logged at error level about the call."""
+        record = taping.record
+        if self.settings.mode == "always" or record is None:
             return True
-        record = call.taping.record
-        return record is None or record.ending not in AS_IT_SHOULD_BE or call.taping.tape.has_failed
+        return not is_as_it_should_be(record.ending) or taping.tape.has_failed
 
-    async def _write(self, call: Ended) -> None:
+    async def _write(self, taping: Taping) -> None:
         try:
-            write = partial(write_file, self._folder, call, self.settings.mask, rests=not self._closing.is_set())
-            await in_thread(write)
+            recording = await in_thread(partial(taping.recording, self.settings.mask))
+            write = partial(write_file, self._folder, recording, rests=not self._closing.is_set())
+            await when_descriptors(partial(in_thread, write))
         except Exception as error:  # a full disk costs files, not calls
-            self._lose(call.taping, str(error))
+            self._lose(taping, str(error))
         else:
             self.written += 1
-            self.truncated += call.taping.tape.missing > 0
+            self.truncated += taping.tape.missing > 0
 
     def _lose(self, taping: Taping, error: str) -> None:
         self.lost += 1
@@ -269,14 +287,13 @@ def recorded(recorder: Recorder | None, leg: Leg, settings: Settings) -> Iterato
         recorder.end(taping)
 
 
-async def in_thread(write: Callable[[], None]) -> None:
+async def in_thread(work: Callable[[], T]) -> T:
     """Run what blocks; being cancelled leaves it to itself."""
-    await trio.to_thread.run_sync(write, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-def write_file(folder: Folder, call: Ended, masked: tuple[str, ...], *, rests: bool) -> None:
-    """Mask a call and write it; blocks. Raises OSError."""
-    recording = call.taping.recording(masked)
+def write_file(folder: Folder, recording: Recording, *, rests: bool) -> None:
+    """Mask a call's entries and write them; blocks. Raises OSError."""
     folder.write(file_name(recording.header.began_at, recording.header.call_id), recording.lines(), rests=rests)
 
 
@@ -295,13 +312,19 @@ class FailureHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`; may be called in any thread."""
+        try:
+            self._note(record)
+        except Exception:  # an exception of a tool need not even be printable
+            self.handleError(record)
+
+    def _note(self, record: logging.LogRecord) -> None:
         tape = self.recorder.tape_of(logs.identity_of(record))
         if tape is None:
             return
         tape.has_failed = True
         if trio.lowlevel.in_trio_task():  # else in the thread of a tool, which may not touch the tape
             error = record.exc_info[1] if record.exc_info else None
-            detail = "" if error is None else f": {type(error).__name__}: {error}"
+            detail = "" if error is None else logs.shortened(f": {type(error).__name__}: {error}", logs.LONGEST_VALUE)
             tape.note(StateChange(tape.at(trio.current_time()), "error", f"{logs.described(record)[0]}{detail}"))
 
 
@@ -320,7 +343,7 @@ async def open_recorder(
         yield None
         return
     folder.prepare()
-    send, receive = trio.open_memory_channel[Ended](WAITING)
+    send, receive = trio.open_memory_channel[Ended](math.inf)  # `end` bounds what is to be written
     recorder = Recorder(settings, wall_clock, folder, send)
     lifetime = trio.CancelScope(shield=True)  # the last calls end while the service is being cancelled
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import trio
 from aivc import logs
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RecordsSettings
+from aivc.nursery.descriptors import when_descriptors
 from aivc.nursery.record import CallEvent, CallRecord, Ended
 from aivc.nursery.recordjson import to_json
 
@@ -27,8 +27,6 @@ log = logging.getLogger("aivc.records")
 
 WAITING: Final = 1000  # records that a slow disk may be behind
 LAST_LINES: Final = 5.0  # seconds that a disk gets to take what waits, when the service stops
-LONGEST_WANT: Final = 60.0  # seconds without a descriptor after which a record is lost
-WANT_PAUSE: Final = 0.25  # seconds between two attempts meanwhile
 PRIVATE_FOLDER: Final = 0o700  # what callers said is nobody else's business
 PRIVATE_FILE: Final = 0o600
 
@@ -60,22 +58,12 @@ class RecordFile:
         """Task: write what comes until nothing more can come."""
         async for record, offset in records:
             try:
-                await self._write(partial(append, self.folder, record, self.transcripts, offset))
+                write = partial(append, self.folder, record, self.transcripts, offset)
+                await when_descriptors(partial(trio.to_thread.run_sync, write, abandon_on_cancel=True))
                 self.written += 1
             except Exception as error:  # a full disk costs lines, not calls
                 self.lost += 1
                 logs.event(log, "record.lost", level=logging.ERROR, call_id=record.call_id, error=str(error))
-
-    async def _write(self, write: Callable[[], None]) -> None:
-        """Without descriptors try again and again: when calls end there are some. Raises OSError."""
-        deadline = trio.current_time() + LONGEST_WANT
-        while True:
-            try:
-                return await trio.to_thread.run_sync(write, abandon_on_cancel=True)
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or trio.current_time() > deadline:
-                    raise
-            await trio.sleep(WANT_PAUSE)
 
 
 @asynccontextmanager

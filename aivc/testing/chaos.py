@@ -13,7 +13,8 @@ makes the same trouble, whatever the order in which trio runs the tasks.
 from __future__ import annotations
 
 import random
-from typing import Final, Literal, Self, get_args
+from math import inf
+from typing import Any, Final, Literal, Self, get_args
 
 import attrs
 
@@ -58,7 +59,13 @@ class Stall:
 
 
 SHARE: Final = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.le(1.0))
-SECONDS: Final = attrs.validators.ge(0.0)
+SECONDS: Final = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.lt(inf))
+MOMENTS: Final = attrs.validators.deep_iterable(SECONDS, attrs.validators.instance_of(tuple))
+
+
+def in_order(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if len(value) != 2 or value[0] > value[1]:
+        raise ValueError(f"{attribute.name!r} must be the shortest and the longest: {value}")
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -79,7 +86,8 @@ class Chaos:
       stalls: of the WebSocket's path.
       tool_seconds: shortest and longest of what a tool takes longer than it does; see `slow`.
 
-    Raises ValueError for a share that is none, and negative seconds.
+    Raises ValueError for a share that is none, for seconds that are negative or no number, and TypeError for what is no
+    tuple.
     """
 
     seed: int = 0
@@ -92,13 +100,13 @@ class Chaos:
     skew_ppm: float = attrs.field(
         default=0.0, validator=[attrs.validators.ge(-MOST_PPM), attrs.validators.le(MOST_PPM)]
     )
-    ssrc_changes: tuple[float, ...] = ()
-    port_changes: tuple[float, ...] = ()
+    ssrc_changes: tuple[float, ...] = attrs.field(default=(), validator=MOMENTS)
+    port_changes: tuple[float, ...] = attrs.field(default=(), validator=MOMENTS)
     crossings: tuple[Crossing, ...] = ()
     model_delay: float = attrs.field(default=0.0, validator=SECONDS)
     model_jitter: float = attrs.field(default=0.0, validator=SECONDS)
     stalls: tuple[Stall, ...] = ()
-    tool_seconds: tuple[float, float] = (0.0, 0.0)
+    tool_seconds: tuple[float, float] = attrs.field(default=(0.0, 0.0), validator=[MOMENTS, in_order])
 
     def __repr__(self) -> str:
         """As it is written in Python, without what is as usual."""

@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-from aivc import CallEvent, CallRecord, OpenAISettings, Service, open_service
+from aivc import CallEvent, CallRecord, Ending, OpenAISettings, Service, open_service
 from aivc.config.settings import Address
 from aivc.media.clock import TaskClock
 from aivc.media.ports import NoPortFree, PortPool
@@ -23,6 +23,7 @@ from aivc.nursery.ending import FAREWELLS
 from aivc.nursery.record import OBSERVER_EVENTS, Ended
 from aivc.realtime.connection import RealtimeSocket
 from aivc.realtime.tools import load_registry
+from aivc.sip.transaction_layer import TransactionLayer
 from aivc.testing import FakeModel, FakeOpenSips, Phone, PhoneCall, VirtualNetwork, connect_to, open_phone
 from scenarios.behind import byes, excuse
 from scenarios.front_ends import FrontEndName
@@ -50,6 +51,13 @@ Dialect = Literal["ga", "beta"]
 TRANSACTIONS: Final = 64 * 0.5 + 1.0  # seconds: the longest timer of a transaction (RFC 3261 section 17), and one more
 
 
+# After these the model's side is told 1000; it has closed first, or nobody waits for it, else.
+POLITE: Final = frozenset(
+    {
+        *(Ending.CALLER_HUNG_UP, Ending.MODEL_HUNG_UP, Ending.MAX_DURATION, Ending.MEDIA_TIMEOUT, Ending.ACK_MISSING),
+        *(Ending.SESSION_EXPIRED, Ending.DRAINED),
+    }
+)
 BARELY_OVER: Final = 0.5  # seconds after the end of a call in which its port is still resting
 
 
@@ -210,6 +218,8 @@ def check_nothing_left(arena: Arena, before: Survey) -> None:
 
 def check_statistics(way: Way, arena: Arena) -> None:
     agent, opensips = arena.service.agent.statistics(), arena.service.front_ends.opensips
+    layers = [found for found in gc.get_objects() if isinstance(found, TransactionLayer)]
+    assert [(layer.merges, layer.stored_octets) for layer in layers if layer.merges or layer.stored_octets] == []
     assert (agent.legs, agent.server_transactions, agent.client_transactions, agent.failures) == (0, 0, 0, 0)
     if opensips is not None and arena.opensips is not None:
         assert (opensips.statistics().legs, opensips.statistics().failures) == (0, 0)
@@ -255,6 +265,8 @@ def check_records(way: Way, arena: Arena, records: list[CallRecord]) -> None:
         wanted = [way.or_else]
     assert [record.ending for record in records] == [*wanted, *way.others], records
     assert len({record.call_id for record in records}) == len(records)
+    if {record.ending for record in records} <= POLITE:
+        assert [session.closed for session in arena.model.sessions if session.closed != 1000] == []
     if way.ending is not None:
         assert way.detail in records[0].detail, records[0].detail
         assert bool(way.detail) == bool(records[0].detail), records[0].detail

@@ -33,6 +33,7 @@ from scenarios.world import DELAY, changed, open_world
 pytestmark = pytest.mark.opensips_only
 
 SLOW: Final = Faults(session_updated_seconds=0.5)  # it rings meanwhile
+FEW_PACKETS_MS: Final = 60  # in each, in long calls
 GONE: Final = (Ending.CALLER_CANCELLED, Ending.CALLER_HUNG_UP)
 
 
@@ -227,7 +228,10 @@ async def test_a_caller_who_refreshes_the_session_keeps_the_call(
     autojump_clock: MockClock, dialect: Dialect, method: str
 ) -> None:
     timer = SessionTimer(expires=90, refresher="uac", method=method)  # type: ignore[arg-type]
-    async with open_world(greeter(), dialect=dialect) as world, world.dial(session_timer=timer) as call:
+    async with (
+        open_world(greeter(), dialect=dialect) as world,
+        world.dial(ptime_ms=FEW_PACKETS_MS, session_timer=timer) as call,
+    ):
         assert call.answered is not None
         assert call.answered.header("Session-Expires") == "90;refresher=uac"
         await trio.sleep(125.0)
@@ -241,7 +245,7 @@ async def test_a_caller_who_does_not_refresh_the_session_is_hung_up_on(
 ) -> None:
     timer = SessionTimer(expires=90, refresher="uac", refreshes=False)
     async with open_world(greeter(), dialect=dialect) as world:
-        async with world.dial(session_timer=timer) as call:
+        async with world.dial(ptime_ms=FEW_PACKETS_MS, session_timer=timer) as call:
             assert call.answered_at is not None
             assert 55 < (await call.wait_hung_up()) - call.answered_at < 90 + DELAY
             await opensips_of(world).wait_empty()
