@@ -71,7 +71,7 @@ PURE = frozenset(
     | {"sip/watching.py"}
     | {f"replaying/{name}.py" for name in ("names", "sound", "alike", "packets", "appends", "comparing", "entering")}
     | {f"replaying/{name}.py" for name in ("folding", "wording", "ladder")}
-    | {"nursery/gap.py", "nursery/latency.py"}
+    | {f"nursery/{name}.py" for name in ("entries", "gap", "latency")}
     | {"testing/keys.py", "testing/vad.py", "testing/script.py", "testing/wording.py"}
 )  # and every file of config/
 IMPURE_MODULES = frozenset(

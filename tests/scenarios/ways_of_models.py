@@ -18,6 +18,7 @@ ALIVE: Final = changed(SHORT, openai={"ping_seconds": 0.3, "pong_seconds": 0.2})
 AGAIN: Final = changed(SHORT, openai={"reconnect": True, "ping_seconds": 0.3, "pong_seconds": 0.2})
 ELSEWHERE: Final = changed(SHORT, openai={"transfer_to": "sip:support@example.com"})
 FAREWELL: Final = changed(SHORT, openai={"expiry_seconds": 9.0})
+RENEWED: Final = changed(SHORT, openai={"expiry_seconds": 9.0, "reconnect": True})
 
 
 def says_farewell(context: Context) -> list[Part]:
@@ -47,6 +48,14 @@ async def lose_two(arena: Arena) -> PhoneCall:
             (await arena.model.wait_session(number)).drop()
             await trio.sleep(0.5)
         await call.wait_hung_up()
+    return call
+
+
+async def outlive_a_session(arena: Arena) -> PhoneCall:
+    """The first session is left for another one before it expires, and closed."""
+    async with arena.dial() as call:
+        await arena.model.wait_session(2)
+        await trio.sleep(1.0)
     return call
 
 
@@ -222,6 +231,15 @@ MODELS: Final = (
         faults=Faults(expires_after_seconds=10.5),
         settings=FAREWELL,
         script=decided(says_farewell),
+    ),
+    Way(
+        name="the session is renewed",
+        happens="The session is about to expire, another one goes on with the conversation, and the caller hangs up.",
+        ending=Ending.CALLER_HUNG_UP,
+        sees="hangs up",
+        live=outlive_a_session,
+        faults=Faults(expires_after_seconds=10.5),
+        settings=RENEWED,
     ),
     Way(
         name="the model reads nothing",
