@@ -115,7 +115,7 @@ async def test_a_caller_on_hold_who_shows_no_sign_of_life_is_given_up(
     stream = rtp_stream(began, rtp)
     stream.expects_audio = False
     with trio.fail_after(300):
-        over = await until_over(partial(watch_limits, stream, settings))
+        over = await until_over(partial(watch_limits, stream, settings, trio.Event()))
     assert over is not None
     assert over.ending is (Ending.MEDIA_TIMEOUT if seconds else Ending.MAX_DURATION)
     assert trio.current_time() - began == pytest.approx(seconds or 200.0)
