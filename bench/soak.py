@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import socket
@@ -28,6 +29,10 @@ GROWN: Final = 0.01  # of the mean, within the time of the test: less is no leak
 CHURN_SHARE: Final = 0.2  # of the callers come and go
 HOLD_SECONDS: Final = 1.0  # the calls of those
 SETTLE_SECONDS: Final = 1.0  # at the end of a window: nobody comes or goes
+LIFE: Final = (
+    4  # windows that the others' calls last: a call keeps its transcript and the latency of each turn until it ends
+)
+PER_SECOND: Final = 50  # calls made at the beginning, and in place of those
 
 
 @attrs.frozen
@@ -129,13 +134,22 @@ def samples_of(conditions: Conditions, count: int, minutes: float, churn: bool) 
     with socket.create_server((HOST, 0)) as free:
         admin = f"{HOST}:{free.getsockname()[1]}"
     with running(target_of(case, AIVC_ADMIN_LISTEN=admin), load_of(case), conditions.cores) as calls:
-        calls.begin(range(count), per_second=50)
+        calls.begin(range(count), per_second=PER_SECOND)
         calls.serve(1.0)
-        began = time.monotonic()
+        began, turn = time.monotonic(), itertools.count()
         while (hours := (time.monotonic() - began) / 3600) < minutes / 60:
+            if churn:
+                renew(calls, range(next(turn) % LIFE, count, LIFE))
             result = window(calls, conditions.seconds, count, churn)
             present = attrs.evolve(case, calls=result.report.calls) if churn else case
             yield Sample(hours, Trial(present, result), tasks_of(f"http://{admin}/status"))
+
+
+def renew(calls: Running, numbers: Sequence[int]) -> None:
+    """These hang up, and call again."""
+    calls.end(numbers)
+    calls.begin(numbers, per_second=PER_SECOND)
+    calls.serve(SETTLE_SECONDS)
 
 
 def window(calls: Running, seconds: float, count: int, churn: bool) -> Result:
@@ -158,7 +172,9 @@ def window(calls: Running, seconds: float, count: int, churn: bool) -> Result:
 @measures
 @click.option("--minutes", default=10.0, show_default=True)
 @click.option("--calls", default=100, show_default=True)
-@click.option("--churn", is_flag=True, help="A fifth of the callers hang up and call again all the time.")
+@click.option(
+    "--churn", is_flag=True, help="A fifth of the callers hang up and call again all the time, the others now and then."
+)
 @click.option("--json", "file", type=click.File("w"), help="Where all figures go.")
 def soak(conditions: Conditions, minutes: float, calls: int, churn: bool, file: TextIO | None) -> None:
     """Watch memory, descriptors, tasks and pacing, and tell what grows; one line for each --seconds."""
