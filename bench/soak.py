@@ -29,9 +29,7 @@ GROWN: Final = 0.01  # of the mean, within the time of the test: less is no leak
 CHURN_SHARE: Final = 0.2  # of the callers come and go
 HOLD_SECONDS: Final = 1.0  # the calls of those
 SETTLE_SECONDS: Final = 1.0  # at the end of a window: nobody comes or goes
-LIFE: Final = (
-    4  # windows that the others' calls last: a call keeps its transcript and the latency of each turn until it ends
-)
+LIFE: Final = 4  # windows that the others' calls last: until its end a call keeps what was said, and its turns
 PER_SECOND: Final = 50  # calls made at the beginning, and in place of those
 
 
@@ -172,9 +170,7 @@ def window(calls: Running, seconds: float, count: int, churn: bool) -> Result:
 @measures
 @click.option("--minutes", default=10.0, show_default=True)
 @click.option("--calls", default=100, show_default=True)
-@click.option(
-    "--churn", is_flag=True, help="A fifth of the callers hang up and call again all the time, the others now and then."
-)
+@click.option("--churn", is_flag=True, help="Callers hang up and call again: a fifth all the time, the others rarely.")
 @click.option("--json", "file", type=click.File("w"), help="Where all figures go.")
 def soak(conditions: Conditions, minutes: float, calls: int, churn: bool, file: TextIO | None) -> None:
     """Watch memory, descriptors, tasks and pacing, and tell what grows; one line for each --seconds."""
