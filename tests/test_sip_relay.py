@@ -45,15 +45,15 @@ from aivc.testing.registrar import open_registrar
 UDP, TCP = "udp:127.0.0.1:0", "tcp:127.0.0.1:0"
 HERE = ("127.0.0.1", 0)
 FRAMES: tuple[Frame, ...] = (
-    Datagram(1, ("192.0.2.1", 5060), b"INVITE\r\n\n\xff\x00"),
-    Streamed(7, "TLS", ("2001:db8::1", 5061), ("2001:db8::2", 5061), b""),
+    Datagram(1, ("192.0.2.1", 5060), b"INVITE\r\n\n\xff\x00", given=2),
+    Streamed(7, "TLS", ("2001:db8::1", 5061), ("2001:db8::2", 5061), b"", given=3),
     Closed(-3, failed=True),
     Identities({"192.0.2.1": ("sip:100@example.com", ("<sip:a;lr>", "<sip:b;lr>"))}),
     Drain(),
     Stop(),
     Say(-3, b"\n\n"),
     Open(-3, "TCP", ("192.0.2.1", 5060), ("192.0.2.2", 5060), ("0.0.0.0", 0), "example.com"),
-    Beat(3, accepting=True, used=(1, -2), status={"calls": 3}),
+    Beat(3, accepting=True, used=(1, -2), taken=2, status={"calls": 3}),
     Failed("no such file", usable=False),
 )
 
@@ -137,7 +137,7 @@ async def obey(exchange: Exchange, number: int, link: Link) -> None:
     relaying = exchange.relaying
     while (frame := await link.receive()) is not None:
         if isinstance(frame, Beat):
-            relaying.spreading.note(number, frame.calls, frame.accepting)
+            relaying.spreading.note(number, frame.calls, frame.accepting, frame.taken)
             relaying.lines[number].used = frozenset(frame.used)
         else:
             relaying.obey(number, frame)

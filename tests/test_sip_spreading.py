@@ -49,7 +49,7 @@ def spread(*numbers: int, room: int = 1000) -> Spreading:
     made = Spreading()
     for number in numbers:
         made.join(number, room)
-        made.note(number, 0, accepting=True)
+        made.note(number, 0, accepting=True, taken=0)
     return made
 
 
@@ -135,7 +135,7 @@ def test_of_what_the_parser_takes_the_envelope_can_be_read_and_of_anything_else_
 
 def test_new_calls_go_to_whoever_has_the_fewest() -> None:
     workers = spread(0, 1, 2)
-    workers.note(1, 5, accepting=True)
+    workers.note(1, 5, accepting=True, taken=0)
     given = Counter(workers.choose(envelope("INVITE", f"call-{number}")) for number in range(11))
     assert given == {0: 5, 2: 5, 1: 1}
 
@@ -195,7 +195,7 @@ def test_an_invite_with_replaces_that_cannot_be_read_is_a_new_call() -> None:
 
 def test_who_does_not_accept_gets_no_new_call_but_all_of_its_own() -> None:
     workers = spread(0, 1)
-    workers.note(0, 0, accepting=False)
+    workers.note(0, 0, accepting=False, taken=0)
     assert {workers.choose(envelope("INVITE", f"{number}")) for number in range(10)} == {1}
     assert {workers.choose(envelope("OPTIONS", f"o{number}")) for number in range(10)} == {1}
     assert workers.choose(envelope("BYE", "a", tag(0))) == 0
@@ -213,8 +213,27 @@ def test_a_call_that_crosses_what_its_worker_says_is_not_forgotten() -> None:
     workers = spread(0, 1, room=1)
     owner = workers.choose(envelope("INVITE", "a"))
     assert owner is not None
-    workers.note(owner, 0, accepting=True)  # said before the call had come
+    workers.note(owner, 0, accepting=True, taken=0)  # said before the call had come
     assert workers.choose(envelope("INVITE", "b")) == 1 - owner
+
+
+@pytest.mark.parametrize("told", [{0}, {1}, {0, 1}])
+def test_calls_that_come_one_by_one_are_spread_evenly_whoever_tells_of_them_in_between(told: set[int]) -> None:
+    workers = spread(0, 1)
+    given = Counter[int | None]()
+    for number in range(8):
+        given[workers.choose(envelope("INVITE", f"{number}"))] += 1
+        for teller in told:
+            workers.note(teller, given[teller], accepting=True, taken=given[teller])
+        assert max(given[0], given[1]) - min(given[0], given[1]) <= 1
+
+
+def test_a_call_that_has_ended_makes_room() -> None:
+    workers = spread(0, room=1)
+    workers.choose(envelope("INVITE", "a"))
+    workers.note(0, 1, accepting=False, taken=1)
+    workers.note(0, 0, accepting=True, taken=1)
+    assert workers.accepting
 
 
 def test_when_nobody_accepts_somebody_gets_it_and_says_why_not() -> None:

@@ -253,7 +253,7 @@ class Crew:
                 if not worker.is_ready:
                     self._note_ready(worker)
                 worker.draining = frame.draining
-                relaying.spreading.note(worker.number, frame.calls, frame.accepting)
+                relaying.spreading.note(worker.number, frame.calls, frame.accepting, frame.taken)
                 relaying.lines[worker.number].used = frozenset(frame.used)
                 if frame.status is not None:
                     worker.status = attrs.evolve(from_json(frame.status), worker=str(worker.number))

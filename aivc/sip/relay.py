@@ -28,22 +28,25 @@ class Datagram:
 
     Attributes:
       socket: index in the order of the UDP sockets.
+      given: how many new calls this worker was sent in all, up to this message.
     """
 
     socket: int
     source: Address
     octets: bytes
+    given: int = 0
 
 
 @attrs.frozen
 class Streamed:
-    """To a worker: a message came over a connection, which it may see for the first time."""
+    """To a worker: a message came over a connection, which it may see for the first time; `given` as in Datagram."""
 
     number: int
     transport: Transport
     peer: Address
     local: Address
     octets: bytes
+    given: int = 0
 
 
 @attrs.frozen
@@ -100,6 +103,7 @@ class Beat:
 
     Attributes:
       used: numbers of the connections that a call needs, however quiet they are.
+      taken: `given` of the last message that has come.
       status: `aivc.nursery.status` as JSON, once a second.
     """
 
@@ -107,6 +111,7 @@ class Beat:
     accepting: bool
     draining: bool = False
     used: tuple[int, ...] = ()
+    taken: int = 0
     status: dict[str, Any] | None = None
 
 

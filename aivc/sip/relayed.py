@@ -147,6 +147,7 @@ class Owner:
     stop: trio.Event = attrs.field(factory=trio.Event, init=False)
     gone: trio.Event = attrs.field(factory=trio.Event, init=False)
     identities: dict[str, Identity] = attrs.field(factory=dict, init=False)
+    _taken: int = attrs.field(default=0, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def identity_at(self, ip: str) -> Identity | None:
@@ -206,7 +207,7 @@ class Owner:
     def _tell(self, pool: RelayedConnections) -> None:
         beat = self.look()
         if beat is not None:
-            self.link.put_nowait(attrs.evolve(beat, used=pool.used()))
+            self.link.put_nowait(attrs.evolve(beat, used=pool.used(), taken=self._taken))
 
     async def _obey(self, pool: RelayedConnections, datagrams: list[DatagramSocket], routes: Routes) -> None:
         while (frame := await self.link.receive()) is not None:
@@ -217,10 +218,12 @@ class Owner:
         self, frame: Frame, pool: RelayedConnections, datagrams: list[DatagramSocket], routes: Routes
     ) -> None:
         match frame:
-            case Datagram(socket=index, source=source, octets=octets):
+            case Datagram(socket=index, source=source, octets=octets, given=given):
                 await datagrams[index].take(octets, source, pool.intake, routes)
-            case Streamed():
+                self._taken = given
+            case Streamed(given=given):
                 await pool.take(frame)
+                self._taken = given
             case Closed():
                 pool.note_closed(frame)
             case Identities(by_address=found):

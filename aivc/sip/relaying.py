@@ -183,12 +183,12 @@ class Relaying:
                 line.link.put_nowait(Closed(number, failed=False))
 
     def _pass(self, number: int, data: bytes, flow: Flow) -> None:
-        line = self.lines[number]
+        line, given = self.lines[number], self.spreading.loads[number].given
         if isinstance(flow, DatagramFlow):
-            frame: Frame = Datagram(self.sockets.index(flow.socket), flow.peer, data)
+            frame: Frame = Datagram(self.sockets.index(flow.socket), flow.peer, data, given)
         else:
             assert isinstance(flow, Connection), "there are no other flows"
-            frame = Streamed(line.number_of(flow), flow.transport, flow.peer, flow.local, data)
+            frame = Streamed(line.number_of(flow), flow.transport, flow.peer, flow.local, data, given)
         if line.link.put_nowait(frame):
             self.counters.relayed += 1
         else:

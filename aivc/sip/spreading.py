@@ -103,8 +103,8 @@ class Load:
     Attributes:
       room: how many calls it may have.
       calls: how many it had when it told last.
-      given: new calls since then.
-      before: new calls between that and the time before: what it tells may have crossed them.
+      given: how many new ones it was sent in all.
+      taken: how many of these had reached it when it told last: what it tells may cross others on their way.
       turn: when it got its last one, in the order of all.
     """
 
@@ -112,13 +112,13 @@ class Load:
     accepting: bool = False
     calls: int = 0
     given: int = 0
-    before: int = 0
+    taken: int = 0
     turn: int = 0
 
     @property
     def busy(self) -> int:
-        """How many calls it has at most: for a moment some count twice. When all look full they are asked."""
-        return self.calls + self.before + self.given
+        """How many calls it has, those on their way to it included."""
+        return self.calls + self.given - self.taken
 
     @property
     def is_free(self) -> bool:
@@ -146,10 +146,10 @@ class Spreading:
         """It has ended; what was its own goes to others, who will not know it (481)."""
         self.loads.pop(number, None)
 
-    def note(self, number: int, calls: int, accepting: bool) -> None:
+    def note(self, number: int, calls: int, accepting: bool, taken: int) -> None:
         """What a worker says of itself."""
         load = self.loads[number]
-        load.calls, load.accepting, load.before, load.given = calls, accepting, load.given, 0
+        load.calls, load.accepting, load.taken = calls, accepting, taken
 
     def choose(self, envelope: Envelope) -> int | None:
         """Who gets the message: the number of a worker that runs, or PARENT; None: nobody, drop it."""
