@@ -28,7 +28,7 @@ try:
     open("/proc/self/autogroup", "w").write("19")
 except OSError:
     pass
-while True: pass
+while True: os.sched_yield()  # even so idle a task gets a time slice of 4 ms once in a while, if it takes it
 """
 CPUCLOCK_SCHED: Final = 2  # asm-generic clock ids: of a process, its time on CPUs as the scheduler counts it
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 import contextlib
 import select
 import socket as stdlib
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from aivc.config.settings import RtpSettings
-from aivc.media import clock as clocks
-from aivc.media.clock import MediaClock, TaskClock, open_heartbeat
+from aivc.config.settings import Address, RtpSettings
+from aivc.media.clock import SLOTS, TICK, MediaClock, TaskClock, open_heartbeat, open_sleep_timer
 from aivc.media.latching import Latch
 from aivc.media.pacer import STALL, Pacer
 from aivc.media.playout import Playout
 from aivc.media.rtp import Packet, parse_untrusted
 from aivc.media.stream import RtpStream
 
-TICK = clocks.TICK
 STEP = 0.001  # seconds that pass at once, but for a stall
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -57,39 +57,36 @@ class Phone:
 
 
 @contextlib.asynccontextmanager
-async def named(kind: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MediaClock]:
+async def named(kind: str) -> AsyncIterator[MediaClock]:
     if kind == "tasks":
         yield TaskClock()
         return
-
-    def no_timerfd(interval: float) -> int:
-        raise OSError
-
-    monkeypatch.setattr(clocks, "open_timerfd", no_timerfd)
-    async with open_heartbeat() as heartbeat:
+    async with open_heartbeat(open_sleep_timer) as heartbeat:
         yield heartbeat
 
 
 @contextlib.asynccontextmanager
-async def calling(
-    kind: str, clock: MockClock, monkeypatch: pytest.MonkeyPatch, ptime_ms: int = 20
-) -> AsyncIterator[Phone]:
+async def calling(kind: str, clock: MockClock, ptime_ms: int = 20) -> AsyncIterator[Phone]:
     """A call in which everything that leaves is silence."""
     with trio.fail_after(1000), stdlib.socket(type=stdlib.SOCK_DGRAM) as sock:
         sock.bind(LOOPBACK)
         sock.setblocking(False)
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as ours:
             await ours.bind(LOOPBACK)
-            send, _receive = trio.open_memory_channel[bytes](50)
-            pacer = Pacer(0, 7, 100, 0, trio.current_time(), ptime_ms)
-            latch, settings = Latch(sock.getsockname(), LOOPBACK[0], "auto", 3.0), RtpSettings()
-            now, playout = trio.current_time(), Playout(0xFF)
-            stream = RtpStream(ours, "PCMU", 0, latch, playout, pacer, send, settings, now, is_trusted=True)
-            async with named(kind, monkeypatch) as media, trio.open_nursery() as nursery:
+            stream = silent(ours, sock.getsockname(), ptime_ms=ptime_ms)
+            async with named(kind) as media, trio.open_nursery() as nursery:
                 nursery.start_soon(media.carry, stream)
                 await wait_all_tasks_blocked()
                 yield Phone(clock, sock, media)
                 nursery.cancel_scope.cancel()
+
+
+def silent(ours: trio.socket.SocketType, to: Address, ssrc: int = 7, ptime_ms: int = 20) -> RtpStream:
+    """A stream that has nothing to say, from now on."""
+    send, _receive = trio.open_memory_channel[bytes](50)
+    now = trio.current_time()
+    latch, pacer = Latch(to, LOOPBACK[0], "auto", 3.0), Pacer(0, ssrc, 100, 0, now, ptime_ms)
+    return RtpStream(ours, "PCMU", 0, latch, Playout(0xFF), pacer, send, RtpSettings(), now, is_trusted=True)
 
 
 def lag(at: float, packet: Packet, start: tuple[float, Packet]) -> float:
@@ -101,9 +98,9 @@ def lag(at: float, packet: Packet, start: tuple[float, Packet]) -> float:
 @pytest.mark.parametrize("stall", [0.0999, 0.100, 0.1001, 1.0, 1.0025, 1.0175, 60.0])
 @pytest.mark.parametrize("phase", [0.0, 0.007, 0.0199])
 async def test_after_a_long_stall_no_burst_leaves_and_rtp_time_has_gone_on(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str, stall: float, phase: float
+    mock_clock: MockClock, kind: str, stall: float, phase: float
 ) -> None:
-    async with calling(kind, mock_clock, monkeypatch) as phone:
+    async with calling(kind, mock_clock) as phone:
         await phone.pass_time(0.2)
         await phone.pass_time(phase, STEP / 10)
         await phone.jump(stall)
@@ -119,9 +116,9 @@ async def test_after_a_long_stall_no_burst_leaves_and_rtp_time_has_gone_on(
 @both_clocks
 @pytest.mark.parametrize("stall", [0.020, 0.040, 0.055, STALL])
 async def test_a_stall_that_a_telephones_buffer_bears_costs_no_audio(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str, stall: float
+    mock_clock: MockClock, kind: str, stall: float
 ) -> None:
-    async with calling(kind, mock_clock, monkeypatch) as phone:
+    async with calling(kind, mock_clock) as phone:
         await phone.pass_time(0.2)
         await phone.jump(stall)
         await phone.pass_time(0.1)
@@ -134,13 +131,12 @@ async def test_a_stall_that_a_telephones_buffer_bears_costs_no_audio(
 @pytest.mark.parametrize(("late", "at_once", "skipped"), [(STALL - 1e-4, (3, 4), 0), (STALL + 1e-4, (1,), 3)])
 async def test_at_the_limit_the_missed_packets_are_either_all_sent_or_all_skipped(
     mock_clock: MockClock,
-    monkeypatch: pytest.MonkeyPatch,
     kind: str,
     late: float,
     at_once: tuple[int, ...],
     skipped: int,
 ) -> None:
-    async with calling(kind, mock_clock, monkeypatch) as phone:
+    async with calling(kind, mock_clock) as phone:
         await phone.pass_time(0.2, STEP / 10)
         before, (last, _) = len(phone.heard), phone.heard[-1]
         await phone.jump(last + 0.020 + late - trio.current_time())
@@ -154,9 +150,9 @@ async def test_at_the_limit_the_missed_packets_are_either_all_sent_or_all_skippe
 @both_clocks
 @pytest.mark.parametrize("ptime_ms", [10, 30, 60])
 async def test_packets_of_another_length_come_in_no_burst_either(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str, ptime_ms: int
+    mock_clock: MockClock, kind: str, ptime_ms: int
 ) -> None:
-    async with calling(kind, mock_clock, monkeypatch, ptime_ms) as phone:
+    async with calling(kind, mock_clock, ptime_ms) as phone:
         await phone.pass_time(0.3)
         await phone.jump(1.0)
         over = trio.current_time()
@@ -169,19 +165,31 @@ async def test_packets_of_another_length_come_in_no_burst_either(
 
 
 @both_clocks
-async def test_packets_that_leave_in_time_are_noted_as_such(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    async with calling(kind, mock_clock, monkeypatch) as phone:
+async def test_packets_that_leave_in_time_are_noted_as_such(mock_clock: MockClock, kind: str) -> None:
+    async with calling(kind, mock_clock) as phone:
         await phone.pass_time(0.5)
         assert phone.media.punctuality.percentile(1.0, trio.current_time()) == pytest.approx(0.0, abs=STEP)
 
 
+@pytest.mark.parametrize("apart", [0.020, 0.005, 0.0])
+async def test_calls_that_come_at_even_intervals_do_not_all_send_at_once(mock_clock: MockClock, apart: float) -> None:
+    async with calling("heartbeat", mock_clock) as phone, AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        for ssrc in range(1, 2 * SLOTS):
+            await phone.pass_time(apart)
+            ours = stack.enter_context(trio.socket.socket(type=trio.socket.SOCK_DGRAM))
+            await ours.bind(LOOPBACK)
+            nursery.start_soon(phone.media.carry, silent(ours, phone.socket.getsockname(), ssrc))
+            await wait_all_tasks_blocked()
+        start = trio.current_time() + 0.040
+        await phone.pass_time(0.060)
+        slots = {packet.ssrc: round((at - start) / TICK) % SLOTS for at, packet in phone.after(start)}
+        assert sorted(Counter(slots.values()).values()) == [2] * SLOTS
+        nursery.cancel_scope.cancel()
+
+
 @both_clocks
-async def test_a_stall_makes_packets_late_by_its_length(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    async with calling(kind, mock_clock, monkeypatch) as phone:
+async def test_a_stall_makes_packets_late_by_its_length(mock_clock: MockClock, kind: str) -> None:
+    async with calling(kind, mock_clock) as phone:
         await phone.pass_time(0.5)
         await phone.jump(0.050)
         await phone.pass_time(0.1)
@@ -189,10 +197,8 @@ async def test_a_stall_makes_packets_late_by_its_length(
         assert worst == pytest.approx(0.040, abs=0.011)  # it began between two packets
 
 
-async def test_packets_that_a_long_stall_kept_from_leaving_count_as_late(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with calling("heartbeat", mock_clock, monkeypatch) as phone:
+async def test_packets_that_a_long_stall_kept_from_leaving_count_as_late(mock_clock: MockClock) -> None:
+    async with calling("heartbeat", mock_clock) as phone:
         await phone.jump(0.9)
         now, punctuality = trio.current_time(), phone.media.punctuality
         assert punctuality.percentile(1.0, now) == pytest.approx(0.9, abs=1.01 * TICK)

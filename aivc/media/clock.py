@@ -15,7 +15,8 @@ import select
 import socket as stdlib
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, Protocol
 
@@ -36,6 +37,14 @@ DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tic
 HEEDED: Final = 8  # a tick
 LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
 LOOKED_BACK: Final = 200  # ticks, one second: of a longer stall no more is noted
+
+
+class Timer(Protocol):
+    async def wait(self) -> int:
+        """Wait for the next tick; the number of ticks since the last wait, at least 1."""
+
+
+OpenTimer = Callable[[float], AbstractContextManager[Timer]]  # ticks every so many seconds from now on
 
 
 class MediaClock(Protocol):
@@ -115,6 +124,7 @@ class Heartbeat:
     """One wake-up every 5 ms for all calls of the process; none while there is no call. Use `open_heartbeat()`."""
 
     _epoll: select.epoll
+    _open_timer: OpenTimer
     punctuality: Punctuality = attrs.field(factory=Punctuality)
     _lines: dict[int, Line] = attrs.field(factory=dict)  # by the descriptor of RTP
     _controls: dict[int, Line] = attrs.field(factory=dict)  # by that of RTCP
@@ -159,30 +169,36 @@ class Heartbeat:
             del self._controls[line.control.fileno()]
 
     def _seat(self, line: Line) -> None:
-        """Give a stream its place, by the length of its packets; one that is under way keeps its next due time."""
-        self._unseat(line)
+        """Give a stream its place, by the length of its packets; one that has a place keeps its next due time.
+
+        A new one gets the slot with the fewest. By its own time calls that come at even intervals would all share one.
+        """
+        had_place = self._unseat(line)
         pacer = line.stream.pacer
         tick = round((pacer.due - self._origin) / TICK)
         if line.stream.ptime_ms != FRAME_MS:
             self._others.append(line)
             pacer.due = self._origin + max(tick, self._ticks + 1) * TICK
-        elif tick > self._ticks:
+        elif had_place and tick > self._ticks:
             self._slots[tick % SLOTS].append(line)
         else:
             slot = min(range(SLOTS), key=lambda n: len(self._slots[n]))
             self._slots[slot].append(line)
             pacer.due = self._next_tick(slot)
 
-    def _unseat(self, line: Line) -> None:
+    def _unseat(self, line: Line) -> bool:
+        """Whether it had a place."""
         for lines in (*self._slots, self._others):
             if line in lines:
                 lines.remove(line)
+                return True
+        return False
 
     async def run(self) -> None:
         """Beat for ever; cancel to stop."""
         while True:
             await self._wanted.wait()
-            with open_timer(TICK) as timer:
+            with self._open_timer(TICK) as timer:
                 self._origin, self._ticks = trio.current_time(), 0
                 for slot, lines in enumerate(self._slots):
                     for line in lines:
@@ -301,22 +317,21 @@ def twin_socket(sock: trio.socket.SocketType) -> Iterator[stdlib.socket]:
 
 
 @contextlib.asynccontextmanager
-async def open_heartbeat() -> AsyncIterator[MediaClock]:
-    """A heartbeat for all calls of this process; plain tasks where the system has no epoll."""
+async def open_heartbeat(open_timer: OpenTimer | None = None) -> AsyncIterator[MediaClock]:
+    """A heartbeat for all calls of this process; plain tasks where the system has no epoll.
+
+    Args:
+      open_timer: what it beats by; None: timerfd. `open_sleep_timer` beats by trio's clock, which may be a fake one.
+    """
     if not hasattr(select, "epoll"):
         yield TaskClock()
         return
     with select.epoll() as epoll:
         async with trio.open_nursery() as nursery:
-            heartbeat = Heartbeat(epoll)
+            heartbeat = Heartbeat(epoll, open_timer or open_system_timer)
             nursery.start_soon(heartbeat.run)
             yield heartbeat
             nursery.cancel_scope.cancel()
-
-
-class Timer(Protocol):
-    async def wait(self) -> int:
-        """Wait for the next tick; the number of ticks since the last wait, at least 1."""
 
 
 @attrs.define
@@ -347,12 +362,19 @@ class TimerFd:
 
 
 @contextlib.contextmanager
-def open_timer(interval: float) -> Iterator[Timer]:
-    """A timer that ticks every `interval` seconds from now on."""
+def open_sleep_timer(interval: float) -> Iterator[Timer]:
+    """A timer that ticks every `interval` seconds from now on, by trio's clock."""
+    yield SleepTimer(interval, trio.current_time() + interval)
+
+
+@contextlib.contextmanager
+def open_system_timer(interval: float) -> Iterator[Timer]:
+    """The same by timerfd, where the system has it."""
     try:
         descriptor = open_timerfd(interval)
     except (OSError, AttributeError):
-        yield SleepTimer(interval, trio.current_time() + interval)
+        with open_sleep_timer(interval) as timer:
+            yield timer
         return
     try:
         yield TimerFd(descriptor)
