@@ -13,6 +13,7 @@ from interop.phone import Line
 pytestmark = pytest.mark.interop
 
 TCP, TLS = Line(transport="tcp"), Line(transport="tls")
+WORKERS = {"AIVC_SERVICE_WORKERS": "2"}
 
 
 async def called(case: Case, folder: Path) -> Call:
@@ -59,6 +60,22 @@ async def test_a_telephone_calls_over_tls(tmp_path: Path, case: Case) -> None:
 @pytest.mark.parametrize("phone", ["baresip", "sipp"])
 async def test_a_telephone_calls_over_ipv6(tmp_path: Path, phone: str) -> None:
     check_call(await called(Case(phone, "PCMU", "caller", host="::1"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("baresip", "PCMA", "model", TLS, WORKERS),
+        Case("pjsip", "PCMU", "caller", TCP, WORKERS),
+        Case("sipp", "PCMU", "caller", variables=WORKERS, host="::1"),
+        Case("linphone", "PCMU", "caller", variables=WORKERS),
+    ],
+    ids=str,
+)
+async def test_a_telephone_calls_one_of_several_workers(tmp_path: Path, case: Case) -> None:
+    call = await called(case, tmp_path)
+    check_call(call)
+    assert call.record["worker"] in (0, 1)
 
 
 @pytest.mark.parametrize(("phone", "ptime_ms"), [("baresip", 10), ("baresip", 30), ("linphone", 60)])

@@ -62,8 +62,9 @@ async def test_a_telephone_of_another_authority_cannot_connect(tmp_path: Path, m
 
 
 @needs(baresip)
-async def test_a_new_certificate_is_shown_from_sighup_on_and_the_call_goes_on(tmp_path: Path) -> None:
-    settings = secured(tmp_path)
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_new_certificate_is_shown_from_sighup_on_and_the_call_goes_on(tmp_path: Path, workers: int) -> None:
+    settings = secured(tmp_path) | {"AIVC_SERVICE_WORKERS": f"{workers}"}
     line = Line(transport="tls", certificates=tmp_path / "certificates")
     async with open_scene(FakeModel(), tmp_path, **settings) as scene:
         uri = scene.service.uri(DIALLED, "tls")
