@@ -114,7 +114,7 @@ def complete(choices: Choices, kind: int) -> bytes:
 def leave(stream: RtpStream, now: float) -> None:
     """What leaves until then, without catching up on long pauses."""
     for _ in range(5):
-        if stream.due > now:
+        if stream.pacer.due > now:
             return
         stream.outgoing(now)
 

@@ -12,6 +12,7 @@ from aivc.media.latching import Latch
 from aivc.media.pacer import Pacer
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
+from aivc.nursery.alarm import Alarm, Timed
 from aivc.nursery.backlog import Backlog
 from aivc.nursery.performer import Announcer, Performer
 from aivc.nursery.record import CallEvent
@@ -72,3 +73,11 @@ def parts(settings: OpenAISettings | None = None, *, jobs: int = JOBS) -> Parts:
     announcer = Announcer("call-1", observer)
     performer = Performer(conversation, stream.playout, stream, outbox, called, Turns(), announcer)
     return Parts(performer, outbox, called, observed)
+
+
+async def keep_within(limits: Timed) -> None:
+    """Task: ends by what they raise."""
+    alarm = Alarm()
+    async with trio.open_nursery() as nursery:
+        alarm.watch(limits, nursery)
+        await alarm.ring(trio.Event())

@@ -104,7 +104,7 @@ class Stage:
             await trio.sleep(0.01)
 
     def hang_up(self) -> None:
-        self.leg.tell.send_nowait(HungUp())
+        self.leg.events.tell(HungUp())
 
 
 def stage(

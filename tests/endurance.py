@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 import trio
+from endurance_calls import KINDS, Kind
 from endurance_town import Town, open_town
 from trio.testing import MockClock
 
@@ -22,9 +23,9 @@ BATCH: Final = 1000
 SHOWN: Final = 20  # faults
 
 
-async def run(seed: int, numbers: Sequence[int], batch: int = BATCH) -> Town:
+async def run(seed: int, numbers: Sequence[int], batch: int = BATCH, kinds: Sequence[Kind] = KINDS) -> Town:
     """All of these calls on one service, in batches, after each of which nothing may be left."""
-    async with open_town(seed) as town:
+    async with open_town(seed, kinds) as town:
         for start in range(0, len(numbers), batch):
             await town.live(numbers[start : start + batch])
     return town

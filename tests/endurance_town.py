@@ -11,7 +11,7 @@ import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -140,6 +140,7 @@ class Town:
     listener: Listener
     tasks: int
     addresses: set[Address]
+    offered: Sequence[Kind]  # the kinds that a call may be of
     faults: list[str] = attrs.field(factory=list)
     kinds: Counter[str] = attrs.field(factory=Counter)
     endings: Counter[str] = attrs.field(factory=Counter)
@@ -159,7 +160,7 @@ class Town:
     async def _call(self, number: int, room: trio.CapacityLimiter) -> None:
         """Task: one caller."""
         dice = random.Random(f"{self.seed}/{number}")
-        kind = dice.choices(KINDS, [each.weight for each in KINDS])[0]
+        kind = dice.choices(self.offered, [each.weight for each in self.offered])[0]
         host = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         self.kinds[kind.name] += 1
         try:
@@ -316,7 +317,7 @@ def told(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def open_town(seed: int) -> AsyncIterator[Town]:
+async def open_town(seed: int, kinds: Sequence[Kind] = KINDS) -> AsyncIterator[Town]:
     """A town that is quiet; what is left when it is closed is among its `faults`, too."""
     before = trio.lowlevel.current_statistics().tasks_living
     network = VirtualNetwork(seed=seed, delay=DELAY).enable()
@@ -359,6 +360,7 @@ async def open_town(seed: int) -> AsyncIterator[Town]:
                 listener,
                 tasks,
                 set(network.bound),
+                kinds,
             )
             yield town
             town.check_memory()

@@ -10,9 +10,9 @@ from typing import Any, Final
 import attrs
 import trio
 import trio.testing
-from recorder_parts import flights, open_recorded, recording
+from recorder_parts import flights, recording
 from scenarios.front_ends import FRONT_END, FrontEndName
-from scenarios.world import NO_FAULTS, NUMBER, PHONE6, SERVICE, SERVICE6, SETTINGS, World, changed, only_one
+from scenarios.world import NO_FAULTS, NUMBER, PHONE6, SERVICE, SERVICE6, SETTINGS, World, changed, only_one, open_world
 
 from aivc import Secret, Settings, tool
 from aivc.config.telephony import SipUser
@@ -164,7 +164,7 @@ class Kind:
             settings = recording(folder, self.settings, **({"mask": ()} | recorder))
             more: dict[str, Any] = {"faults": self.faults, "tools": (opening_hours,), "speed": self.speed}
             try:
-                async with open_recorded(settings, self.script, **more) as world:
+                async with open_world(self.script, settings=settings, **more) as world:
                     await self.live(world)
             except BaseExceptionGroup as group:
                 raise only_one(group) from None

@@ -9,6 +9,7 @@ import trio
 from call_parts import REMOTE
 
 from aivc.config.settings import Address
+from aivc.sip.event_queue import EventQueue
 from aivc.sip.leg import AudioAgreement, Consultation, ConsultationFailed, Fields, LegEvent, ReferOutcome, Rejection
 
 AGREEMENT = AudioAgreement("PCMU", 0, REMOTE)
@@ -19,9 +20,8 @@ CONSULTED = AudioAgreement("PCMU", 0, ("192.0.2.20", 6000))
 class PaperConsultation:
     """Somebody whom a paper leg has called. Implements `aivc.sip.leg.Consultation`."""
 
-    events: trio.MemoryReceiveChannel[LegEvent]
-    tell: trio.MemorySendChannel[LegEvent]
     agreement: AudioAgreement = CONSULTED
+    events: EventQueue[LegEvent] = attrs.field(factory=lambda: EventQueue("paper-2"))
     hung_up: list[str] = attrs.field(factory=list)  # reasons
 
     async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
@@ -29,16 +29,14 @@ class PaperConsultation:
 
 
 def paper_consultation() -> PaperConsultation:
-    tell, events = trio.open_memory_channel[LegEvent](8)
-    return PaperConsultation(events, tell)
+    return PaperConsultation()
 
 
 @attrs.define(eq=False)
 class PaperLeg:
     """A front end of the shortest kind: it notes what it is asked for. Implements `aivc.sip.leg.Leg`."""
 
-    events: trio.MemoryReceiveChannel[LegEvent]
-    tell: trio.MemorySendChannel[LegEvent]
+    events: EventQueue[LegEvent] = attrs.field(factory=lambda: EventQueue("paper-1"))
     did: list[object] = attrs.field(factory=list)
     broken: bool = False  # cannot answer
     speechless: bool = False  # cannot hang up
@@ -104,5 +102,4 @@ class PaperLeg:
 
 
 def paper_leg(agreement: AudioAgreement = AGREEMENT, source: Address = REMOTE) -> PaperLeg:
-    tell, events = trio.open_memory_channel[LegEvent](8)
-    return PaperLeg(events, tell, agreement=agreement, source=source)
+    return PaperLeg(agreement=agreement, source=source)

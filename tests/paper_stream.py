@@ -58,8 +58,8 @@ class Paper:
 
     def run(self, until: float, each: Callable[[float], None] = lambda now: None) -> None:
         """Let frames leave as they are due, up to `until`; `each` may act before each of them."""
-        while self.stream.due < until - 1e-9:
-            now = self.stream.due
+        while self.stream.pacer.due < until - 1e-9:
+            now = self.stream.pacer.due
             each(now)
             packet = self.stream.outgoing(now)
             if packet is not None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
-import pytest
-import trio
-from scenarios.world import SETTINGS, World, open_world
+from scenarios.world import SETTINGS, at_once
 
 from aivc.config.recorder import RecorderSettings
 from aivc.config.settings import Settings
 from aivc.flight.entries import Entry, Flight, RealtimeEvent
 from aivc.flight.flightfile import read_untrusted
-from aivc.nursery import recorder
-from aivc.testing import Script
+from aivc.nursery.recorder import open_recorder
 
 Kind = TypeVar("Kind")
+open_inline: Final = partial(open_recorder, in_thread=at_once)
 
 
 def recording(folder: Path, settings: Settings = SETTINGS, **more: Any) -> Settings:
@@ -29,19 +30,17 @@ def recording(folder: Path, settings: Settings = SETTINGS, **more: Any) -> Setti
     return attrs.evolve(settings, recorder=RecorderSettings(**given))
 
 
-@asynccontextmanager
-async def open_recorded(settings: Settings, script: Script, **world: Any) -> AsyncIterator[World]:
-    """A world whose calls are written when the block is left: not in a thread, which is idleness to a clock that jumps
-    while the file is being written."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder, "in_thread", at_once)
-        async with open_world(script, settings=settings, **world) as opened:
-            yield opened
-
-
-async def at_once(work: Callable[[], Kind]) -> Kind:
-    await trio.lowlevel.checkpoint()
-    return work()
+@contextmanager
+def descriptors_taken() -> Iterator[None]:
+    """This process can open nothing more."""
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def files(folder: Path) -> list[Path]:

@@ -53,6 +53,7 @@ class Sessions:
     async def _keep(self, session: Session) -> None:
         leaving, performer = self.talk.leaving, self.given.performer
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(performer.alarm.ring, trio.Event())
             with leaving.heeded(nursery, performer, self.talk.openai.farewell_seconds):
                 await keep_sessions(self.talk, session)
 

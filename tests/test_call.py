@@ -67,7 +67,7 @@ async def serve(
 
 async def test_any_front_end_can_bring_a_call(autojump_clock: MockClock) -> None:
     leg = paper_leg()
-    record = await serve(leg, during=partial(leg.tell.send_nowait, HungUp()))
+    record = await serve(leg, during=partial(leg.events.tell, HungUp()))
     assert record.ending is Ending.CALLER_HUNG_UP
     assert (record.call_id, record.caller, record.dialled, record.codec) == (leg.call_id, leg.caller, "1000", "PCMU")
     assert leg.did[:2] == ["ring", ("answer", "192.0.2.1")]
@@ -93,13 +93,13 @@ async def test_a_front_end_that_cannot_hang_up_costs_neither_the_record_nor_the_
 ) -> None:
     leg = paper_leg()
     leg.speechless = True
-    record = await serve(leg, during=partial(leg.tell.send_nowait, HungUp()))
+    record = await serve(leg, during=partial(leg.events.tell, HungUp()))
     assert record.ending is Ending.CALLER_HUNG_UP
 
 
 async def test_a_front_end_that_goes_away_ends_the_call(autojump_clock: MockClock) -> None:
     leg = paper_leg()
-    record = await serve(leg, during=leg.tell.close)
+    record = await serve(leg, during=partial(leg.events.close, None))
     assert record.ending is Ending.INTERNAL_ERROR
     assert record.detail == "the front end closed the leg's events"
 
@@ -107,7 +107,7 @@ async def test_a_front_end_that_goes_away_ends_the_call(autojump_clock: MockCloc
 async def test_an_observer_that_does_not_keep_up_misses_events_and_delays_nobody(autojump_clock: MockClock) -> None:
     observer, observed = trio.open_memory_channel[CallEvent](1)
     leg = paper_leg()
-    record = await serve(leg, observer, partial(leg.tell.send_nowait, HungUp()))
+    record = await serve(leg, observer, partial(leg.events.tell, HungUp()))
     assert record.ending is Ending.CALLER_HUNG_UP
     assert observed.receive_nowait().what == Answered()
     with pytest.raises(trio.WouldBlock):
@@ -122,13 +122,13 @@ async def test_an_observer_may_leave(autojump_clock: MockClock, end: str) -> Non
     else:
         observed.close()
     leg = paper_leg()
-    assert (await serve(leg, observer, partial(leg.tell.send_nowait, HungUp()))).ending is Ending.CALLER_HUNG_UP
+    assert (await serve(leg, observer, partial(leg.events.tell, HungUp()))).ending is Ending.CALLER_HUNG_UP
 
 
 async def test_the_observer_hears_of_the_end_last(autojump_clock: MockClock) -> None:
     observer, observed = trio.open_memory_channel[CallEvent](100)
     leg = paper_leg()
-    record = await serve(leg, observer, partial(leg.tell.send_nowait, HungUp()))
+    record = await serve(leg, observer, partial(leg.events.tell, HungUp()))
     events = [observed.receive_nowait() for _ in range(observed.statistics().current_buffer_used)]
     assert events[-1].what == Ended(record)
     assert {event.call_id for event in events} == {leg.call_id}
@@ -163,7 +163,7 @@ async def test_the_settings_of_a_call_may_come_while_it_rings(autojump_clock: Mo
         openai = attrs.evolve(SETTINGS.openai, prices={"output_audio": 64.0})
         return Chosen("night", attrs.evolve(SETTINGS, openai=openai))
 
-    record = await serve(leg, during=partial(leg.tell.send_nowait, HungUp()), prepare=prepare, agent="desk")
+    record = await serve(leg, during=partial(leg.events.tell, HungUp()), prepare=prepare, agent="desk")
     assert (record.ending, record.agent) == (Ending.CALLER_HUNG_UP, "night")
     assert record.cost_usd is not None
 
@@ -182,7 +182,7 @@ async def test_a_caller_who_gives_up_while_the_settings_are_asked_for_waits_for_
     autojump_clock: MockClock,
 ) -> None:
     leg = paper_leg()
-    record = await serve(leg, during=partial(leg.tell.send_nowait, Cancelled()), prepare=sleep_for_settings)
+    record = await serve(leg, during=partial(leg.events.tell, Cancelled()), prepare=sleep_for_settings)
     assert record.ending is Ending.CALLER_CANCELLED
     assert record.ended_at - record.started_at == pytest.approx(0.5)
 

@@ -71,6 +71,12 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
         Crossing("PRACK", "200")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [{"stalls": ((3.0, 1.5),)}, {"crossings": ("BYE",)}, {"port_changes": [1.0]}])
+def test_what_is_no_tuple_of_the_right_things_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        Chaos(**wrong)
+
+
 # The network
 
 

@@ -133,7 +133,7 @@ async def test_a_target_that_hangs_up_during_the_announcement_does_not_get_the_c
     async def leave(here: Stage) -> None:
         await here.wait_consulted()
         await trio.sleep(1.3)
-        target.tell.send_nowait(HungUp())
+        target.events.tell(HungUp())
         await trio.sleep(20)
 
     here = await play(stage(target, JOINED), leave)
@@ -149,7 +149,7 @@ async def test_a_target_that_hangs_up_when_it_is_replaced_is_no_failure(autojump
     async def replace(here: Stage) -> None:
         while not here.referred:  # noqa: ASYNC110
             await trio.sleep(0.01)
-        target.tell.send_nowait(HungUp())
+        target.events.tell(HungUp())
         await trio.sleep(20)
 
     here = stage(target)
@@ -206,8 +206,8 @@ async def test_the_caller_hears_the_hold_sound_meanwhile_and_not_after(autojump_
 async def test_nothing_that_the_caller_does_meanwhile_makes_the_model_answer(autojump_clock: MockClock) -> None:
     async def press(here: Stage) -> None:
         await here.wait_consulted()
-        here.leg.tell.send_nowait(DigitPressed("1", 100))
-        here.leg.tell.send_nowait(DigitPressed("#", 100))
+        here.leg.events.tell(DigitPressed("1", 100))
+        here.leg.events.tell(DigitPressed("#", 100))
         await trio.sleep(30)
 
     here = await play(stage(None), press)
@@ -223,9 +223,9 @@ async def test_the_model_does_not_hear_the_caller_who_waits_not_even_after_a_hol
         await trio.sleep(0.1)
         (session, *_) = here.model.sessions
         before = len(session.received_audio)
-        here.leg.tell.send_nowait(MediaChanged(attrs.evolve(here.leg.agreement, may_receive=False)))
+        here.leg.events.tell(MediaChanged(attrs.evolve(here.leg.agreement, may_receive=False)))
         await trio.sleep(0.5)
-        here.leg.tell.send_nowait(MediaChanged(here.leg.agreement))
+        here.leg.events.tell(MediaChanged(here.leg.agreement))
         await trio.sleep(2.0)
         assert VOICE in session.received_audio[:before]
         assert len(session.received_audio) - before > 8 * 2000

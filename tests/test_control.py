@@ -19,7 +19,7 @@ from aivc.nursery.ground import Progress
 from aivc.nursery.keys import Keypad
 from aivc.nursery.leaving import JITTER_BUFFER
 from aivc.nursery.record import TransferBegan, TransferOver, TransferRun
-from aivc.nursery.watch import watch_leg
+from aivc.nursery.watch import heeded
 from aivc.realtime.effects import Play
 from aivc.realtime.events import CreateResponse, ResponseCreated, ResponseDone, SendRaw
 from aivc.realtime.toolcontext import DigitsFailed, TransferFailed
@@ -123,16 +123,16 @@ async def test_the_hold_sound_is_played_again_and_again_until_it_is_stopped() ->
     some = hands(hold=b"\x10" * 160)
     stream = some.control.stream
     some.control.start_hold_sound()
-    frames = [(stream.outgoing(stream.due) or b"")[12:] for _ in range(3)]
+    frames = [(stream.outgoing(stream.pacer.due) or b"")[12:] for _ in range(3)]
     some.control.stop_hold_sound()
     assert frames == [b"\x10" * 160] * 3
-    assert (stream.outgoing(stream.due) or b"")[12:] == b"\xff" * 160
+    assert (stream.outgoing(stream.pacer.due) or b"")[12:] == b"\xff" * 160
 
 
 async def test_without_a_hold_sound_nothing_is_played() -> None:
     some = hands()
     some.control.start_hold_sound()
-    assert (some.control.stream.outgoing(some.control.stream.due) or b"")[12:] == b"\xff" * 160
+    assert (some.control.stream.outgoing(some.control.stream.pacer.due) or b"")[12:] == b"\xff" * 160
 
 
 # Digits
@@ -163,7 +163,7 @@ async def test_sending_digits_lasts_until_they_are_sent(autojump_clock: MockCloc
 async def play_frames(some: Hands) -> None:
     stream = some.control.stream
     while True:
-        await trio.sleep_until(stream.due)
+        await trio.sleep_until(stream.pacer.due)
         stream.outgoing(trio.current_time())
 
 
@@ -259,7 +259,7 @@ async def test_a_uri_that_cannot_be_sent_is_a_failure_like_others(autojump_clock
             raise ValueError("no URI")
 
     some = hands()
-    leg = PickyLeg(some.leg.events, some.leg.tell)
+    leg = PickyLeg()
     picky = attrs.evolve(some, control=attrs.evolve(some.control, leg=leg))
     assert await picky.transfer() == "the transfer failed: no URI; the caller is still on the line"
     assert not some.control.leaving.referring
@@ -281,13 +281,13 @@ class PartingLeg(PaperLeg):
 
 async def parting(bye_behind: float, first: str) -> tuple[CallOver | None, list[TransferRun]]:
     """How a call ends whose REFER comes to nothing when the caller says BYE, or shortly before."""
-    given, paper = parts(OPENAI), paper_leg()
-    leg, progress = PartingLeg(paper.events, paper.tell), Progress(0.0, leaving=given.performer.leaving)
+    given = parts(OPENAI)
+    leg, progress = PartingLeg(), Progress(0.0, leaving=given.performer.leaving)
     turns, announcer = given.performer.turns, given.performer.announcer
 
     async def part() -> None:
         await wait_all_tasks_blocked()
-        acts: list[Callable[[], object]] = [leg.parted.set, lambda: leg.tell.send_nowait(HungUp())]
+        acts: list[Callable[[], object]] = [leg.parted.set, lambda: leg.events.tell(HungUp())]
         for act in acts if first == "outcome" else reversed(acts):
             act()
             if bye_behind:
@@ -295,9 +295,10 @@ async def parting(bye_behind: float, first: str) -> tuple[CallOver | None, list[
 
     async def call() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, Keypad(progress))
-            nursery.start_soon(part)
-            await refer(leg, OPENAI, progress.leaving, turns, announcer, DESK)
+            with heeded(leg, progress, Keypad(progress), nursery):
+                nursery.start_soon(part)
+                await refer(leg, OPENAI, progress.leaving, turns, announcer, DESK)
+                await trio.sleep_forever()
 
     with trio.fail_after(5):
         return await until_over(call), turns.transfers

@@ -166,9 +166,9 @@ def sent_digits(digits: str, tone_ms: int = 160, gap_ms: int = 80) -> Paper:
     slots = math.ceil(tone_ms / 20) + math.ceil(gap_ms / 20)
     paper.run(0.1 + 0.02 * slots * len(digits))
     assert not over.is_set()
-    paper.run(paper.stream.due + 0.02)
+    paper.run(paper.stream.pacer.due + 0.02)
     assert over.is_set()
-    paper.run(paper.stream.due + 0.2)
+    paper.run(paper.stream.pacer.due + 0.2)
     return paper
 
 

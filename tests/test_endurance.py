@@ -28,13 +28,12 @@ async def test_calls_of_all_kinds_leave_nothing_behind(autojump_clock: MockClock
 
 
 async def test_a_call_that_ends_otherwise_is_told_with_how_to_have_it_again(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
     """The checks see what they look for."""
     wrong = Kind("is said to be transferred", 1, hang_up_at_once, endings=frozenset({Ending.TRANSFERRED}))
     refused = Kind("is said to be answered", 1, hang_up_at_once, "refuser", frozenset({Ending.REALTIME_REFUSED}))
-    monkeypatch.setattr("endurance_town.KINDS", (wrong, refused))
-    town = await run(5, range(6))
+    town = await run(5, range(6), kinds=(wrong, refused))
     told = [fault for fault in town.faults if fault.startswith("call 3 (is said to be")]
     assert "again: --seed 5 --only 3: " in told[0]
     assert town.kinds == {wrong.name: sum("its ending is caller_hung_up" in each for each in town.faults)} | {

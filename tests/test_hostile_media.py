@@ -129,8 +129,8 @@ def test_random_sources_that_may_stand_in_take_no_room_and_prove_nothing() -> No
 def seconds_of_audio(stream: RtpStream, start: float, end: float) -> float:
     """For how long packets leave, in that time."""
     sent = 0
-    while stream.due < end - 1e-9:
-        sent += stream.outgoing(stream.due) is not None and stream.due >= start - 1e-9
+    while stream.pacer.due < end - 1e-9:
+        sent += stream.outgoing(stream.pacer.due) is not None and stream.pacer.due >= start - 1e-9
     return sent * PACKET
 
 

@@ -15,7 +15,6 @@ from aivc.nursery.entries import LONGEST_ENTRY, Entries, Source
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import KEYS, KEYS_PER_SECOND, Keypad
 from aivc.nursery.record import DigitEntry, DigitsEntered
-from aivc.nursery.sessions import watch_deadlines
 from aivc.realtime.effects import Play
 from aivc.realtime.events import ResponseCreated
 
@@ -40,11 +39,12 @@ async def entered(keys: Iterable[Key], source: Source = "rtp", given: Parts | No
     keypad = keypad_of(given)
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_deadlines, given.performer)
-            for at, key in keys:
-                await trio.sleep_until(began + at)
-                keypad.press(key, source)
-            await trio.sleep(10)
+            nursery.start_soon(given.performer.alarm.ring, trio.Event())
+            with given.performer.alarm.watching(nursery, given.performer):
+                for at, key in keys:
+                    await trio.sleep_until(began + at)
+                    keypad.press(key, source)
+                await trio.sleep(10)
             nursery.cancel_scope.cancel()
     return given
 

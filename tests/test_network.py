@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket as stdlib
 from itertools import pairwise
+from math import inf, nan
+from typing import Any
 
 import pytest
 import trio
@@ -54,6 +56,22 @@ async def test_packets_arrive_after_the_delay_and_in_order(autojump_clock: MockC
     with trio.fail_after(10):
         came = await arrivals(VirtualNetwork(delay=0.050))
     assert came == [(round(number * 0.020 + 0.050, 9), number.to_bytes(2)) for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [
+        *(("loss", 1.5), ("loss", -0.1), ("reordering", 2.0), ("duplication", nan)),
+        *(("delay", -0.001), ("jitter", inf), ("reordering_delay", nan)),
+    ],
+)
+def test_a_figure_that_makes_no_sense_is_refused_at_the_beginning_and_later(figure: str, value: float) -> None:
+    wrong: dict[str, Any] = {figure: value}
+    with pytest.raises(ValueError, match=f"'{figure}' must be"):
+        VirtualNetwork(**wrong)
+    network = VirtualNetwork()
+    with pytest.raises(ValueError, match=f"'{figure}' must be"):
+        setattr(network, figure, value)
 
 
 async def test_jitter_stays_within_its_bound(autojump_clock: MockClock) -> None:

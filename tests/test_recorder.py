@@ -14,7 +14,7 @@ import pytest
 import trio
 from paper_flow import PaperFlow
 from paper_leg import paper_leg
-from recorder_parts import at_once, files, flights, of_kind
+from recorder_parts import files, flights, of_kind, open_inline
 from test_record import RECORD
 from trio.testing import MockClock
 
@@ -31,6 +31,7 @@ from aivc.sip.jsonrpc import Command, Repeat
 
 PAGE = Path(__file__).parents[1] / "docs" / "recorder.md"
 NOON = 1_800_000_000.0
+THREADS = 0.1  # real seconds: a clock that jumps at once takes a thread for nothing going on
 
 
 def settings(folder: Path, **more: Any) -> RecorderSettings:
@@ -62,11 +63,6 @@ async def serve(book: Recorder, call_id: str = "call-1", ending: Ending = Ending
         taping.observing(None).send_nowait(CallEvent(call_id, trio.current_time(), Ended(record)))
 
 
-@pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "in_thread", at_once)
-
-
 async def test_a_file_is_written_in_a_thread_after_the_call(tmp_path: Path) -> None:
     with trio.fail_after(5):
         async with open_recorder(settings(tmp_path)) as book:
@@ -87,10 +83,8 @@ async def test_there_is_no_recorder_unless_it_is_wanted(tmp_path: Path) -> None:
     assert not (tmp_path / "flights").exists()
 
 
-async def test_a_recording_begins_with_the_invite_that_made_the_call(
-    autojump_clock: MockClock, tmp_path: Path, inline: None
-) -> None:
-    async with open_recorder(settings(tmp_path)) as book:
+async def test_a_recording_begins_with_the_invite_that_made_the_call(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         arrives(book, invite("call-1", "CSeq: 1 INVITE\r\n"))
         leaves(book, message("SIP/2.0 401 Unauthorized", "call-1"))
@@ -113,8 +107,8 @@ async def test_a_recording_begins_with_the_invite_that_made_the_call(
     assert "CSeq: 2" in of_kind(flight, SipMessage)[0].text
 
 
-async def test_the_compact_form_of_call_id_is_as_good(autojump_clock: MockClock, tmp_path: Path, inline: None) -> None:
-    async with open_recorder(settings(tmp_path)) as book:
+async def test_the_compact_form_of_call_id_is_as_good(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         arrives(book, b"INVITE sip:a@h SIP/2.0\r\nt: <sip:a@h>\r\ni : call-1 \r\n\r\nCall-ID: another\r\n")
         arrives(book, b"INVITE sip:a@h SIP/2.0\r\n\r\nCall-ID: call-1\r\n")
@@ -123,8 +117,8 @@ async def test_the_compact_form_of_call_id_is_as_good(autojump_clock: MockClock,
     assert len(of_kind(flight, SipMessage)) == 1
 
 
-async def test_a_call_that_a_call_makes_belongs_to_it(autojump_clock: MockClock, tmp_path: Path, inline: None) -> None:
-    async with open_recorder(settings(tmp_path)) as book:
+async def test_a_call_that_a_call_makes_belongs_to_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         with recorded(book, attrs.evolve(paper_leg(), call_id="call-1"), Settings()):
             with logs.call("call-1"):
@@ -143,10 +137,8 @@ async def test_a_call_that_a_call_makes_belongs_to_it(autojump_clock: MockClock,
     ]
 
 
-async def test_invites_without_end_are_remembered_within_bounds(
-    autojump_clock: MockClock, tmp_path: Path, inline: None
-) -> None:
-    async with open_recorder(settings(tmp_path)) as book:
+async def test_invites_without_end_are_remembered_within_bounds(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         for number in range(2 * recorder.ARRIVED):
             for _ in range(2 * recorder.FIRST_MESSAGES):
@@ -158,10 +150,10 @@ async def test_invites_without_end_are_remembered_within_bounds(
 
 @pytest.mark.parametrize("ending", list(Ending))
 async def test_a_call_is_kept_unless_it_ended_as_the_page_says_that_calls_should(
-    autojump_clock: MockClock, tmp_path: Path, inline: None, ending: Ending
+    autojump_clock: MockClock, tmp_path: Path, ending: Ending
 ) -> None:
     said = PAGE.read_text().partition("They should end as")[2].partition(";")[0]
-    async with open_recorder(settings(tmp_path, mode="on_error")) as book:
+    async with open_inline(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         await serve(book, ending=ending)
     assert len(files(tmp_path)) == (f"`{ending.value}`" not in said)
@@ -170,10 +162,10 @@ async def test_a_call_is_kept_unless_it_ended_as_the_page_says_that_calls_should
 
 @pytest.mark.parametrize("how", ["the call's context", "its id", "another call", "a warning", "no record"])
 async def test_a_line_of_the_log_at_error_level_makes_a_call_erroneous(
-    autojump_clock: MockClock, tmp_path: Path, inline: None, how: str
+    autojump_clock: MockClock, tmp_path: Path, how: str
 ) -> None:
     log = logging.getLogger("aivc.call")
-    async with open_recorder(settings(tmp_path, mode="on_error")) as book:
+    async with open_inline(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         leg = attrs.evolve(paper_leg(), call_id="call-1")
         with recorded(book, leg, Settings()) as taping:
@@ -220,14 +212,13 @@ async def test_a_tool_that_logs_an_error_in_a_thread_leaves_the_tape_alone(tmp_p
 async def test_a_full_disk_costs_files_and_neither_calls_nor_half_a_file(
     autojump_clock: MockClock,
     tmp_path: Path,
-    inline: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async with open_recorder(settings(tmp_path)) as book:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", full)
@@ -242,24 +233,22 @@ async def test_a_full_disk_costs_files_and_neither_calls_nor_half_a_file(
 
 
 async def test_a_disk_that_never_answers_neither_keeps_the_service_nor_its_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reading, writing = os.pipe()
-    monkeypatch.setattr(recorder, "LAST_FILES", 0.1)
-    monkeypatch.setattr(recorder, "LINGERS", 0.0)
-    monkeypatch.setattr(recorder, "WAITING", 2)
-    monkeypatch.setattr(recorder, "write_file", lambda *_, **__: os.read(reading, 1))
-    with trio.fail_after(5):
-        async with open_recorder(settings(tmp_path)) as book:
-            assert book is not None
-            for number in range(5):
-                await serve(book, f"call-{number}")
-                assert book.tape_of(f"call-{number}") is None or number < 3
-    os.write(writing, b"12345")
-    os.close(writing)
-    names = [record.message for record in caplog.records]
-    assert set(names) == {"recording.lost", "recording.unwritten"}
-    assert book.lost == names.count("recording.lost")
+    autojump_clock.autojump_threshold = THREADS
+    disk = tmp_path / f".{file_name(NOON, 'call-0')}.{os.getpid()}.part"
+    os.mkfifo(disk)  # which whoever opens it waits for a reader of
+    async with open_recorder(settings(tmp_path), wall_clock=lambda: NOON) as book:
+        assert book is not None
+        for number in range(recorder.WAITING + 3):
+            await serve(book, f"call-{number}")
+            assert (book.tape_of(f"call-{number}") is None) is (number >= recorder.WAITING)
+    assert trio.current_time() == pytest.approx(recorder.LAST_FILES)
+    assert files(tmp_path) == [disk]
+    os.close(os.open(disk, os.O_RDONLY | os.O_NONBLOCK))  # lets the thread go
+    assert [record.message for record in caplog.records] == [*["recording.lost"] * 3, "recording.unwritten"]
+    assert vars(caplog.records[-1])["fields"] == {"files": recorder.WAITING}
+    assert book.lost == 3
 
 
 async def test_files_are_written_although_the_service_is_cancelled(tmp_path: Path) -> None:

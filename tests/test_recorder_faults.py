@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
+import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import attrs
 import pytest
 import trio
 from paper_flow import PaperFlow
 from paper_leg import paper_leg
-from recorder_parts import at_once, files, flights, of_kind
+from recorder_parts import descriptors_taken, files, flights, of_kind, open_inline
+from scenarios.world import at_once
 from test_record import RECORD
 from test_recorder import NOON, arrives, invite, serve, settings, written
 from trio.testing import MockClock
@@ -21,15 +24,13 @@ from trio.testing import MockClock
 from aivc import logs
 from aivc.config.settings import Settings
 from aivc.flight.entries import SipMessage
-from aivc.nursery import flightfolder, recorder
+from aivc.nursery import recorder
 from aivc.nursery.ending import Ending
 from aivc.nursery.flightfolder import Folder, file_name
 from aivc.nursery.recorder import Index, open_recorder, recorded
+from aivc.nursery.writing import WANT_PAUSE
 
-
-@pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "in_thread", at_once)
+T = TypeVar("T")
 
 
 def kept(index: Index) -> int:
@@ -52,9 +53,9 @@ def test_large_invites_without_end_are_remembered_within_a_length() -> None:
 
 
 async def test_calls_that_nobody_wants_on_a_disk_are_not_lost_however_many_end_at_once(
-    autojump_clock: MockClock, tmp_path: Path, inline: None
+    autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with open_recorder(settings(tmp_path, mode="on_error")) as book:
+    async with open_inline(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         for number in range(recorder.WAITING + 10):
             await serve(book, f"call-{number}")
@@ -64,9 +65,9 @@ async def test_calls_that_nobody_wants_on_a_disk_are_not_lost_however_many_end_a
 
 
 async def test_an_error_in_the_second_after_the_call_makes_it_erroneous(
-    autojump_clock: MockClock, tmp_path: Path, inline: None
+    autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with open_recorder(settings(tmp_path, mode="on_error")) as book:
+    async with open_inline(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         await serve(book)
         logs.event(logging.getLogger("aivc.call"), "call.bug", level=logging.ERROR, call_id="call-1")
@@ -74,9 +75,9 @@ async def test_an_error_in_the_second_after_the_call_makes_it_erroneous(
 
 
 async def test_a_call_that_outlives_its_recorder_is_lost_and_the_cause_is_told(
-    autojump_clock: MockClock, tmp_path: Path, inline: None, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_recorder(settings(tmp_path)) as book:
+    async with open_inline(settings(tmp_path)) as book:
         assert book is not None
         taping = book.begin(paper_leg(), Settings())
     book.end(taping)
@@ -86,25 +87,37 @@ async def test_a_call_that_outlives_its_recorder_is_lost_and_the_cause_is_told(
 
 
 async def test_in_want_of_descriptors_a_file_waits_until_calls_give_some_back(
-    autojump_clock: MockClock, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     tried: list[float] = []
 
-    def create(path: Path) -> int:
+    async def here(work: Callable[[], T], /) -> T:
         tried.append(trio.current_time())
-        if len(tried) < 5:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return real(path)
+        return await at_once(work)
 
-    async with open_recorder(settings(tmp_path)) as book:
+    async with open_recorder(settings(tmp_path), in_thread=here) as book:
         assert book is not None
-        real = flightfolder.create
-        monkeypatch.setattr(flightfolder, "create", create)
         await serve(book)
+        with descriptors_taken():
+            await trio.sleep(recorder.LINGERS + 0.9)
+        assert (book.written, book.lost) == (0, 0)
         await trio.sleep(10.0)
         assert (book.written, book.lost) == (1, 0)
-    assert tried[4] - tried[0] == pytest.approx(1.0)
+    assert tried == pytest.approx([recorder.LINGERS + WANT_PAUSE * attempt for attempt in (0, 1, 2, 3, 4, 4)])
     assert len(flights(tmp_path)) == 1
+
+
+async def test_a_folder_that_was_removed_is_made_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "flights"
+    async with open_inline(settings(folder)) as book:
+        assert book is not None
+        for number in range(2):
+            shutil.rmtree(tmp_path / "deep")
+            await serve(book, f"call-{number}")
+            await trio.sleep(2.0)
+            assert [flight.header.call_id for flight in flights(folder)] == [f"call-{number}"]
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert book.lost == 0
 
 
 class Unprintable(Exception):
@@ -114,11 +127,11 @@ class Unprintable(Exception):
 
 @pytest.mark.parametrize("error", [Unprintable(), ValueError("x" * 10**6)])
 async def test_what_a_tool_raises_can_do_no_harm(
-    autojump_clock: MockClock, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch, error: Exception
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setattr(logging.getLogger("aivc"), "propagate", False)  # pytest's handler cannot print it either
-    async with open_recorder(settings(tmp_path, mode="on_error")) as book:
+    async with open_inline(settings(tmp_path, mode="on_error")) as book:
         assert book is not None
         with recorded(book, attrs.evolve(paper_leg(), call_id="call-1"), Settings()) as taping:
             assert taping is not None
@@ -131,9 +144,9 @@ async def test_what_a_tool_raises_can_do_no_harm(
 
 
 async def test_messages_of_strangers_with_the_id_of_a_call_stay_within_its_room(
-    autojump_clock: MockClock, tmp_path: Path, inline: None
+    autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async with open_recorder(settings(tmp_path, max_call_kib=256)) as book:
+    async with open_inline(settings(tmp_path, max_call_kib=256)) as book:
         assert book is not None
         arrives(book, invite("call-1"))
         with recorded(book, attrs.evolve(paper_leg(), call_id="call-1"), Settings()) as taping:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +15,24 @@ from typing import Any, Final
 import attrs
 import pytest
 import trio
+from recorder_parts import descriptors_taken
+from scenarios.world import at_once
 from test_record import NOON, RECORD
 from trio.testing import MockClock
 
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RecordsSettings
-from aivc.nursery import descriptors, recordfile
 from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended
-from aivc.nursery.recordfile import RecordFile, append, open_record_file, prepare_folder
+from aivc.nursery.recordfile import (
+    LAST_LINES,
+    WAITING,
+    RecordFile,
+    append,
+    file_of,
+    open_record_file,
+    prepare_folder,
+)
+from aivc.nursery.writing import LONGEST_WANT
 
 DAY: Final = 86_400.0
 
@@ -96,73 +108,74 @@ async def test_records_are_written_although_the_service_is_cancelled(tmp_path: P
 
 
 async def test_a_slow_disk_costs_lines_and_not_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(recordfile, "WAITING", 2)
-    with trio.fail_after(5):
-        async with open_record_file(records(tmp_path)) as file:
-            assert file is not None
-            for number in range(5):  # the task that writes has no chance in between
-                file.send_nowait(ended(numbered(number)))
-            assert file.lost == 3
-    assert [line["call_id"] for line in lines(tmp_path)] == ["call-0", "call-1"]
+    async with open_record_file(records(tmp_path), in_thread=at_once) as file:
+        assert file is not None
+        for number in range(WAITING + 3):  # the task that writes has no chance in between
+            file.send_nowait(ended(numbered(number)))
+        assert file.lost == 3
+    assert [line["call_id"] for line in lines(tmp_path)] == [f"call-{number}" for number in range(WAITING)]
     assert [record.message for record in caplog.records] == ["record.lost"] * 3
 
 
 async def test_a_disk_that_never_answers_does_not_keep_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reading, writing = os.pipe()
-    monkeypatch.setattr(recordfile, "LAST_LINES", 0.1)
-    monkeypatch.setattr(recordfile, "append", lambda *_: os.read(reading, 1))
-    with trio.fail_after(5):
-        async with open_record_file(records(tmp_path)) as file:
-            assert file is not None
-            file.send_nowait(ended(numbered(1)))
-            file.send_nowait(ended(numbered(2)))
-    (unwritten,) = [record for record in caplog.records if record.message == "record.unwritten"]
-    assert unwritten.levelno == logging.ERROR
-    assert unwritten.__dict__["fields"] == {"records": 2}
-    os.close(writing)  # lets the thread go
+    autojump_clock.autojump_threshold = 0.1  # real seconds, in which the thread begins
+    disk = file_of(tmp_path, NOON)
+    os.mkfifo(disk)
+    pipe = os.open(disk, os.O_RDWR | os.O_NONBLOCK)
+    filled = fill(pipe)  # so that whoever writes more waits
+    async with open_record_file(records(tmp_path), wall_clock=lambda: NOON) as file:
+        assert file is not None
+        file.send_nowait(ended(numbered(1)))
+        file.send_nowait(ended(numbered(2)))
+    assert trio.current_time() == pytest.approx(LAST_LINES)
+    (unwritten,) = caplog.records
+    assert (unwritten.message, unwritten.levelno) == ("record.unwritten", logging.ERROR)
+    assert vars(unwritten)["fields"] == {"records": 2}
+    os.read(pipe, filled)  # lets the thread go
+    os.close(pipe)
+
+
+def fill(pipe: int) -> int:
+    """Octets that it took."""
+    taken = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            taken += os.write(pipe, bytes(4096))
+    return taken
 
 
 async def test_a_full_disk_is_logged_and_later_calls_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    mock_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full_once(folder: Path, record: CallRecord, transcripts: bool, unix_offset: float) -> None:
-        if record.call_id == "call-1":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(folder, record, transcripts, unix_offset)
-
-    monkeypatch.setattr(recordfile, "append", full_once)
+    file_of(tmp_path, NOON).symlink_to("/dev/full")
     with trio.fail_after(5):
-        async with open_record_file(records(tmp_path)) as file:
+        async with open_record_file(records(tmp_path), wall_clock=lambda: NOON) as file:
             assert file is not None
-            file.send_nowait(ended(numbered(1)))
-            file.send_nowait(ended(numbered(2)))
-    assert [line["call_id"] for line in lines(tmp_path)] == ["call-2"]
+            file.send_nowait(ended(attrs.evolve(numbered(1), ended_at=0.0)))
+            file.send_nowait(ended(attrs.evolve(numbered(2), ended_at=DAY)))
+    (line,) = file_of(tmp_path, NOON + DAY).read_bytes().splitlines()
+    assert json.loads(line)["call_id"] == "call-2"
     assert (file.written, file.lost) == (1, 1)
-    assert [record.message for record in caplog.records] == ["record.lost"]
+    (told,) = caplog.records
+    assert (told.message, vars(told)["call_id"]) == ("record.lost", "call-1")
+    assert os.strerror(errno.ENOSPC) in vars(told)["fields"]["error"]
 
 
-@pytest.mark.parametrize(("longest", "written"), [(60.0, ["call-1"]), (0.0, [])])
+@pytest.mark.parametrize(("seconds", "written"), [(LONGEST_WANT - 1.0, ["call-1"]), (LONGEST_WANT + 1.0, [])])
 async def test_without_descriptors_a_record_waits_for_some_until_that_takes_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: float, written: list[str]
+    autojump_clock: MockClock, tmp_path: Path, seconds: float, written: list[str]
 ) -> None:
-    attempts = iter(range(100))
-
-    def starved(folder: Path, record: CallRecord, transcripts: bool, unix_offset: float) -> None:
-        if next(attempts) < 3:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        append(folder, record, transcripts, unix_offset)
-
-    monkeypatch.setattr(recordfile, "append", starved)
-    monkeypatch.setattr(descriptors, "WANT_PAUSE", 0.01)
-    monkeypatch.setattr(descriptors, "LONGEST_WANT", longest)
-    with trio.fail_after(5):
-        async with open_record_file(records(tmp_path)) as file:
-            assert file is not None
+    async with open_record_file(records(tmp_path), in_thread=at_once) as file:
+        assert file is not None
+        with descriptors_taken():
             file.send_nowait(ended(numbered(1)))
+            await trio.sleep(seconds)
+            assert (file.written, file.lost) == (0, 1 - len(written))
+        await trio.sleep(1.0)
     assert [line["call_id"] for line in lines(tmp_path)] == written
     assert (file.written, file.lost) == (len(written), 1 - len(written))
 
@@ -171,6 +184,18 @@ def test_each_day_has_a_file_of_its_own(tmp_path: Path) -> None:
     for day in range(2):
         append(tmp_path, RECORD, True, NOON - RECORD.ended_at + day * DAY)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-03-01.jsonl", "2026-03-02.jsonl"]
+
+
+async def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "records"
+    with trio.fail_after(5):
+        async with open_record_file(records(folder)) as file:
+            assert file is not None
+            shutil.rmtree(tmp_path / "deep")
+            file.send_nowait(ended(numbered(1)))
+    assert [line["call_id"] for line in lines(folder)] == ["call-1"]
+    assert mode(folder) == 0o700
+    assert file.lost == 0
 
 
 def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def rescued(
 
     async def play_frames() -> None:
         while True:
-            await trio.sleep_until(stream.due)
+            await trio.sleep_until(stream.pacer.due)
             played.append((stream.outgoing(trio.current_time()) or b"")[12:])
 
     began = trio.current_time()
@@ -78,7 +78,7 @@ def ground_of(leg: PaperLeg, given: Parts, settings: Settings, nursery: trio.Nur
     means = Means(
         open_realtime, None, TaskClock(), PortPool(settings.rtp), trio.Event(), Prompts(), time.time, prepare=None
     )
-    lines = Lines(sockets=nursery, closing=nursery, finishing=nursery)
+    lines = Lines(sockets=nursery, finishing=nursery)
     return Ground(leg, settings, means, ToolRegistry(), lines, progress, performer.announcer)
 
 

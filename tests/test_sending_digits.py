@@ -36,7 +36,7 @@ async def play_frames(some: Control, keys: list[str]) -> None:
     """Task: let frames leave; `keys` has one for each end packet."""
     stream = some.stream
     while True:
-        await trio.sleep_until(stream.due)
+        await trio.sleep_until(stream.pacer.due)
         datagram = stream.outgoing(trio.current_time())
         packet = None if datagram is None else parse_untrusted(datagram)
         if packet is not None and packet.payload_type == EVENTS and packet.payload[1] & END:

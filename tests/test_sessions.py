@@ -25,7 +25,6 @@ from aivc.nursery.sessions import (
     SHORTEST_LIFE,
     SILENCE_BEARABLE,
     begin_anew,
-    watch_deadlines,
 )
 from aivc.realtime.effects import Play
 from aivc.realtime.effects import Send as SendEvent
@@ -282,7 +281,7 @@ async def test_with_a_hold_sound_there_is_more_patience_and_it_ends_with_the_wai
 
 def next_frame(sessions: Sessions) -> bytes:
     stream = sessions.given.performer.stream
-    return (stream.outgoing(stream.due) or b"")[12:]
+    return (stream.outgoing(stream.pacer.due) or b"")[12:]
 
 
 async def test_what_waited_for_the_old_session_is_void(autojump_clock: MockClock) -> None:
@@ -367,7 +366,9 @@ async def test_the_conversations_timers_are_kept(autojump_clock: MockClock) -> N
     assert len(given.sent) == 1  # response.create, which nobody answers
     deadline = given.performer.conversation.deadline
     with trio.move_on_at(deadline + 1.0):
-        await watch_deadlines(given.performer)
+        async with trio.open_nursery() as nursery:
+            given.performer.alarm.watch(given.performer, nursery)
+            await given.performer.alarm.ring(trio.Event())
     assert given.performer.turns.errors == {"response_timeout": 1}
 
 

@@ -81,7 +81,9 @@ class Writing:
 
     async def _write(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self.uplink.write_to(self.pair.client)
+            async with trio.open_nursery() as nursery:
+                with self.uplink.written_to(self.pair.client, nursery):
+                    await trio.sleep_forever()
 
     async def read(self) -> None:
         while True:

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 import trio
-from recorder_parts import files, flights, of_kind, open_recorded, recording
-from scenarios.world import changed
+from recorder_parts import files, flights, of_kind, recording
+from scenarios.world import changed, open_world
 from settings_shown import shows
 from trio.testing import MockClock
 
@@ -27,7 +27,7 @@ LOST: Final = changed(openai={"reconnect": False})
 
 async def call_once(settings: Settings, *, seconds: float = 0.0, lose: bool = False) -> Ending:
     """One call that hears the greeting."""
-    async with open_recorded(settings, GREETING) as world, world.dial() as call:
+    async with open_world(GREETING, settings=settings) as world, world.dial() as call:
         await call.handset.wait_speech()
         await call.handset.wait_silence(0.2)
         await trio.sleep(seconds)

@@ -31,19 +31,14 @@ from aivc.testing import CallRefused, FakeModel, Phone, Say, connect_to, open_ph
 
 GREETING: Final = scripted([[Say("Good morning.", seconds=0.4)]])
 
-# A worker thread is idleness to a clock that jumps: it must have time to write its line.
-THREADS: Final = 0.05  # real seconds
-
 
 # records
 
 
-async def kept(clock: MockClock, settings: Settings) -> list[dict[str, Any]]:
+async def kept(settings: Settings) -> list[dict[str, Any]]:
     """The lines of a service that answers one call."""
-    async with open_world(GREETING, settings=settings) as world:
-        async with world.dial() as call:
-            await call.handset.wait_speech(0.3)
-        clock.autojump_threshold = THREADS
+    async with open_world(GREETING, settings=settings) as world, world.dial() as call:
+        await call.handset.wait_speech(0.3)
     assert settings.records.directory is not None
     return lines_in(Path(settings.records.directory))
 
@@ -57,7 +52,7 @@ async def test_every_call_is_a_line_in_the_folder_when_the_service_has_stopped(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     settings = attrs.evolve(SETTINGS, records=RecordsSettings(directory=str(tmp_path / "records")))
-    (line,) = await kept(autojump_clock, settings)
+    (line,) = await kept(settings)
     assert (line["ending"], line["dialled"]) == ("caller_hung_up", "1000")
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]{8}\.\d{3}Z", line["started_at"])
 
@@ -68,7 +63,7 @@ async def test_what_was_said_is_kept_unless_it_may_not_be(
     autojump_clock: MockClock, tmp_path: Path, transcripts: bool
 ) -> None:
     records = RecordsSettings(directory=str(tmp_path), transcripts=transcripts)
-    (line,) = await kept(autojump_clock, attrs.evolve(SETTINGS, records=records))
+    (line,) = await kept(attrs.evolve(SETTINGS, records=records))
     (said,) = line["transcript"]
     assert said["speaker"] == "model"
     assert (said["text"] is not None) is transcripts

@@ -7,7 +7,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from call_parts import rtp_stream
+from call_parts import keep_within, rtp_stream
 from consultation_parts import SETTINGS, Stage, a_while, play, stage
 from paper_leg import PaperLeg, paper_consultation, paper_leg
 from settings_shown import shows
@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from aivc import CallRecord, Ending, RtpSettings, Settings, SipSettings, serve_call
 from aivc.media.clock import TaskClock
 from aivc.nursery.causes import until_over
-from aivc.nursery.watch import watch_limits
+from aivc.nursery.watch import Limits
 from aivc.sip.leg import HungUp, ReferOutcome
 from aivc.testing import FakeModel, Say, VirtualNetwork, connect_to, scripted
 
@@ -65,7 +65,7 @@ async def called(leg: PaperLeg, settings: Settings) -> tuple[CallRecord, FakeMod
 
     async def hang_up() -> None:
         await trio.sleep(2.0)
-        leg.tell.send_nowait(HungUp())
+        leg.events.tell(HungUp())
 
     with trio.fail_after(30):
         async with model, trio.open_nursery() as nursery:
@@ -115,7 +115,7 @@ async def test_a_caller_on_hold_who_shows_no_sign_of_life_is_given_up(
     stream = rtp_stream(began, rtp)
     stream.expects_audio = False
     with trio.fail_after(300):
-        over = await until_over(partial(watch_limits, stream, settings, trio.Event()))
+        over = await until_over(partial(keep_within, Limits(stream, settings)))
     assert over is not None
     assert over.ending is (Ending.MEDIA_TIMEOUT if seconds else Ending.MAX_DURATION)
     assert trio.current_time() - began == pytest.approx(seconds or 200.0)

@@ -49,6 +49,13 @@ class Socket:
         self.room.set()
 
 
+async def write_to(uplink: Uplink, socket: Socket) -> None:
+    """Task: this session hears the caller."""
+    async with trio.open_nursery() as nursery:
+        with uplink.written_to(socket, nursery):
+            await trio.sleep_forever()
+
+
 async def write_until_lost(uplink: Uplink, socket: Socket, task_status: trio.TaskStatus[trio.Event]) -> None:
     """Task: starts when what is heard goes straight to the socket, and sets the event when the loss is told."""
     told = trio.Event()
@@ -59,15 +66,15 @@ async def write_until_lost(uplink: Uplink, socket: Socket, task_status: trio.Tas
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announce)
-        with pytest.raises(RealtimeClosed):
-            await uplink.write_to(socket)
+        with pytest.RaisesGroup(RealtimeClosed):
+            await write_to(uplink, socket)
     told.set()
 
 
 async def test_what_is_heard_is_written_before_the_next_task_runs(autojump_clock: MockClock) -> None:
     uplink, socket = Uplink(), Socket()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(uplink.write_to, socket)
+        nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
         uplink.send_nowait(packet(1))
         assert socket.taken == [packet(1)]
@@ -78,7 +85,7 @@ async def test_what_comes_while_the_socket_is_full_waits_and_follows_in_order(au
     uplink, socket = Uplink(), Socket(full=True)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(uplink.write_to, socket)
+            nursery.start_soon(write_to, uplink, socket)
             await trio.testing.wait_all_tasks_blocked()
             for number in range(5):
                 uplink.send_nowait(packet(number))
@@ -97,7 +104,7 @@ async def test_without_a_session_a_second_of_audio_waits_and_no_more(autojump_cl
     with pytest.raises(trio.WouldBlock):
         uplink.send_nowait(packet(99))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(uplink.write_to, socket)
+        nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert b"".join(socket.taken) == b"".join(packet(number) for number in range(50))
@@ -121,7 +128,7 @@ async def test_what_came_after_the_loss_is_for_the_next_session(autojump_clock: 
         uplink.send_nowait(packet(1))
         uplink.send_nowait(packet(2))
         await told.wait()
-        nursery.start_soon(uplink.write_to, following)
+        nursery.start_soon(write_to, uplink, following)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert following.taken == [packet(2)]

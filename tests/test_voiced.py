@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 from call_parts import REMOTE, rtp_stream
-from test_uplink import Socket
+from test_uplink import Socket, write_to
 from trio.testing import MockClock
 
 from aivc.media.g711 import FRAME_OCTETS
@@ -51,7 +51,7 @@ async def test_a_packet_that_waited_in_vain_is_heard_when_the_wait_is_over() -> 
 async def test_what_leaves_at_once_is_appended_when_it_is_heard(autojump_clock: MockClock) -> None:
     uplink, socket = Uplink(), Socket()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(uplink.write_to, socket)
+        nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
         with uplink.heard_as(bytes, lambda: 0.0):
             uplink.send_nowait(VOICED)
@@ -64,7 +64,7 @@ async def test_what_leaves_at_once_is_appended_when_it_is_heard(autojump_clock: 
 async def test_what_waits_for_a_whole_message_is_appended_with_it(autojump_clock: MockClock) -> None:
     uplink, socket, begin = Uplink(3 * FRAME_OCTETS), Socket(), trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(uplink.write_to, socket)
+        nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
         with uplink.heard_as(bytes, lambda: begin):
             uplink.send_nowait(VOICED)
@@ -84,7 +84,7 @@ async def test_what_a_full_socket_keeps_waiting_is_appended_when_it_is_taken(
     uplink, socket, voiced = Uplink(frames * FRAME_OCTETS), Socket(full=True), trio.current_time()
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(uplink.write_to, socket)
+            nursery.start_soon(write_to, uplink, socket)
             await trio.testing.wait_all_tasks_blocked()
             with uplink.heard_as(bytes, lambda: voiced):
                 for payload in (QUIET, VOICED, QUIET, QUIET):
@@ -104,7 +104,7 @@ async def test_what_waits_for_a_session_is_appended_when_there_is_one(autojump_c
         assert uplink.appended_at(voiced) == inf
         await trio.sleep(0.3)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(uplink.write_to, socket)
+            nursery.start_soon(write_to, uplink, socket)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert uplink.appended_at(voiced) - voiced == pytest.approx(0.3)

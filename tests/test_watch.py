@@ -9,17 +9,19 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from call_parts import REMOTE, parts, rtp_stream
+from call_parts import REMOTE, keep_within, parts, rtp_stream
 from paper_leg import AGREEMENT, PaperLeg, paper_leg
 from paper_stream import EVENTS, datagram, paper_stream
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import RtpSettings, ServiceSettings, Settings
+from aivc.nursery.alarm import Alarm
+from aivc.nursery.causes import until_over
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.entries import Source
 from aivc.nursery.ground import Progress
 from aivc.nursery.keys import Keypad
-from aivc.nursery.watch import SETTLED, watch_drain, watch_leg, watch_limits
+from aivc.nursery.watch import SETTLED, Limits, heeded
 from aivc.sip.leg import (
     AckMissing,
     Cancelled,
@@ -40,21 +42,31 @@ async def ending_of(task: Callable[[], Awaitable[None]]) -> CallOver:
     return caught.value
 
 
+async def serve(leg: PaperLeg, progress: Progress, keypad: Keypad) -> None:
+    """Follow what the peer does, until it ends the call."""
+    async with trio.open_nursery() as nursery:
+        with heeded(leg, progress, keypad, nursery):
+            await trio.sleep_forever()
+
+
 async def over_after(leg: PaperLeg, progress: Progress, *events: LegEvent) -> CallOver:
     """How the call ends when the peer does this."""
     for event in events:
-        leg.tell.send_nowait(event)
-    return await ending_of(partial(watch_leg, leg.events, progress, Keypad(progress)))
+        leg.events.tell(event)
+    with trio.fail_after(100):
+        over = await until_over(partial(serve, leg, progress, Keypad(progress)))
+    assert over is not None
+    return over
 
 
 async def go_on(leg: PaperLeg, progress: Progress, *events: LegEvent) -> list[tuple[str, Source]]:
     """Let the peer do what ends no call; returns the keys."""
     for event in events:
-        leg.tell.send_nowait(event)
+        leg.events.tell(event)
     keypad = Keypad(progress)
     with trio.fail_after(1):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_leg, leg.events, progress, keypad)
+            nursery.start_soon(serve, leg, progress, keypad)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     return keypad.waiting
@@ -85,7 +97,7 @@ async def test_a_bye_while_a_refer_is_out_is_its_success() -> None:
 
 async def test_a_front_end_that_goes_away_ends_the_call() -> None:
     leg = paper_leg()
-    leg.tell.close()
+    leg.events.close(None)
     over = await over_after(leg, Progress(0.0))
     assert (over.ending, over.detail) == (Ending.INTERNAL_ERROR, "the front end closed the leg's events")
 
@@ -133,10 +145,17 @@ async def test_keys_before_there_is_media_are_nobodys() -> None:
 # Limits
 
 
+async def ending_within(limits: Limits) -> CallOver:
+    with trio.fail_after(100):
+        over = await until_over(partial(keep_within, limits))
+    assert over is not None
+    return over
+
+
 async def test_draining_ends_the_call() -> None:
     draining = trio.Event()
     draining.set()
-    assert (await ending_of(partial(watch_drain, draining, trio.CancelScope()))).ending is Ending.DRAINED
+    assert (await ending_of(partial(Alarm().ring, draining))).ending is Ending.DRAINED
 
 
 @pytest.mark.parametrize(
@@ -152,7 +171,7 @@ async def test_a_call_has_limits(
 ) -> None:
     now = trio.current_time()
     settings = Settings(rtp=RtpSettings(timeout_seconds=timeout), service=ServiceSettings(max_call_seconds=longest))
-    over = await ending_of(partial(watch_limits, rtp_stream(now, settings.rtp), settings, trio.Event()))
+    over = await ending_within(Limits(rtp_stream(now, settings.rtp), settings))
     assert over.ending is ending
     assert trio.current_time() - now == pytest.approx(after)
 
@@ -162,7 +181,7 @@ async def test_a_caller_who_holds_us_need_not_send(autojump_clock: MockClock) ->
     settings = Settings(rtp=RtpSettings(timeout_seconds=5.0), service=ServiceSettings(max_call_seconds=60.0))
     stream = rtp_stream(now, settings.rtp)
     stream.expects_audio = False
-    assert (await ending_of(partial(watch_limits, stream, settings, trio.Event()))).ending is Ending.MAX_DURATION
+    assert (await ending_within(Limits(stream, settings))).ending is Ending.MAX_DURATION
 
 
 async def test_a_caller_on_hold_must_show_that_they_are_there_if_a_setting_says_so(autojump_clock: MockClock) -> None:
@@ -180,7 +199,7 @@ async def test_a_caller_on_hold_must_show_that_they_are_there_if_a_setting_says_
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold_and_report)
-            over = await ending_of(partial(watch_limits, stream, Settings(rtp=rtp), trio.Event()))
+            over = await ending_within(Limits(stream, Settings(rtp=rtp)))
     assert over.ending is Ending.MEDIA_TIMEOUT
     assert over.detail == "nothing came for 5 s from a caller on hold (rtp.hold_timeout_seconds)"
     assert trio.current_time() - now == pytest.approx(19.0)
@@ -193,5 +212,5 @@ async def test_audio_that_comes_only_from_elsewhere_is_told_with_what_to_do(
     stream = rtp_stream()
     stream.latch.foreign, stream.counters.received = foreign, received
     with trio.move_on_after(SETTLED + 1), caplog.at_level(logging.WARNING, logger="aivc.call"):
-        await watch_limits(stream, Settings(), trio.Event())
+        await keep_within(Limits(stream, Settings()))
     assert ["rtp.unheard"] * warned == [record.getMessage() for record in caplog.records]

@@ -84,7 +84,7 @@ class TaskClock:
     async def send(self, stream: RtpStream) -> None:
         """Task: RTP out."""
         while True:
-            due = stream.due
+            due = stream.pacer.due
             await trio.sleep_until(due)
             now = trio.current_time()
             self.punctuality.note(now - due, 1, now)

@@ -72,7 +72,7 @@ class RtpStream:
     _srtp: Srtp | None = attrs.field(default=None, kw_only=True)
     is_trusted: bool = attrs.field(default=False, kw_only=True)
     repaced: Callable[[], None] = attrs.field(init=False, default=unawaited)  # told when `ptime_ms` has changed
-    last_received: float = attrs.field(init=False)  # seconds; the start counts as received
+    last_received: float = attrs.field(init=False)  # seconds; the start counts as received, and so does the answer
     reception: Reception = attrs.field(init=False, factory=Reception)
     counters: RtpCounters = attrs.field(init=False, factory=RtpCounters)
     last_voiced: float = attrs.field(init=False)  # when the caller's last audible packet was heard, seconds
@@ -98,10 +98,9 @@ class RtpStream:
     def remote(self) -> Address:
         return self.latch.remote
 
-    @property
-    def due(self) -> float:
-        """When the next packet leaves, seconds."""
-        return self.pacer.due
+    def answered(self, now: float) -> None:
+        """The call was answered, at `now`, in seconds: until then nobody need have sent anything."""
+        self.started_at = self.last_received = now
 
     @property
     def last_alive(self) -> float:

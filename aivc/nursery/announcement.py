@@ -21,7 +21,7 @@ from aivc.nursery.causes import until_over
 from aivc.nursery.ground import Ground
 from aivc.nursery.leaving import wait_said
 from aivc.nursery.performer import Announcer, Performer
-from aivc.nursery.sessions import Session, connect_session, read_events, watch_deadlines, write_event
+from aivc.nursery.sessions import Session, connect_session, read_events, write_event
 from aivc.nursery.turns import Turns
 from aivc.realtime.connection import RealtimeRefused
 from aivc.realtime.conversation import Conversation
@@ -79,7 +79,7 @@ class Announcement:
     def close(self) -> None:
         """Close the session without waiting, and note what it has cost."""
         if self.session is not None:
-            self.ground.lines.closing.start_soon(self.session.socket.close, self.openai.close_seconds)
+            self.ground.lines.finishing.start_soon(self.session.socket.close, self.openai.close_seconds)
         if self.performer is not None:
             progress = self.ground.progress
             progress.announced = progress.announced.with_totals(self.performer.conversation.usage)
@@ -89,12 +89,17 @@ class Announcement:
         numbers = itertools.count(1)
         conversation = Conversation(self.openai, lambda: f"aivc-{next(numbers)}")
         unobserved = Announcer(self.ground.leg.call_id, None)
-        performer = Performer(conversation, stream.playout, stream, outbox, Backlog(0), Turns(), unobserved)
+        alarm = self.ground.progress.alarm
+        performer = Performer(
+            conversation, stream.playout, stream, outbox, Backlog(0), Turns(), unobserved, alarm=alarm
+        )
         self.performer, dialect = performer, dialect_named(self.openai.dialect)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_events, session.socket, dialect, performer)
-            nursery.start_soon(watch_deadlines, performer)
-            with outbox.done_by(partial(write_event, session.socket, dialect), nursery):
+            with (
+                alarm.watching(nursery, performer),
+                outbox.done_by(partial(write_event, session.socket, dialect), nursery),
+            ):
                 performer.say(NOW)
                 await wait_said(performer, ANNOUNCEMENT_SECONDS)
             nursery.cancel_scope.cancel()

@@ -5,13 +5,14 @@ A memory channel, and a task that waits at its other end, take 4 KiB: a call wit
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Generic, TypeVar
 
 import attrs
 import trio
+
+from aivc.nursery.blocks import AtEnd
 
 Item = TypeVar("Item")
 
@@ -36,15 +37,14 @@ class Backlog(Generic[Item]):
         self.waiting.append(item)
         self._go_on()
 
-    @contextmanager
-    def done_by(self, work: Callable[[Item], Awaitable[None]], nursery: trio.Nursery) -> Iterator[None]:
+    def done_by(self, work: Callable[[Item], Awaitable[None]], nursery: trio.Nursery) -> AtEnd:
         """While the block runs, `work` does one after the other, in `nursery`."""
         self._begin = partial(nursery.start_soon, self._do_all, work)
         self._go_on()
-        try:
-            yield
-        finally:
-            self._begin, self._is_busy = None, False
+        return AtEnd(self._stop)
+
+    def _stop(self) -> None:
+        self._begin, self._is_busy = None, False
 
     def _go_on(self) -> None:
         if self.waiting and self._begin is not None and not self._is_busy:

@@ -5,9 +5,9 @@
                                      (outbox) -----------^
  phone  <--RTP--  [carry] <--playout-- [read_events] <-- WebSocket <-- model
                                             | (jobs)
- phone  <--SIP--> [watch_leg]            (tools) ------> (outbox)
+ phone  <--SIP--> (heeded)               (tools) ------> (outbox)
 
- [watch_limits] ends the call in time, [watch_deadlines] wakes the conversation, [write_to] steps in for the uplink.
+ [ring] wakes whatever of the call waits for a moment, and ends it with the service.
 
 In brackets: the tasks that are always there, of which the call itself is the one that reads the model's events. In
 parentheses: what has tasks only while there is something for them to do; one that waits for what seldom comes takes
@@ -56,7 +56,7 @@ from aivc.nursery.rescue import rescue
 from aivc.nursery.sessions import Session, Talk, connect_session, keep_sessions
 from aivc.nursery.summary import log_record, make_record
 from aivc.nursery.uplink import Uplink
-from aivc.nursery.watch import watch_drain, watch_leg, watch_limits
+from aivc.nursery.watch import Limits, heeded
 from aivc.realtime.connection import RealtimeRefused, open_realtime
 from aivc.realtime.conversation import Conversation
 from aivc.realtime.dialects import dialect_named
@@ -132,8 +132,7 @@ async def serve_call(
         progress.headers = passed_headers(settings.sip.pass_headers, leg.headers)
         logs.event(log, "call.started", caller=leg.caller, dialled=leg.dialled, codec=leg.agreement.codec)
         try:
-            async with trio.open_nursery() as finishing:
-                await hold_call(leg, settings, means, progress, announcer, finishing)
+            await hold_call(leg, settings, means, progress, announcer)
         finally:  # tools that had to finish are done: the record knows what came of them
             record = make_record(leg, progress, announcer)
             log_record(record)
@@ -148,20 +147,18 @@ async def hold_call(
     means: Means,
     progress: Progress,
     announcer: Announcer,
-    finishing: trio.Nursery,
 ) -> None:
     """The call from its first to its last message; what became of it is in `progress`."""
     async with trio.open_nursery() as sockets:
         try:
-            async with trio.open_nursery() as closing:
-                lines = Lines(sockets, closing, finishing)
+            async with trio.open_nursery() as finishing:
+                lines = Lines(sockets, finishing)
                 try:
                     joined = partial(join, leg, settings, means, progress, announcer, lines)
                     progress.over = await until_over(joined) or progress.over
                 finally:
                     await say_goodbye(leg, progress, settings)
         finally:
-            progress.ended_at = trio.current_time()
             sockets.cancel_scope.cancel()
 
 
@@ -181,35 +178,41 @@ async def join(
     keypad = Keypad(progress)
     uplink = Uplink(settings.realtime.append_ms * OCTETS_PER_MS, leg.agreement.codec)
     async with open_ports(means.ports, leg) as sockets, open_tasks() as call:
-        call.start_soon(watch_leg, leg.events, progress, keypad)
-        ringing = trio.CancelScope()
-        call.start_soon(watch_drain, means.draining, ringing)
-        await leg.ring()
-        progress.note("ringing")
-        if means.prepare is not None:
-            chosen = await means.prepare()
-            settings, progress.agent = chosen.settings, chosen.name
-        openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
-        if openai is not settings.openai:
-            settings = attrs.evolve(settings, openai=openai)
-        progress.prices = settings.openai.prices
-        if progress.taping is not None:
-            progress.taping.prepared(settings, progress.agent)
-        tools = load_registry(settings.openai, settings.tools.http) if means.tools is None else means.tools
-        ground = Ground(leg, settings, means, tools, lines, progress, announcer)
-        local = await media_address(leg, settings, sockets)
-        session = await first_session(ground)
-        stream = progress.stream = open_stream(ground, sockets, uplink, keypad)
-        await leg.answer(local)
-        note_answered(progress, announcer)
-        call.start_soon(means.clock.carry, stream)
-        ringing.cancel()
-        call.start_soon(watch_limits, stream, settings, means.draining)
-        if isinstance(session, CallOver):
-            raise await rescue(ground, session, means.prompts.busy, stream)
-        over = await until_over(partial(converse, ground, stream, uplink, keypad, session))
-        assert over is not None  # `converse` ends by an exception only
-        raise await rescue(ground, over, means.prompts.failure, stream)
+        with heeded(leg, progress, keypad, call):
+            call.start_soon(progress.alarm.ring, means.draining)
+            await leg.ring()
+            progress.note("ringing")
+            ground = await settle(leg, settings, means, progress, announcer, lines)
+            local = await media_address(leg, ground.settings, sockets)
+            session = await first_session(ground)
+            stream = progress.stream = open_stream(ground, sockets, uplink, keypad)
+            await leg.answer(local)
+            note_answered(progress, announcer)
+            stream.answered(trio.current_time())  # OpenSIPS may have taken its time
+            call.start_soon(means.clock.carry, stream)
+            progress.alarm.watch(Limits(stream, ground.settings), call)
+            if isinstance(session, CallOver):
+                raise await rescue(ground, session, means.prompts.busy, stream)
+            over = await until_over(partial(converse, ground, stream, uplink, keypad, session))
+            assert over is not None  # `converse` ends by an exception only
+            raise await rescue(ground, over, means.prompts.failure, stream)
+
+
+async def settle(
+    leg: Leg, settings: Settings, means: Means, progress: Progress, announcer: Announcer, lines: Lines
+) -> Ground:
+    """By which settings the call is served, and with which tools. Raises what `means.prepare` raises."""
+    if means.prepare is not None:
+        chosen = await means.prepare()
+        settings, progress.agent = chosen.settings, chosen.name
+    openai = in_call(settings.openai, leg.caller, leg.dialled, settings.sip.pass_headers, leg.headers)
+    if openai is not settings.openai:
+        settings = attrs.evolve(settings, openai=openai)
+    progress.prices = settings.openai.prices
+    if progress.taping is not None:
+        progress.taping.prepared(settings, progress.agent)
+    tools = load_registry(settings.openai, settings.tools.http) if means.tools is None else means.tools
+    return Ground(leg, settings, means, tools, lines, progress, announcer)
 
 
 async def converse(
@@ -225,7 +228,17 @@ async def converse(
     outbox, jobs, entries = Backlog[ClientEvent](OUTBOX_EVENTS), Backlog[ToolCall](MOST_WAITING), Entries(dtmf)
     conversation = Conversation(openai, event_ids())
     performer = progress.performer = Performer(
-        conversation, stream.playout, stream, outbox, jobs, turns, ground.announcer, leaving, entries, uplink
+        conversation,
+        stream.playout,
+        stream,
+        outbox,
+        jobs,
+        turns,
+        ground.announcer,
+        leaving,
+        entries,
+        uplink,
+        alarm=progress.alarm,
     )
     hold = ground.octets(ground.means.prompts.hold)
     control = Control(leg, openai, dtmf, stream, performer, leaving, hold, partial(consult_and_refer, ground))
@@ -240,7 +253,7 @@ async def converse(
         outbox,
         hold,
         partial(open_next_session, ground),
-        lambda socket: ground.lines.closing.start_soon(socket.close, openai.close_seconds),
+        lambda socket: ground.lines.finishing.start_soon(socket.close, openai.close_seconds),
     )
     async with open_tasks() as nursery:
         shop = Workshop(nursery, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
@@ -307,5 +320,8 @@ async def say_goodbye(leg: Leg, progress: Progress, settings: Settings) -> None:
             await leg.hang_up(over.reason, fields, status=over.status)
         except Exception as error:  # a bug in a front end costs neither the record nor the closing of the WebSocket
             logs.event(log, "call.bug", level=logging.ERROR, error=repr(error), exc_info=error)
-    if socket is not None:
-        await socket.close(close)
+    try:
+        if socket is not None:
+            await socket.close(close)
+    finally:
+        progress.ended_at = trio.current_time()

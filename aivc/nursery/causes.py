@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import NoReturn
 
+import attrs
 import trio
 
 from aivc import logs
@@ -29,18 +31,28 @@ async def until_over(talk: Callable[[], Awaitable[None]]) -> CallOver | None:
     return first_cause(causes) if causes else None
 
 
-@asynccontextmanager
-async def open_tasks() -> AsyncIterator[trio.Nursery]:
+@attrs.define(eq=False)
+class open_tasks:
     """A nursery; but what ends its block is raised by a task of it.
 
     Raised in the block itself, trio's frames would know the exceptions of all tasks that are cancelled for it, whose
     tracebacks know those frames: a ring with all of the call in it, which only Python's collector could take away.
     """
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except Exception as error:
-            nursery.start_soon(raise_once, error)
+
+    _opened: AbstractAsyncContextManager[trio.Nursery] = attrs.field(factory=trio.open_nursery, init=False)
+    _nursery: trio.Nursery = attrs.field(init=False)
+
+    async def __aenter__(self) -> trio.Nursery:
+        self._nursery = await self._opened.__aenter__()
+        return self._nursery
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if isinstance(error, Exception):
+            self._nursery.start_soon(raise_once, error)
+            kind = error = traceback = None
+        return await self._opened.__aexit__(kind, error, traceback)
 
 
 async def raise_once(error: Exception) -> NoReturn:

@@ -144,7 +144,7 @@ async def call_target(
     try:
         return await hand_over(ground, sockets, consultation, announcement, send_refer)
     finally:
-        ground.lines.closing.start_soon(part, ground, consultation)
+        ground.lines.finishing.start_soon(part, ground, consultation)
 
 
 async def hand_over(

@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final, Literal
 
 import attrs
@@ -61,13 +62,18 @@ class Workshop:
     performer: Performer
     leaving: Leaving
     lasting: trio.Nursery | None = None
-    filler: Filler = attrs.field(init=False)
-    places: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(SIDE_BY_SIDE), init=False)
-    threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(SIDE_BY_SIDE), init=False)
 
-    @filler.default
-    def _make_filler(self) -> Filler:
+    @cached_property
+    def filler(self) -> Filler:
         return Filler(self.settings, self.context.control, self.performer)
+
+    @cached_property
+    def places(self) -> trio.Semaphore:
+        return trio.Semaphore(SIDE_BY_SIDE)
+
+    @cached_property
+    def threads(self) -> trio.CapacityLimiter:
+        return trio.CapacityLimiter(SIDE_BY_SIDE)
 
     async def begin(self, call: ToolCall) -> None:
         """Start a tool call when there is a place for it."""

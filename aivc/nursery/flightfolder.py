@@ -15,9 +15,8 @@ import attrs
 
 from aivc.config.loading import ConfigError
 from aivc.config.recorder import RecorderSettings
+from aivc.nursery.writing import PRIVATE_FILE, make_folder
 
-PRIVATE_FOLDER: Final = 0o700  # what callers said is nobody else's business
-PRIVATE_FILE: Final = 0o600
 NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
 NAME: Final = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[A-Za-z0-9_.@=+-]{1,80}\.jsonl")
 UNFINISHED: Final = ".part"
@@ -52,7 +51,7 @@ class Folder:
     def prepare(self) -> None:
         """Make the folder, and see that a file can be written there. Raises ConfigError."""
         try:
-            self.path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            make_folder(self.path)
             trial = self.path / f".{os.getpid()}{UNFINISHED}"
             os.close(create(trial))
             trial.unlink()
@@ -66,6 +65,7 @@ class Folder:
         Args:
           rests: pause often, so that the calls of the process are not kept waiting.
         """
+        make_folder(self.path)  # it may have been removed since `prepare`
         unfinished = self.path / f".{name}.{os.getpid()}{UNFINISHED}"
         octets = 0
         try:

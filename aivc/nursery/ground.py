@@ -13,6 +13,7 @@ from aivc.media.clock import MediaClock
 from aivc.media.ports import PortPool
 from aivc.media.sounds import Sound
 from aivc.media.stream import RtpStream
+from aivc.nursery.alarm import Alarm
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.leaving import Leaving
 from aivc.nursery.performer import Announcer, Performer
@@ -47,13 +48,12 @@ class Lines:
     """Nurseries around the call's own.
 
     Args:
-      sockets: of the WebSockets' readers; cancelled when the call has said goodbye, and `closing` is done.
-      closing: of closing handshakes that nobody waits for; each has its own deadline.
-      finishing: of tools that may finish after the call.
+      sockets: of the WebSockets' readers; cancelled when the call has said goodbye, and `finishing` is done.
+      finishing: of what may finish after the call: tools, and closing handshakes that nobody waits for. Each has its
+        own deadline.
     """
 
     sockets: trio.Nursery
-    closing: trio.Nursery
     finishing: trio.Nursery
 
 
@@ -71,6 +71,7 @@ class Progress:
     ended_at: float = 0.0  # when our goodbye was said
     stream: RtpStream | None = None
     performer: Performer | None = None
+    alarm: Alarm = attrs.field(factory=Alarm)
     socket: RealtimeSocket | None = None
     announced: UsageTotals = attrs.field(factory=UsageTotals)  # what announcing attended transfers has cost
     headers: dict[str, str] = attrs.field(factory=dict)  # of the INVITE, for the record

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, Protocol
 
 import attrs
 import trio
 
 from aivc.media.g711 import FRAME_SECONDS
+from aivc.nursery.blocks import AtEnd
 from aivc.nursery.causes import raise_once
 from aivc.nursery.ending import CallOver, Ending
 from aivc.sip.leg import Fields
@@ -46,7 +45,7 @@ class Leaving:
     fields: Fields = ()  # for the BYE, by the wish of the tool that hangs up
     _heeding: Heeding | None = None
     _withdrawals: int = 0  # a wish that knows of fewer was withdrawn itself
-    _withdrawn: trio.Event = attrs.field(factory=trio.Event)
+    _withdrawn: trio.Event | None = None  # of who waits for that
     _unanswered: list[tuple[str, str]] = attrs.field(factory=list)  # tool calls and their outputs
 
     def ask(self, ending: Ending) -> None:
@@ -70,14 +69,17 @@ class Leaving:
             return []
         self.ending, self.fields = None, ()
         self._withdrawals += 1
-        self._withdrawn.set()
-        self._withdrawn = trio.Event()
+        if self._withdrawn is not None:
+            self._withdrawn.set()
+            self._withdrawn = None
         unanswered, self._unanswered = self._unanswered, []
         return unanswered
 
     async def wait_stay(self) -> None:
         """Until nobody wants to hang up; at once if nobody does."""
         while self.ending is not None:
+            if self._withdrawn is None:
+                self._withdrawn = trio.Event()
             await self._withdrawn.wait()
 
     @property
@@ -90,18 +92,17 @@ class Leaving:
         if self._heeding is not None:
             self._heeding.nursery.start_soon(raise_once, over)
 
-    @contextmanager
-    def heeded(self, nursery: trio.Nursery, speaker: Speaker, seconds: float) -> Iterator[None]:
+    def heeded(self, nursery: trio.Nursery, speaker: Speaker, seconds: float) -> AtEnd:
         """While the block runs, CallOver is raised in `nursery` by what `end` is told, and by who asks to hang up: when
         `speaker` has said the last words, or has taken `seconds` for them.
         """
         self._heeding = Heeding(nursery, speaker, seconds)
         if self.ending is not None:
             self._heed()
-        try:
-            yield
-        finally:
-            self._heeding = None
+        return AtEnd(self._unheeded)
+
+    def _unheeded(self) -> None:
+        self._heeding = None
 
     async def wait_referred(self) -> None:
         """Until no transfer is under way; one that succeeds ends the call meanwhile."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
@@ -38,11 +38,9 @@ CNAME_BITS: Final = 96  # RFC 7022 section 4.2
 Bound = MediaSockets | trio.socket.SocketType  # a socket alone: RTP without RTCP, unless both share its port
 
 
-@asynccontextmanager
-async def open_ports(ports: PortPool, leg: Leg) -> AsyncIterator[MediaSockets]:
+def open_ports(ports: PortPool, leg: Leg) -> AbstractAsyncContextManager[MediaSockets]:
     """The sockets of a call, of the family that its caller's media has. Raises NoPortFree."""
-    async with ports.open_sockets(has_ipv6_media(leg)) as sockets:
-        yield sockets
+    return ports.open_sockets(has_ipv6_media(leg))
 
 
 def has_ipv6_media(leg: Leg) -> bool:

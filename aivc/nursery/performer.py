@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, assert_never
 
@@ -14,6 +13,7 @@ from aivc import logs
 from aivc.media.g711 import OCTETS_PER_MS
 from aivc.media.playout import Playout
 from aivc.media.stream import RtpStream
+from aivc.nursery.alarm import Alarm
 from aivc.nursery.backlog import Backlog
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.entries import Entries, Source
@@ -98,8 +98,7 @@ class Performer:
     # Whether `conversation.holds_back_caller`. Asked once an event: once a packet it takes 3 % of all CPU.
     holds_back: bool = attrs.field(default=False, init=False)
     connected: bool = True  # False while the call has no session: what is to be sent then is void
-    watched_until: float = math.inf  # when `watch_deadlines` looks next, unless `deadline_moved` has it look sooner
-    deadline_moved: trio.Event = attrs.field(factory=trio.Event)
+    alarm: Alarm = attrs.field(factory=Alarm)  # of the call
     _held: bool = False  # by the caller
     _overlong: str = ""  # the response that was refused last: one cancellation is enough
 
@@ -135,7 +134,7 @@ class Performer:
             self.perform(self.conversation.key_pressed(now))
         if (entry := self.entries.press(digit, source, now)) is not None:
             self.digits_entered(entry)
-        self._watch_deadline()
+        self.alarm.sooner(self.deadline)
 
     def digits_entered(self, entry: DigitEntry) -> None:
         """Tell the model which keys the caller has pressed: what it says then is the answer to them."""
@@ -219,7 +218,7 @@ class Performer:
         self.holds_back = self.conversation.holds_back_caller
         for effect in effects:
             self._perform_one(effect)
-        self._watch_deadline()
+        self.alarm.sooner(self.deadline)
 
     @property
     def deadline(self) -> float:
@@ -233,10 +232,6 @@ class Performer:
             self.perform(self.conversation.expire(now))
         if (entry := self.entries.expire(now)) is not None:
             self.digits_entered(entry)
-
-    def _watch_deadline(self) -> None:
-        if self.deadline < self.watched_until:  # most events put it off: not worth a wake-up each
-            self.deadline_moved.set()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:

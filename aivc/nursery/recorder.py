@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import trio
@@ -27,11 +27,11 @@ from aivc.config.settings import Settings
 from aivc.flight.entries import MiMessage, SipMessage, StateChange
 from aivc.flight.recording import Recording
 from aivc.flight.tape import Tape
-from aivc.nursery.descriptors import when_descriptors
 from aivc.nursery.ending import is_as_it_should_be
 from aivc.nursery.flightfolder import Folder, file_name
 from aivc.nursery.front_ends import FrontEnds
 from aivc.nursery.taping import Taping
+from aivc.nursery.writing import InThread, in_thread, when_descriptors
 from aivc.sip.flow import Flow
 from aivc.sip.jsonrpc import Command
 from aivc.sip.leg import Leg
@@ -50,7 +50,6 @@ CALL_ID: Final = re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORE
 TO_TAG: Final = re.compile(rb"^(?:to|t)[ \t]*:[^\r\n]*;[ \t]*tag[ \t]*=", re.IGNORECASE | re.MULTILINE)
 CLIENT_START: Final = "ua_session_client_start"  # OpenSIPS answers with the key of a session of ours
 
-T = TypeVar("T")
 FirstEntry = SipMessage | MiMessage
 
 
@@ -123,19 +122,21 @@ class Recorder:
     Attributes:
       written, lost: files; each that is lost is logged.
       truncated: files of calls that did not fit into `recorder.max_call_kib`.
+      behind: calls that wait to be written, or are being written.
     """
 
     settings: RecorderSettings
     wall_clock: Callable[[], float]  # seconds since 1970
     _folder: Folder
     _ended: trio.MemorySendChannel[Ended]
+    _in_thread: InThread
     written: int = attrs.field(default=0, init=False)
     lost: int = attrs.field(default=0, init=False)
     truncated: int = attrs.field(default=0, init=False)
+    behind: int = attrs.field(default=0, init=False)
     _index: Index = attrs.field(factory=Index, init=False)
     _identities: dict[Tape, list[str]] = attrs.field(factory=dict, init=False)
     _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _behind: int = attrs.field(default=0, init=False)  # calls that wait to be written
 
     # Calls
 
@@ -157,13 +158,13 @@ class Recorder:
         """The call is over; if it has no record something of ours has failed."""
         taping.state("ended", "" if taping.record is None else taping.record.ending.value)
         ended = Ended(taping, trio.current_time() + LINGERS, self._is_wanted(taping))
-        if ended.is_wanted and self._behind >= WAITING:
+        if ended.is_wanted and self.behind >= WAITING:
             self._forget(taping.tape)
             self._lose(taping, "the disk is too slow")
             return
         try:
             self._ended.send_nowait(ended)
-            self._behind += ended.is_wanted
+            self.behind += ended.is_wanted
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             self._forget(taping.tape)
             self._lose(taping, "the recorder was closed before the call was over")
@@ -236,8 +237,9 @@ class Recorder:
                 await self._closing.wait()
             self._forget(call.taping.tape)
             if self._is_wanted(call.taping):
+                self.behind += not call.is_wanted  # something has failed since
                 await self._write(call.taping)
-            self._behind -= call.is_wanted
+                self.behind -= 1
 
     def close(self) -> None:
         """No more calls come; nothing waits for last messages any more."""
@@ -253,9 +255,9 @@ class Recorder:
 
     async def _write(self, taping: Taping) -> None:
         try:
-            recording = await in_thread(partial(taping.recording, self.settings.mask))
+            recording = await when_descriptors(partial(taping.recording, self.settings.mask), self._in_thread)
             write = partial(write_file, self._folder, recording, rests=not self._closing.is_set())
-            await when_descriptors(partial(in_thread, write))
+            await when_descriptors(write, self._in_thread)
         except Exception as error:  # a full disk costs files, not calls
             self._lose(taping, str(error))
         else:
@@ -285,11 +287,6 @@ def recorded(recorder: Recorder | None, leg: Leg, settings: Settings) -> Iterato
         yield taping
     finally:
         recorder.end(taping)
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run what blocks; being cancelled leaves it to itself."""
-    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 def write_file(folder: Folder, recording: Recording, *, rests: bool) -> None:
@@ -330,11 +327,17 @@ class FailureHandler(logging.Handler):
 
 @asynccontextmanager
 async def open_recorder(
-    settings: RecorderSettings, *, wall_clock: Callable[[], float] = time.time
+    settings: RecorderSettings, *, wall_clock: Callable[[], float] = time.time, in_thread: InThread = in_thread
 ) -> AsyncIterator[Recorder | None]:
     """Record the calls that are given to the yielded recorder; None with `recorder.mode` = "off".
 
     Leaving the block, even when it is cancelled, writes what waits, for at most 5 s.
+
+    Args:
+      wall_clock: seconds since 1970.
+      in_thread: awaited with every function that blocks, to mask a call and to write its file; returns what that
+        returns. A clock that jumps when all tasks wait takes a thread for nothing going on: with such a clock give a
+        function that calls the other there and then.
 
     Raises ConfigError when the folder cannot be made or written.
     """
@@ -344,15 +347,14 @@ async def open_recorder(
         return
     folder.prepare()
     send, receive = trio.open_memory_channel[Ended](math.inf)  # `end` bounds what is to be written
-    recorder = Recorder(settings, wall_clock, folder, send)
+    recorder = Recorder(settings, wall_clock, folder, send, in_thread)
     lifetime = trio.CancelScope(shield=True)  # the last calls end while the service is being cancelled
 
     async def write() -> None:
         with receive, lifetime:
             await recorder.write_all(receive)
         if lifetime.cancelled_caught:
-            unwritten = 1 + receive.statistics().current_buffer_used
-            logs.event(log, "recording.unwritten", level=logging.ERROR, files=unwritten)
+            logs.event(log, "recording.unwritten", level=logging.ERROR, files=recorder.behind)
 
     handler, logger = FailureHandler(recorder), logging.getLogger("aivc")
     logger.addHandler(handler)
@@ -370,10 +372,10 @@ async def open_recorder(
 
 @asynccontextmanager
 async def open_watching_recorder(
-    settings: RecorderSettings, front_ends: FrontEnds, wall_clock: Callable[[], float]
+    settings: RecorderSettings, front_ends: FrontEnds, wall_clock: Callable[[], float], in_thread: InThread
 ) -> AsyncIterator[Recorder | None]:
     """As `open_recorder`, for the calls of these front ends."""
-    async with open_recorder(settings, wall_clock=wall_clock) as recorder:
+    async with open_recorder(settings, wall_clock=wall_clock, in_thread=in_thread) as recorder:
         if recorder is not None:
             front_ends.watch(recorder)
         yield recorder

@@ -19,16 +19,14 @@ import trio
 from aivc import logs
 from aivc.config.loading import ConfigError
 from aivc.config.settings import RecordsSettings
-from aivc.nursery.descriptors import when_descriptors
 from aivc.nursery.record import CallEvent, CallRecord, Ended
 from aivc.nursery.recordjson import to_json
+from aivc.nursery.writing import PRIVATE_FILE, InThread, in_thread, make_folder, when_descriptors
 
 log = logging.getLogger("aivc.records")
 
 WAITING: Final = 1000  # records that a slow disk may be behind
 LAST_LINES: Final = 5.0  # seconds that a disk gets to take what waits, when the service stops
-PRIVATE_FOLDER: Final = 0o700  # what callers said is nobody else's business
-PRIVATE_FILE: Final = 0o600
 
 
 @attrs.define(eq=False)
@@ -39,6 +37,7 @@ class RecordFile:
     transcripts: bool
     wall_clock: Callable[[], float]  # seconds since 1970
     _waiting: trio.MemorySendChannel[tuple[CallRecord, float]]
+    _in_thread: InThread
     written: int = 0
     lost: int = 0  # for want of room in the queue or on the disk; each is logged
 
@@ -59,7 +58,7 @@ class RecordFile:
         async for record, offset in records:
             try:
                 write = partial(append, self.folder, record, self.transcripts, offset)
-                await when_descriptors(partial(trio.to_thread.run_sync, write, abandon_on_cancel=True))
+                await when_descriptors(write, self._in_thread)
                 self.written += 1
             except Exception as error:  # a full disk costs lines, not calls
                 self.lost += 1
@@ -68,11 +67,11 @@ class RecordFile:
 
 @asynccontextmanager
 async def open_record_file(
-    settings: RecordsSettings, *, wall_clock: Callable[[], float] = time.time
+    settings: RecordsSettings, *, wall_clock: Callable[[], float] = time.time, in_thread: InThread = in_thread
 ) -> AsyncIterator[RecordFile | None]:
     """Keep the records of all calls whose events are given to the yielded observer; None without `records.directory`.
 
-    Leaving the block, even when it is cancelled, writes what waits, for at most 5 s.
+    Leaving the block, even when it is cancelled, writes what waits, for at most 5 s. `in_thread` as in `open_recorder`.
 
     Raises ConfigError when the folder cannot be made or written.
     """
@@ -81,7 +80,7 @@ async def open_record_file(
         return
     prepare_folder(settings, wall_clock())
     send, receive = trio.open_memory_channel[tuple[CallRecord, float]](WAITING)
-    file = RecordFile(Path(settings.directory), settings.transcripts, wall_clock, send)
+    file = RecordFile(Path(settings.directory), settings.transcripts, wall_clock, send, in_thread)
     lifetime = trio.CancelScope(shield=True)  # the last calls end while the service is being cancelled
 
     async def write() -> None:
@@ -109,7 +108,6 @@ def prepare_folder(settings: RecordsSettings, unix_time: float | None = None) ->
     if settings.directory is not None:
         folder = Path(settings.directory)
         try:
-            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             os.close(open_file(file_of(folder, time.time() if unix_time is None else unix_time)))
         except OSError as error:
             raise ConfigError((f"records.directory: {folder}: {error.strerror}",)) from None
@@ -118,7 +116,8 @@ def prepare_folder(settings: RecordsSettings, unix_time: float | None = None) ->
 def append(folder: Path, record: CallRecord, transcripts: bool, unix_offset: float) -> None:
     """Write one line into the file of the day (UTC) on which the call ended; blocks.
 
-    The file is opened anew each time, so it may be moved away, and written at once: two processes may share a folder.
+    The file is opened anew each time, so it or its folder may be moved away, and written at once: two processes may
+    share a folder.
     Raises OSError.
     """
     line = json.dumps(to_json(record, transcripts=transcripts, unix_offset=unix_offset)).encode() + b"\n"
@@ -138,4 +137,6 @@ def file_of(folder: Path, unix_time: float) -> Path:
 
 
 def open_file(path: Path) -> int:
+    """A descriptor of it; the folder is made again if it has been removed. Raises OSError."""
+    make_folder(path.parent)
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)

@@ -36,6 +36,7 @@ from aivc.nursery.recordfile import open_record_file, prepare_folder
 from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.nursery.status import Status
 from aivc.nursery.tally import Tally
+from aivc.nursery.writing import InThread, in_thread
 from aivc.realtime.connector import open_connector
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import FrontEnd, Leg, Rejection
@@ -182,6 +183,7 @@ async def open_service(
     clock: MediaClock | None = None,
     observer: Observer | None = None,
     wall_clock: Callable[[], float] = time.time,
+    in_thread: InThread = in_thread,
     place: Place | None = None,
 ) -> AsyncIterator[Service]:
     """Answer calls while the block runs; leaving it drains.
@@ -194,6 +196,7 @@ async def open_service(
       connect, tools, clock, observer, wall_clock: as in `serve_call`; by default OpenAI, the files of each agent's
         `tools`, one heartbeat for all calls, nobody, and the system's. `Service.subscribe` is another way to hear of
         calls.
+      in_thread: what files are written with; see `aivc.open_recorder`.
       place: of one of several processes at the same addresses; see `aivc.nursery.workers`.
 
     Raises OSError when a listening port is taken, that of `admin.listen` included, ToolFileError when a tool file
@@ -210,8 +213,8 @@ async def open_service(
     async with (
         open_front_ends(settings, wall_clock, place) as front_ends,
         shared_clock(clock) as media_clock,
-        open_record_file(settings.records, wall_clock=wall_clock) as records,
-        open_watching_recorder(settings.recorder, front_ends, wall_clock) as recorder,
+        open_record_file(settings.records, wall_clock=wall_clock, in_thread=in_thread) as records,
+        open_watching_recorder(settings.recorder, front_ends, wall_clock, in_thread) as recorder,
         open_client(settings.engine) as client,
         shared_connector(connect, settings) as connecting,
     ):
@@ -233,12 +236,12 @@ async def open_service(
         )
 
         async def serve(leg: Leg, route: Route) -> CallRecord:
-            given = partial(run_call, leg, route.settings, agent=route.agent)
+            offered: ToolRegistry | None = route.tools
+            prepare = None
+            if client is not None:  # the answer may change which tools are offered, so the call loads them after it
+                offered, prepare = tools, partial(fetch_settings, leg, settings, route, client, tools)
             with tally.call(leg, route.agent, trio.current_time()):
-                if client is None:
-                    return await given(tools=route.tools)
-                # The answer may change which tools are offered, so the call loads them after it.
-                return await given(tools=tools, prepare=partial(fetch_settings, leg, settings, route, client, tools))
+                return await run_call(leg, route.settings, agent=route.agent, tools=offered, prepare=prepare)
 
         service.settle()
         try:

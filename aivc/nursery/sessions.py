@@ -57,13 +57,17 @@ class Moment:
     """Something that is to be done at a certain time, without waiting.
 
     Args:
-      due: on trio's clock.
+      deadline: on trio's clock.
       again: after so many seconds.
     """
 
-    due: float
+    deadline: float
     act: Callable[[], None]
     again: float = inf
+
+    def expire(self) -> None:
+        self.deadline += self.again
+        self.act()
 
 
 @attrs.frozen(eq=False)
@@ -110,7 +114,7 @@ async def connect_session(
     try:
         return await open_session(socket, openai, ground.codec, tools, mcp, means.wall_clock)
     except BaseException:  # nobody waits for its closing: the caller of a call that is over waits for our BYE
-        lines.closing.start_soon(socket.close, openai.close_seconds)
+        lines.finishing.start_soon(socket.close, openai.close_seconds)
         raise
 
 
@@ -153,10 +157,13 @@ async def use_session(talk: Talk, session: Session, renewed: list[Session]) -> N
     socket, performer = session.socket, talk.performer
     performer.connected, performer.socket = True, socket
     async with open_tasks() as nursery:
-        nursery.start_soon(talk.uplink.write_to, socket)
         pings, expiry = pinging(talk.openai, socket, nursery), expiring(talk, session, renewed, nursery)
-        nursery.start_soon(watch_deadlines, performer, pings, expiry)
-        with talk.outbox.done_by(partial(write_event, socket, talk.dialect), nursery):
+        writing = partial(write_event, socket, talk.dialect)
+        with (
+            performer.alarm.watching(nursery, performer, pings, expiry),
+            talk.uplink.written_to(socket, nursery),
+            talk.outbox.done_by(writing, nursery),
+        ):
             await read_events(socket, talk.dialect, performer)
 
 
@@ -257,17 +264,3 @@ async def read_events(socket: RealtimeSocket, dialect: Dialect, performer: Perfo
             performer.handle(event)
 
     await socket.receive_each(take)
-
-
-async def watch_deadlines(performer: Performer, *moments: Moment) -> NoReturn:
-    """The conversation's own timers, and what else is to be done in time."""
-    while True:
-        performer.deadline_moved = trio.Event()
-        performer.watched_until = min((performer.deadline, *(moment.due for moment in moments)))
-        with trio.move_on_at(performer.watched_until):
-            await performer.deadline_moved.wait()
-        performer.expire()
-        for moment in moments:
-            if moment.due <= trio.current_time():
-                moment.due += moment.again
-                moment.act()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
 
 import attrs
 
 from aivc.media.counters import RtpCounters
+from aivc.nursery.blocks import AtEnd
 from aivc.nursery.ending import Ending
 from aivc.nursery.latency import PARTS
 from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended
@@ -145,15 +145,14 @@ class Tally:
     )
     _ongoing: dict[str, Ongoing] = attrs.field(factory=dict, init=False)  # by Call-ID; of two with one, the later
 
-    @contextmanager
-    def call(self, leg: Leg, agent: str | None, now: float) -> Iterator[None]:
+    def call(self, leg: Leg, agent: str | None, now: float) -> AtEnd:
         """A call is in progress during the block."""
         ongoing = self._ongoing[leg.call_id] = Ongoing(agent, leg.caller, now)
-        try:
-            yield
-        finally:
-            if self._ongoing.get(leg.call_id) is ongoing:
-                del self._ongoing[leg.call_id]
+        return AtEnd(partial(self._call_over, leg.call_id, ongoing))
+
+    def _call_over(self, call_id: str, ongoing: Ongoing) -> None:
+        if self._ongoing.get(call_id) is ongoing:
+            del self._ongoing[call_id]
 
     def send_nowait(self, event: CallEvent, /) -> None:
         """Take note of what has happened to a call."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import inf
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from aivc.config.settings import Codec
 from aivc.media.g711 import OCTETS_PER_MS, is_voiced
+from aivc.nursery.blocks import AtEnd
+from aivc.nursery.causes import raise_once
 from aivc.realtime.refusals import RealtimeClosed
 
 MOST_OCTETS: Final = 1000 * OCTETS_PER_MS  # 1 s of audio: a model further behind has lost the thread
@@ -37,8 +38,9 @@ class Appending(Protocol):
 class Uplink:
     """A `Heard` that passes on at once what it takes, while the session's socket takes it, too.
 
-    A memory channel and a task behind it would cost a task switch for each packet: 15 % of all CPU at 120 calls. So the
-    task, `write_to`, steps in only when the socket is full, or when there was no session for a while.
+    A memory channel and a task behind it would cost a task switch for each packet: 15 % of all CPU at 120 calls. So a
+    task steps in only when the socket is full, or when there was no session for a while; and one that always waited for
+    that would take 3 KiB a call.
 
     Args:
       append_octets: how much makes a message, of `realtime.append_ms`; what is shorter waits for the rest. A caller who
@@ -54,8 +56,9 @@ class Uplink:
     # With when the newest audible packet in it was heard, NEVER: there is none.
     _waiting: list[tuple[bytes, float]] = attrs.field(factory=list, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
-    _append: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)  # None: the task has its turn
-    _full: trio.Event = attrs.field(factory=trio.Event, init=False)  # set when the task is to have its turn
+    _append: Callable[[bytes], bool] | None = attrs.field(default=None, init=False)  # None: a task has its turn
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)  # of the session that hears the caller
+    _socket: Appending | None = attrs.field(default=None, init=False)  # likewise
     _lost: RealtimeClosed | None = attrs.field(default=None, init=False)
     _batched: float = attrs.field(default=NEVER, init=False)  # when the newest audible one was heard, at the last batch
     _stuck: float = attrs.field(default=NEVER, init=False)  # when one was heard that the socket has not taken
@@ -91,47 +94,57 @@ class Uplink:
         waits = heard_at == self._stuck or any(voiced == heard_at for _, voiced in self._waiting)
         return inf if waits or (self._batch and heard_at > self._batched) else heard_at
 
-    @contextmanager
-    def heard_as(self, audible: Callable[[bytes], bytes], last_voiced: Callable[[], float] = never) -> Iterator[None]:
+    def heard_as(self, audible: Callable[[bytes], bytes], last_voiced: Callable[[], float] = never) -> AtEnd:
         """While the block runs, `audible` makes of what comes what the model is to hear.
 
         Args:
           last_voiced: tells when the caller's newest audible packet was heard, seconds; it is passed on right after.
         """
         self._audible, self._last_voiced = audible, last_voiced
-        try:
-            yield
-        finally:
-            self._audible, self._last_voiced = bytes, never
+        return AtEnd(self._heard_as_it_is)
 
-    async def write_to(self, socket: Appending) -> NoReturn:
-        """Task: the session on this socket is to hear the caller; one at a time. Raises RealtimeClosed."""
-        while True:
-            while self._waiting:
-                octets, self._stuck = self._waiting.pop(0)
-                self._waiting_octets -= len(octets)
-                await socket.append_audio(octets)
-                self._taken(self._stuck)
-            await self._pass_straight(socket)
-            await socket.wait_flushed()
+    def _heard_as_it_is(self) -> None:
+        self._audible, self._last_voiced = bytes, never
+
+    def written_to(self, socket: Appending, nursery: trio.Nursery) -> AtEnd:
+        """While the block runs, the session on this socket hears the caller; one at a time.
+
+        RealtimeClosed is raised in `nursery`, which is to end with the block.
+        """
+        self._socket, self._nursery = socket, nursery
+        if self._waiting:
+            nursery.start_soon(self._catch_up, socket)
+        else:
+            self._append = socket.append_nowait
+        return AtEnd(self._keep_waiting)
+
+    def _keep_waiting(self) -> None:
+        self._socket = self._nursery = self._append = self._lost = None
+
+    async def _catch_up(self, socket: Appending) -> None:
+        """Task: what waits is written before anything else. Raises RealtimeClosed."""
+        while self._waiting and self._socket is socket:
+            octets, self._stuck = self._waiting.pop(0)
+            self._waiting_octets -= len(octets)
+            await socket.append_audio(octets)
             self._taken(self._stuck)
+        if self._socket is socket:
+            self._append = socket.append_nowait
 
-    async def _pass_straight(self, socket: Appending) -> None:
-        """Until the socket is full. Raises RealtimeClosed."""
-        self._append, self._full = socket.append_nowait, trio.Event()
-        try:
-            await self._full.wait()
-        finally:
-            self._append = None
-            lost, self._lost = self._lost, None
-        if lost is not None:
-            raise lost
+    async def _wait_flushed(self, socket: Appending) -> None:
+        """Task: the socket is full. Raises RealtimeClosed."""
+        await socket.wait_flushed()
+        self._taken(self._stuck)
+        await self._catch_up(socket)
 
     def _delay(self, octets: bytes, voiced: float) -> None:
         """These wait: here, or in the socket, which is full now."""
-        if self._append is not None:
+        if self._append is not None and self._socket is not None and self._nursery is not None:
             self._append, self._stuck = None, voiced
-            self._full.set()
+            if self._lost is None:
+                self._nursery.start_soon(self._wait_flushed, self._socket)
+            else:
+                self._nursery.start_soon(raise_once, self._lost)
         elif self._waiting_octets >= MOST_OCTETS:
             raise trio.WouldBlock
         else:

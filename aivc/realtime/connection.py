@@ -1,15 +1,14 @@
 """The WebSocket to the model: opened, kept alive, closed within bounds.
 
 trio-websocket does the upgrade, ping and pong, and closing; the audio of the caller is framed by hand and written to
-the same stream, and the server's messages are taken out of it before trio-websocket sees them (tap.py). Its reader task
-lives in the nursery that the caller gives, inside a task of ours that owns the stream: a refused upgrade or a broken
-reader becomes an error here and never an exception in that nursery. Let that nursery be outside the one of the call, so
-that the reader is still alive for the closing handshake.
+the same stream, and the server's messages are taken out of it before trio-websocket sees them (tap.py). Its reader
+runs in the nursery that the caller gives, in a task of ours that owns the stream: a refused upgrade or a broken reader
+becomes an error here and never an exception in that nursery. Let that nursery be outside the one of the call, so that
+the reader is still alive for the closing handshake.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -26,10 +25,11 @@ from aivc.config.settings import OpenAISettings
 from aivc.realtime.dialects import ProtocolViolation
 from aivc.realtime.dialling import close_now, dial, why_unreachable
 from aivc.realtime.framing import append_frame
+from aivc.realtime.inbox import Inbox, Message
 from aivc.realtime.refusals import RealtimeClosed, RealtimeRefused, refused_by_http
 from aivc.realtime.sieve import MessageSieve
 from aivc.realtime.stream import TLS_RECORD, ByteStream, SocketByteStream
-from aivc.realtime.tap import Message, MessageTap
+from aivc.realtime.tap import MessageTap
 from aivc.realtime.target import Target, target
 
 __all__ = ["RealtimeClosed", "RealtimeRefused", "RealtimeSocket", "open_realtime", "wrap_realtime"]
@@ -56,7 +56,7 @@ class RealtimeSocket:
 
     websocket: WebSocketConnection = attrs.field(repr=False)
     tap: MessageTap = attrs.field(repr=False)
-    messages: trio.MemoryReceiveChannel[Message] = attrs.field(repr=False)
+    messages: Inbox = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
     round_trip: float | None = attrs.field(default=None, init=False)  # of the fastest ping so far, seconds
     _mask_keys: Iterator[bytes] = attrs.field(factory=mask_keys, init=False, repr=False)
@@ -75,37 +75,17 @@ class RealtimeSocket:
             RealtimeClosed: the connection is over.
             ProtocolViolation: a binary message, which the API does not have; the connection is still good.
         """
-        try:
-            message = self._next_message()
-        except trio.WouldBlock:
-            message = await self._wait_message()
-        return text_of(message)
+        message = await self.messages.receive()
+        return text_of(await self._rest() if message is None else message)
 
     async def receive_each(self, take: Callable[[Message], None]) -> NoReturn:
         """Give every message to `take` where and when it is read: a channel and a task behind it take 3 % of all CPU.
 
         Raises RealtimeClosed, or what `take` raises; what comes after that waits to be received.
         """
-        failed: list[Exception] = []
-
-        def straight(message: Message) -> bool:
-            if not failed:
-                try:
-                    take(message)
-                    return True
-                except Exception as error:  # for the task that we serve, not for the one that reads
-                    failed.append(error)
-            return False
-
-        with contextlib.suppress(trio.WouldBlock):
-            while True:
-                take(self._next_message())
-        self.tap.straight = straight
-        try:
-            await self._wait_message()  # nothing comes this way but what `take` has failed at
-        finally:
-            self.tap.straight = None
-        raise failed[0]
+        await self.messages.receive_each(take)
+        while True:
+            take(await self._rest())
 
     async def send(self, text: str) -> None:
         """Send one message.
@@ -175,16 +155,11 @@ class RealtimeSocket:
         await close_now(self.stream)  # after a close by the peer, aclose() leaves the TCP connection to the peer
         return answered
 
-    def _next_message(self) -> Message:
+    async def _rest(self) -> Message:
+        """The next message after the inbox has ended."""
         try:
-            return self.messages.receive_nowait()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise self._closed() from None
-
-    async def _wait_message(self) -> Message:
-        try:
-            return await self.messages.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
+            return await self.websocket.get_message()
+        except ConnectionClosed:
             raise self._closed() from None
 
     def _broken(self) -> RealtimeClosed:
@@ -267,87 +242,70 @@ async def wrap_realtime(
     Raises:
         RealtimeRefused: the server refused the upgrade, hung up, spoke no WebSocket or took too long.
     """
-    send, messages = trio.open_memory_channel[Message](MESSAGE_QUEUE)
-    tap = MessageTap(stream, send, MessageSieve(MAX_MESSAGE))
-    encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
-
-    async def upgrade(reader: trio.Nursery) -> WebSocketConnection:
-        return await wrap_client_stream(
-            reader,
-            cast("trio.SocketStream", tap),  # typed narrowly, takes any stream
-            host,
-            resource,
-            extra_headers=encoded,
-            message_queue_size=MESSAGE_QUEUE,
-            max_message_size=MAX_MESSAGE,
-            receive_buffer_size=TLS_RECORD,
-        )
-
+    messages = Inbox(MESSAGE_QUEUE)
+    tap = MessageTap(stream, messages, MessageSieve(MAX_MESSAGE))
+    reader = Reader(nursery, tap)
     try:
-        with trio.fail_at(connect_deadline):
-            websocket: WebSocketConnection = await nursery.start(hold_open, tap, upgrade)
+        with trio.fail_at(connect_deadline), reader.upgrading:
+            websocket = await wrap_client_stream(
+                cast("trio.Nursery", reader),  # nothing of a nursery is used but `start_soon`
+                cast("trio.SocketStream", tap),  # typed narrowly, takes any stream
+                host,
+                resource,
+                extra_headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in headers],
+                message_queue_size=MESSAGE_QUEUE,
+                max_message_size=MAX_MESSAGE,
+                receive_buffer_size=TLS_RECORD,
+            )
+            reader.is_upgraded = True
+            return RealtimeSocket(websocket, tap, messages, connect_deadline)
     except trio.TooSlowError:
         raise RealtimeRefused("timeout", f"no WebSocket upgrade by {host}", retryable=True) from None
-    except ConnectionRejected as error:
-        key = dict(headers).get("Authorization", "").removeprefix("Bearer ")
-        raise refused_by_http(error.status_code, error.body, key) from None
-    return RealtimeSocket(websocket, tap, messages, connect_deadline)
-
-
-async def hold_open(
-    tap: MessageTap,
-    upgrade: Callable[[trio.Nursery], Awaitable[WebSocketConnection]],
-    task_status: trio.TaskStatus[WebSocketConnection],
-) -> None:
-    """Keep trio-websocket's reader running until the connection is over, and close the stream after it.
-
-    The reader raises a refused upgrade in its own nursery; and when the server just hangs up it ends, and leaves the
-    task that waits for the upgrade waiting for ever. So each of the two has a nursery here.
-    """
-    opened = False
-    failure: Exception | None = None
-    awaited = trio.CancelScope()  # the upgrade
-
-    async def wait_upgraded(reader: trio.Nursery, reading: trio.Event) -> None:
-        nonlocal opened
-        reading.set()  # `upgrade` starts the reader before its first checkpoint
-        with awaited:
-            websocket = await upgrade(reader)
-            opened = True
-            tap.upgraded(websocket, upgrading)
-            task_status.started(websocket)
-
-    try:
-        async with trio.open_nursery() as upgrading:
-            try:
-                async with trio.open_nursery() as reader:
-                    reading = trio.Event()
-                    upgrading.start_soon(wait_upgraded, reader, reading)
-                    await reading.wait()
-            except* Exception as group:  # raised any further, it would make a ring of trio's frames
-                failure = leaf(group)
-                upgrading.cancel_scope.cancel()
-            awaited.cancel()
-    except* Exception as group:
-        failure = leaf(group)
     finally:
-        tap.end()
-        await close_now(tap.stream)
-    if opened and failure is not None:  # without its text: an HTTP library may quote a header
-        logs.event(log, "realtime.reader_failed", level=logging.WARNING, error=type(failure).__name__)
-    elif isinstance(failure, ConnectionRejected):
-        try:
-            raise failure
-        finally:
-            del failure  # its traceback knows this frame
-    elif failure is not None:
-        raise RealtimeRefused("not_websocket", f"the upgrade failed: {type(failure).__name__}")
-    elif not opened:
-        raise RealtimeRefused("connection_lost", "the server hung up instead of upgrading", retryable=True)
+        if not reader.is_upgraded:
+            messages.close()
+            await close_now(stream)  # which ends the reader
+    raise why_not_upgraded(reader.failure, dict(headers).get("Authorization", "").removeprefix("Bearer "))
 
 
-def leaf(error: Exception) -> Exception:
-    """Return the first exception inside nested groups."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+@attrs.define(eq=False)
+class Reader:
+    """In place of a nursery for trio-websocket's reader: a nursery for it alone would take 1 KiB of each call."""
+
+    nursery: trio.Nursery
+    tap: MessageTap
+    upgrading: trio.CancelScope = attrs.field(factory=trio.CancelScope)  # of who waits for the upgrade
+    is_upgraded: bool = False
+    failure: Exception | None = None
+
+    def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
+        """What trio-websocket calls."""
+        self.nursery.start_soon(hold_open, self, read)
+
+
+async def hold_open(reader: Reader, read: Callable[[], Awaitable[None]]) -> None:
+    """Task: read until the connection is over, and close the stream after it. Never fails.
+
+    The reader raises a refused upgrade; and when the server just hangs up it ends, and leaves the task that waits for
+    the upgrade waiting for ever. So that task is woken here.
+    """
+    try:
+        await read()
+    except Exception as error:
+        reader.failure = error.with_traceback(None)  # which knows this frame, which knows `reader`
+    finally:
+        reader.tap.messages.end()
+        reader.upgrading.cancel()
+        await close_now(reader.tap.stream)
+    if reader.is_upgraded and reader.failure is not None:  # without its text: an HTTP library may quote a header
+        kind = type(reader.failure).__name__
+        logs.event(log, "realtime.reader_failed", level=logging.WARNING, error=kind)
+
+
+def why_not_upgraded(failure: Exception | None, key: str) -> RealtimeRefused:
+    """Of what the reader ended by, None when it just ended; `key` is not to be told to anybody."""
+    if isinstance(failure, ConnectionRejected):
+        return refused_by_http(failure.status_code, failure.body, key)
+    if failure is not None:
+        return RealtimeRefused("not_websocket", f"the upgrade failed: {type(failure).__name__}")
+    return RealtimeRefused("connection_lost", "the server hung up instead of upgrading", retryable=True)

@@ -56,19 +56,24 @@ class Direction:
     """Waits until a socket is readable, or until it is writable, for any number of tasks; trio itself allows one."""
 
     wait: Callable[[socket.socket], Awaitable[None]]
-    _waiting: trio.Event | None = attrs.field(default=None, init=False)
+    _is_waiting: bool = attrs.field(default=False, init=False)  # one task, for the socket
+    _left: trio.Event | None = attrs.field(default=None, init=False)  # for which others wait, if there are others
 
     async def ready(self, sock: socket.socket) -> None:
         """Return when it may be worth trying again: ready, or because another task that waited has left."""
-        if self._waiting is not None:
-            await self._waiting.wait()
+        if self._is_waiting:
+            if self._left is None:
+                self._left = trio.Event()
+            await self._left.wait()
             return
-        self._waiting = trio.Event()
+        self._is_waiting = True
         try:
             await self.wait(sock)
         finally:
-            self._waiting.set()
-            self._waiting = None
+            self._is_waiting = False
+            if self._left is not None:
+                self._left.set()
+                self._left = None
 
 
 @attrs.define(eq=False)
@@ -124,7 +129,8 @@ class SocketByteStream(trio.abc.Stream):
             if isinstance(self.sock, ssl.SSLSocket) and not self._closed and self.sock.pending():
                 await trio.lowlevel.checkpoint()  # decrypted already: the socket itself may stay silent
             else:
-                await self._wait(blocked)
+                self._check_open()
+                await blocked.ready(self.sock)
             try:
                 data = self.sock.recv(max_bytes or TLS_RECORD)
                 self._in_a_row = 1
@@ -160,12 +166,14 @@ class SocketByteStream(trio.abc.Stream):
             try:
                 self.sock.do_handshake()
             except ssl.SSLWantReadError:
-                await self._wait(self._readable)
+                blocked = self._readable
             except ssl.SSLWantWriteError:
-                await self._wait(self._writable)
+                blocked = self._writable
             else:
                 await trio.lowlevel.checkpoint()
                 return
+            self._check_open()
+            await blocked.ready(self.sock)
 
     def _sent(self, data: bytes) -> int:
         """How much of `data` the socket took; 0 for any error, which who tries again meets, too."""
@@ -176,8 +184,7 @@ class SocketByteStream(trio.abc.Stream):
 
     def _try_write(self) -> Direction | None:
         """Write what the socket takes; return what to wait for when something is left."""
-        if self._closed:
-            raise trio.ClosedResourceError("this stream was closed")
+        self._check_open()
         try:
             while self._backlog:
                 del self._backlog[: self.sock.send(self._backlog)]
@@ -189,10 +196,9 @@ class SocketByteStream(trio.abc.Stream):
             raise self._failure() from error
         return None
 
-    async def _wait(self, blocked: Direction) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed")
-        await blocked.ready(self.sock)
 
     def _failure(self) -> trio.ClosedResourceError | trio.BrokenResourceError:
         if self._closed:

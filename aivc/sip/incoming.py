@@ -17,6 +17,7 @@ from aivc.sip.call_dialog import Board, CallDialog
 from aivc.sip.calling import Wanted, call_out
 from aivc.sip.dialog import Dialog, record_routes
 from aivc.sip.dialog_client import DialogClient
+from aivc.sip.event_queue import EventQueue
 from aivc.sip.fields import sent_fields
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import (
@@ -125,7 +126,7 @@ class IncomingLeg:
         return self.transaction.arrival.source
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
+    def events(self) -> EventQueue[LegEvent]:
         return self.party.events
 
     async def ring(self) -> None:
@@ -254,6 +255,7 @@ class IncomingLeg:
             self._early.early = None
 
     def _stop_ringing(self) -> None:
+        self._ringing = None
         if self._provisional is not None:
             self._provisional.stop()
 

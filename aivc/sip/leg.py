@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from aivc.config.settings import Address, Codec
+from aivc.sip.event_queue import EventQueue
 
 SrtpSuite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # RFC 4568 section 6.2
 Fields = tuple[tuple[str, str], ...]  # header fields: names and values, in order
@@ -140,7 +141,7 @@ class Consultation(Protocol):
     def agreement(self) -> AudioAgreement: ...
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
+    def events(self) -> EventQueue[LegEvent]:
         """As of a leg."""
 
     async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
@@ -190,7 +191,7 @@ class Leg(Protocol):
         """Whether it came from a peer that the settings name as trusted."""
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]: ...
+    def events(self) -> EventQueue[LegEvent]: ...
 
     async def ring(self) -> None:
         """Send 180 Ringing."""

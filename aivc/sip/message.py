@@ -112,7 +112,8 @@ class Headers:
         """For people: values as UTF-8 text by lower-case name, those of a repeated one joined by ", "."""
         found: dict[str, list[str]] = {}
         for name, value in self.fields:
-            found.setdefault(name.lower(), []).append(value.encode("latin-1").decode("utf-8", "replace"))
+            text = value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
+            found.setdefault(name.lower(), []).append(text)
         return {name: ", ".join(values) for name, values in found.items()}
 
 

@@ -34,12 +34,12 @@ class Party:
     board: Board
     call_id: str
     dialog: CallDialog = attrs.field(init=False)
-    _queue: EventQueue = attrs.field(init=False)
+    events: EventQueue[LegEvent] = attrs.field(init=False)
     _following: trio.CancelScope | None = attrs.field(default=None, init=False)
     _end: tuple[LegEvent | None] | None = attrs.field(default=None, init=False)  # kept back while a REFER is followed
 
     def __attrs_post_init__(self) -> None:
-        self._queue = EventQueue(self.call_id)
+        self.events = EventQueue(self.call_id)
 
     @classmethod
     def of(cls, board: Board, reached: Reached) -> Party:
@@ -51,10 +51,6 @@ class Party:
     @property
     def agreement(self) -> AudioAgreement:
         return self.dialog.media.agreement
-
-    @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
-        return self._queue.received
 
     async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         self.stop_following()
@@ -73,17 +69,17 @@ class Party:
         logs.event(log, "sip.replaced", call_id=self.call_id, why=why, new_call_id=call_id, codec=codec)
         source = dialog.client.near.peer
         is_trusted = self.board.sources.is_trusted(source[0])
-        self._queue.tell(MediaChanged(dialog.media.agreement, source, is_trusted))
+        self.events.tell(MediaChanged(dialog.media.agreement, source, is_trusted))
         return before
 
     # What a dialog tells: aivc.sip.holder.Holder
 
     def has_room(self, dialog: CallDialog) -> bool:
-        return dialog is not self.dialog or self._queue.has_room
+        return dialog is not self.dialog or self.events.has_room
 
     def tell(self, dialog: CallDialog, event: LegEvent) -> None:
         if dialog is self.dialog:
-            self._queue.tell(event)
+            self.events.tell(event)
 
     def finish(self, dialog: CallDialog, event: LegEvent | None) -> None:
         """Many telephones hang up as soon as their REFER is accepted: that does not end the call while it is followed,
@@ -93,7 +89,7 @@ class Party:
         if self._following is not None:
             self._end = (event,)
             return
-        self._queue.close(event)
+        self.events.close(event)
 
     def follow(self, dialog: CallDialog, order: Order) -> Refusal | None:
         if dialog is not self.dialog:

@@ -23,6 +23,7 @@ from aivc import logs
 from aivc.config.settings import Address, Codec
 from aivc.sip.address import SipUri, default_port, format_host_port, parse_name_addr, parse_uri
 from aivc.sip.dialog import asked_transport
+from aivc.sip.event_queue import EventQueue
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import session_body
 from aivc.sip.jsonrpc import Command
@@ -149,8 +150,8 @@ class SessionConsultation:
         return self.dialog.media.agreement
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
-        return self.dialog.queue.received
+    def events(self) -> EventQueue[LegEvent]:
+        return self.dialog.queue
 
     async def hang_up(self, reason: str, fields: Fields = (), *, status: int = 200) -> None:
         await trio.lowlevel.checkpoint()

@@ -82,7 +82,7 @@ class SessionDialog:
     offer: Accepted | None
     terms: Terms | None
     is_over: bool = attrs.field(default=False, init=False)
-    queue: EventQueue = attrs.field(init=False)
+    queue: EventQueue[LegEvent] = attrs.field(init=False)
     release: SessionRelease = attrs.field(init=False)
     _phase: Phase = attrs.field(default=Phase.EARLY, init=False)
     _deadlines: SessionDeadlines = attrs.field(factory=SessionDeadlines, init=False)

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from aivc.config.settings import Address
+from aivc.sip.event_queue import EventQueue
 from aivc.sip.fields import sent_fields
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import Refusal, inspect, session_body
@@ -75,8 +76,8 @@ class SessionLeg:
         return True
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[LegEvent]:
-        return self.dialog.queue.received
+    def events(self) -> EventQueue[LegEvent]:
+        return self.dialog.queue
 
     async def ring(self) -> None:
         await trio.lowlevel.checkpoint()

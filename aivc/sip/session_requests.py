@@ -15,7 +15,7 @@ from aivc.sip.call_dialog import REQUESTS_BURST, REQUESTS_PER_SECOND
 from aivc.sip.event_queue import EventQueue
 from aivc.sip.holder import Phase
 from aivc.sip.inspection import ACCEPT_HEADER, Refusal, inspect, read_key, retry_after_header, session_body
-from aivc.sip.leg import Fields, MediaChanged
+from aivc.sip.leg import Fields, LegEvent, MediaChanged
 from aivc.sip.message import REASONS, Request
 from aivc.sip.modifying import Change, read_offer
 from aivc.sip.negotiation import Accepted, Refused
@@ -67,7 +67,7 @@ class SessionRequests:
     board: SessionBoard
     call_id: str
     media: OfferAnswer
-    queue: EventQueue
+    queue: EventQueue[LegEvent]
     transfer: SessionTransfer
     refreshes: SessionTimer
     began: float

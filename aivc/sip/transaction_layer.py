@@ -68,6 +68,8 @@ class ServerTransaction:
         if self.machine.takes(event):
             self.response = self.layer.fit(response, self.arrival)
             self.handle(event)
+            if self.machine.state is State.ACCEPTED:  # its user has what is to be sent again
+                self.response = b""
 
     def fits(self, response: Response) -> bool:
         """Whether it may be sent at all, and is no answer that would amplify."""

@@ -21,13 +21,15 @@ Send = Callable[[str, Fields], Asked]  # method and header fields of a request i
 class AwaitedReferrals:
     """Who waits for how a REFER goes, whatever brings the news."""
 
-    _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _changed: trio.Event | None = attrs.field(default=None, init=False)
 
     async def outcome(self, referral: Referral, seconds: float) -> ReferOutcome:
         """How it went, at most `seconds` from now; then, and when cancelled, it is settled as unanswered."""
         try:
             with trio.move_on_after(seconds):
                 while referral.outcome is None:
+                    if self._changed is None:
+                        self._changed = trio.Event()
                     await self._changed.wait()
         finally:  # also when cancelled: nobody waits for it any more
             referral.settle(None, NO_ANSWER)
@@ -36,8 +38,9 @@ class AwaitedReferrals:
 
     def notify(self) -> None:
         """There is news."""
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 @attrs.define(eq=False)

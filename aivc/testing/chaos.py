@@ -13,6 +13,7 @@ makes the same trouble, whatever the order in which trio runs the tasks.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Literal, Self, get_args
 
@@ -63,6 +64,11 @@ SECONDS: Final = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validator
 MOMENTS: Final = attrs.validators.deep_iterable(SECONDS, attrs.validators.instance_of(tuple))
 
 
+def each_is(kind: type) -> Callable[[Any, attrs.Attribute[Any], Any], Any]:
+    """A tuple of them."""
+    return attrs.validators.deep_iterable(attrs.validators.instance_of(kind), attrs.validators.instance_of(tuple))
+
+
 def in_order(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if len(value) != 2 or value[0] > value[1]:
         raise ValueError(f"{attribute.name!r} must be the shortest and the longest: {value}")
@@ -87,7 +93,7 @@ class Chaos:
       tool_seconds: shortest and longest of what a tool takes longer than it does; see `slow`.
 
     Raises ValueError for a share that is none, for seconds that are negative or no number, and TypeError for what is no
-    tuple.
+    tuple of what it should be.
     """
 
     seed: int = 0
@@ -102,10 +108,10 @@ class Chaos:
     )
     ssrc_changes: tuple[float, ...] = attrs.field(default=(), validator=MOMENTS)
     port_changes: tuple[float, ...] = attrs.field(default=(), validator=MOMENTS)
-    crossings: tuple[Crossing, ...] = ()
+    crossings: tuple[Crossing, ...] = attrs.field(default=(), validator=each_is(Crossing))
     model_delay: float = attrs.field(default=0.0, validator=SECONDS)
     model_jitter: float = attrs.field(default=0.0, validator=SECONDS)
-    stalls: tuple[Stall, ...] = ()
+    stalls: tuple[Stall, ...] = attrs.field(default=(), validator=each_is(Stall))
     tool_seconds: tuple[float, float] = attrs.field(default=(0.0, 0.0), validator=[MOMENTS, in_order])
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from trio.abc import SocketFactory
 
 from aivc.config.settings import Address
 from aivc.testing.addresses import is_wildcard, wildcards_for
-from aivc.testing.chaos import Chaos
+from aivc.testing.chaos import SECONDS, SHARE, Chaos
 from aivc.testing.datagrams import InFlight, VirtualSocket
 from aivc.testing.names import Names
 from aivc.testing.streams import VirtualStream
@@ -80,15 +80,17 @@ class VirtualNetwork(SocketFactory):
       names: host names and their IP addresses, e.g. {"pbx.test": "192.0.2.5"}; may be changed at any time. A name
         without addresses () has a resolver that does not answer, one that is not there does not exist.
       on_packet: called with (source, to, data) for every datagram, lost or not, and every piece of a stream sent.
+
+    Raises ValueError for a share that is none, and for seconds that are negative or no number; also when it is changed.
     """
 
     seed: int = 0
-    delay: float = 0.0
-    jitter: float = 0.0
-    loss: float = 0.0
-    reordering: float = 0.0
-    reordering_delay: float = 0.030
-    duplication: float = 0.0
+    delay: float = attrs.field(default=0.0, validator=SECONDS)
+    jitter: float = attrs.field(default=0.0, validator=SECONDS)
+    loss: float = attrs.field(default=0.0, validator=SHARE)
+    reordering: float = attrs.field(default=0.0, validator=SHARE)
+    reordering_delay: float = attrs.field(default=0.030, validator=SECONDS)
+    duplication: float = attrs.field(default=0.0, validator=SHARE)
     chaos: Chaos | None = None
     hosts: dict[str, Chaos] = attrs.field(factory=dict)
     host: str = "127.0.0.1"

@@ -10,6 +10,8 @@ import pytest
 import trio
 
 from aivc.demo.simulator import open_simulator
+from aivc.nursery.ending import CallOver, Ending
+from aivc.sip.reasons import reason_fields
 from aivc.testing import CallRefused, Phone, open_phone
 from aivc.testing.faults import Faults
 from aivc.testing.model import FakeModel
@@ -218,6 +220,55 @@ async def refused_with_503(phone: Phone, handover: Handover) -> None:
         async with phone.dial(handover.opensips.uri()):
             pass
     assert refusal.value.status == 503
+
+
+# Why a call is over, for the caller's switch
+
+
+@pytest.mark.parametrize("ending", [Ending.MODEL_HUNG_UP, Ending.MAX_DURATION, Ending.REALTIME_LOST])
+async def test_the_reasons_of_our_bye_reach_the_caller_as_we_wrote_them(ending: Ending, tmp_path: Path) -> None:
+    model = FakeModel(decided(leaver)) if ending is Ending.MODEL_HUNG_UP else telling()
+    limits = {"AIVC_SERVICE_MAX_CALL_SECONDS": "1"} if ending is Ending.MAX_DURATION else {}
+    with trio.fail_after(LONGEST_SECONDS):
+        async with (
+            open_handover(model, tmp_path, {"AIVC_OPENAI_RECONNECT": "false"} | limits | WELCOME) as handover,
+            open_phone() as phone,
+            phone.dial(handover.opensips.uri()) as call,
+        ):
+            await call.handset.wait_speech(HEARD_SECONDS)
+            if ending is Ending.REALTIME_LOST:
+                (await model.wait_session()).drop()
+            await call.wait_hung_up()
+            await handover.service.wait_log("call.ended", ending=ending.value)
+    over = CallOver(ending)
+    bye = call.requests[-1]
+    assert bye.method == "BYE"
+    assert bye.headers.lines("Reason") == reasons(over.reason, over.status)
+
+
+def leaver(context: Context) -> Sequence[Part]:
+    """Says goodbye and hangs up."""
+    return [Say("Goodbye.", seconds=HEARD_SECONDS), CallTool("terminate_call")]
+
+
+def reasons(text: str, status: int) -> list[str]:
+    """As we write them: by SIP status, and by Q.850 cause."""
+    fields = [value for _, value in reason_fields(text, status)]
+    assert [field.partition(";")[0] for field in fields] == ["SIP", "Q.850"]
+    return fields
+
+
+async def test_the_reasons_of_our_refusal_reach_the_caller_as_we_wrote_them(tmp_path: Path) -> None:
+    model = telling()
+    model.faults = Faults(refuse_upgrade=401)
+    with trio.fail_after(LONGEST_SECONDS):
+        async with open_handover(model, tmp_path) as handover, open_phone() as phone:
+            with pytest.raises(CallRefused) as refusal:
+                async with phone.dial(handover.opensips.uri()):
+                    pass
+            await handover.service.wait_log("call.ended", ending=Ending.REALTIME_REFUSED.value)
+    over = CallOver(Ending.REALTIME_REFUSED)
+    assert refusal.value.response.headers.lines("Reason") == reasons(over.reason, over.status)
 
 
 # The other ways to reach it

@@ -24,7 +24,7 @@ from scenarios.ways_of_tasks import a_bug_in, tasks_of_a_call
 from scenarios.ways_of_tools import TOOLS
 
 # As `happens` of the ways that a bug in each task is: these are found out only when a call is there to be looked at.
-ANY_TASK: Final = a_bug_in("aivc.nursery.watch.watch_leg")
+ANY_TASK: Final = a_bug_in("aivc.nursery.alarm.Alarm.ring")
 THE_READER: Final = a_bug_in("aivc.realtime.connection.hold_open")
 
 WAYS: Final = (*CALLERS, *TOOLS, *MODELS, *SERVICES)

@@ -58,12 +58,11 @@ def answering() -> Script:
 
 @pytest.mark.parametrize(("ppm", "any_schedule"), [(200.0, 4), (-200.0, 15)], indirect=["any_schedule"])
 async def test_ten_minutes_with_a_telephone_whose_clock_is_wrong(
-    autojump_clock: MockClock, dialect: Dialect, monkeypatch: pytest.MonkeyPatch, ppm: float
+    autojump_clock: MockClock, dialect: Dialect, ppm: float
 ) -> None:
     """It counts six packets more or less than we do. All are heard, none late, and a pause is as long as it was."""
-    monkeypatch.setattr("scenarios.world.PATIENCE", 60.0 * MINUTES + 100)
-    chaos = Chaos(skew_ppm=ppm)
-    async with open_world(answering(), dialect=dialect, chaos=chaos) as world:
+    chaos, patience = Chaos(skew_ppm=ppm), 60.0 * MINUTES + 100
+    async with open_world(answering(), dialect=dialect, chaos=chaos, patience=patience) as world:
         async with world.dial() as call:
             began, behind = trio.current_time(), set[int]()
             while trio.current_time() < began + 60.0 * MINUTES:

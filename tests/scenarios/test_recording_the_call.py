@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import pytest
 import trio
-from recorder_parts import event_types, files, flights, of_kind, open_recorded, recording
+from recorder_parts import event_types, files, flights, of_kind, recording
 from trio.testing import MockClock
 
 from aivc import Ending, tool
@@ -34,7 +34,7 @@ from scenarios.front_ends import FrontEndName
 from scenarios.test_being_announced import DESK_HOST
 from scenarios.test_being_announced import SETTINGS as ATTENDED
 from scenarios.test_being_announced import talk as announcing
-from scenarios.world import DELAY, SETTINGS, changed
+from scenarios.world import DELAY, SETTINGS, changed, open_world
 
 HELLO: Final = speech(0.3, pitch_hz=210.0, seed=1)
 QUESTION: Final = speech(0.3, seed=2)
@@ -90,7 +90,7 @@ async def test_everything_that_came_and_went_is_in_the_file(
 ) -> None:
     settings = recording(tmp_path)
     script = decided(talk)
-    async with open_recorded(settings, script, dialect=dialect, tools=(look_up,)) as world, world.dial() as call:
+    async with open_world(script, settings=settings, dialect=dialect, tools=(look_up,)) as world, world.dial() as call:
         await converse(call)
     (flight,) = flights(tmp_path)
     check_order(flight)
@@ -158,7 +158,7 @@ async def test_the_answer_to_our_bye_comes_after_the_record_and_is_in_the_file(
     autojump_clock: MockClock, tmp_path: Path, dialect: Dialect
 ) -> None:
     script = scripted([[Say("Bye.", audio=HELLO), CallTool("terminate_call")]])
-    async with open_recorded(recording(tmp_path), script, dialect=dialect) as world, world.dial() as call:
+    async with open_world(script, settings=recording(tmp_path), dialect=dialect) as world, world.dial() as call:
         await call.wait_hung_up()
     (flight,) = flights(tmp_path)
     check_order(flight)
@@ -175,7 +175,7 @@ async def test_the_call_to_who_is_transferred_to_belongs_to_the_call(
 ) -> None:
     settings = recording(tmp_path, ATTENDED)
     async with (
-        open_recorded(settings, decided(announcing), dialect=dialect, speed=100.0) as world,
+        open_world(decided(announcing), settings=settings, dialect=dialect, speed=100.0) as world,
         open_phone(DESK_HOST, 5060, user="desk", seed=1) as desk,
         desk.answering(ring_seconds=1.0) as theirs,
     ):
@@ -207,7 +207,7 @@ async def test_a_connection_that_is_refused_or_lost_is_told(
     script = scripted([[Say("Hello.", audio=HELLO)]])
     is_refused = moment == "the connection"
     faults = Faults(refuse_upgrade=401) if is_refused else Faults()
-    async with open_recorded(settings, script, dialect=dialect, faults=faults) as world:
+    async with open_world(script, settings=settings, dialect=dialect, faults=faults) as world:
         if is_refused:
             with pytest.raises(CallRefused):
                 async with world.dial():
@@ -234,7 +234,7 @@ async def test_encrypted_audio_is_noted_as_it_was_meant(
     pytest.importorskip("pylibsrtp", reason="the extra `srtp`")
     settings = recording(tmp_path, changed(rtp={"srtp": "required"}), audio="keep", mask=())
     async with (
-        open_recorded(settings, decided(talk), dialect=dialect, tools=(look_up,)) as world,
+        open_world(decided(talk), settings=settings, dialect=dialect, tools=(look_up,)) as world,
         world.dial(crypto="AES_CM_128_HMAC_SHA1_80", rtcp="mux") as call,
     ):
         await converse(call)
@@ -261,7 +261,7 @@ async def test_calls_side_by_side_have_a_file_each(autojump_clock: MockClock, tm
     settings = recording(tmp_path, changed(rtp={"max_port": 40_005}))
     script = scripted([[Say("Hello.", audio=HELLO)]])
     async with (
-        open_recorded(settings, script, dialect=dialect, calls=3) as world,
+        open_world(script, settings=settings, dialect=dialect, calls=3) as world,
         world.dial(),
         world.dial(),
         world.dial() as call,
@@ -292,7 +292,10 @@ async def test_a_bug_is_reason_enough_to_keep_a_call(
     for name, part in (("good", Say("Hello.", audio=HELLO)), ("bad", CallTool("broken"))):
         settings = recording(tmp_path / name, mode="on_error")
         script = scripted([[part], [Say("Sorry.", audio=HELLO)]])
-        async with open_recorded(settings, script, dialect=dialect, tools=(broken,)) as world, world.dial() as call:
+        async with (
+            open_world(script, settings=settings, dialect=dialect, tools=(broken,)) as world,
+            world.dial() as call,
+        ):
             await call.handset.wait_speech()
             await call.handset.wait_silence(0.2)
         assert world.record.ending is Ending.CALLER_HUNG_UP

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 import pytest
@@ -84,6 +84,8 @@ NONE: Final[Changes] = {}
 NO_FAULTS: Final = Faults()
 CALM: Final = Chaos()
 NO_REGISTRAR: Final = nullcontext()
+
+T = TypeVar("T")
 
 
 def changed(
@@ -169,6 +171,7 @@ async def open_world(
     opensips: Changes = NONE,
     opensips_is_down: bool = False,
     chaos: Chaos = CALM,
+    patience: float = PATIENCE,
     **model: Any,
 ) -> AsyncIterator[World]:
     """Open the world, and check at the end that nothing is left of it.
@@ -183,6 +186,7 @@ async def open_world(
       opensips: arguments of `open_fake_opensips`, for the runs behind it.
       opensips_is_down: it is for the scenario to start it.
       chaos: of the phone, the path to the model, and the network, unless one is given.
+      patience: virtual seconds that it may last.
       model: further arguments of `FakeModel`.
     """
     tasks = trio.lowlevel.current_statistics().tasks_living
@@ -209,9 +213,10 @@ async def open_world(
         clock=TaskClock(),
         observer=observer,
         wall_clock=wall_clock,
+        in_thread=at_once,
     )
     try:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(patience):
             async with (
                 fake,
                 registrar as pbx,
@@ -237,6 +242,12 @@ async def open_world(
     except BaseExceptionGroup as group:
         raise only_one(group) from None
     check_remains(world, tasks)
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """Files are written here and now: a thread is idleness to a clock that jumps."""
+    await trio.lowlevel.checkpoint()
+    return work()
 
 
 def behind_opensips(settings: Settings) -> Settings:
