@@ -16,7 +16,7 @@ from aivc.nursery.recorder import Recorder
 from aivc.nursery.recordfile import RecordFile
 from aivc.nursery.status import RegistrationState, Status
 from aivc.nursery.tally import Tally
-from aivc.sip.inspection import software
+from aivc.sip.inspection import SOFTWARE
 from aivc.sip.refusals import Cause
 from aivc.sip.registration import RegistrationStatus
 
@@ -49,7 +49,7 @@ class Lookout:
     def status(self) -> Status:
         now, opensips = trio.current_time(), self.front_ends.opensips
         return Status(
-            version=software(),
+            version=SOFTWARE,
             pid=os.getpid(),
             settings=told(self.settings, self.front_ends),
             uptime_seconds=round(now - self.started_at, 3),

@@ -31,7 +31,7 @@ from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended, Observer
 from aivc.nursery.recordjson import to_json
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused, RealtimeSocket
 from aivc.realtime.tap import Message
-from aivc.sip.inspection import software
+from aivc.sip.inspection import SOFTWARE
 from aivc.sip.leg import Leg
 
 KEY_OCTETS: Final = 32
@@ -110,7 +110,7 @@ class Taping:
         """The call, when it is over; takes some milliseconds."""
         offset, tape, record = self.began_at - self.tape.origin, self.tape, self.record
         header = Header(
-            version=software(),
+            version=SOFTWARE,
             python=platform.python_version(),
             call_id=self.leg.call_id,
             began_at=self.began_at,

@@ -31,7 +31,7 @@ from aivc.nursery.lookout import registration
 from aivc.nursery.status import NO_WORKER, Status, from_json
 from aivc.nursery.worker import Start
 from aivc.sip.address import format_host_port
-from aivc.sip.inspection import software
+from aivc.sip.inspection import SOFTWARE
 from aivc.sip.relay import Beat, Drain, Failed, Frame, Link, Stop
 from aivc.sip.relaying import Exchange, open_relaying
 
@@ -128,7 +128,7 @@ class Crew:
         counts |= {"unrelayed": self.unrelayed + sum(worker.link.dropped for worker in self.running.values())}
         counts |= {f"workers_{how}": count for how, count in self.ended.items()}
         return Status(
-            version=software(),
+            version=SOFTWARE,
             worker="parent",
             pid=os.getpid(),
             settings={"service.workers": self.settings.service.workers, "sip.listen": listening(exchange)},

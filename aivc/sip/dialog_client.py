@@ -14,13 +14,13 @@ from aivc.sip.address import MAGIC_COOKIE, Via, default_port, format_host_port
 from aivc.sip.client_transaction import ClientTransaction, InviteTransaction, Report
 from aivc.sip.dialog import Dialog, reachable_address
 from aivc.sip.flow import Flow, NoFlow, Transport
-from aivc.sip.inspection import software
+from aivc.sip.inspection import SOFTWARE
 from aivc.sip.ip import plain_ip
 from aivc.sip.leg import Fields
 from aivc.sip.message import Request, Response
 from aivc.sip.transaction_layer import ServerTransaction, TransactionLayer
 
-USER_AGENT_HEADER: Final = ("User-Agent", software())
+USER_AGENT_HEADER: Final = ("User-Agent", SOFTWARE)
 CHALLENGES: Final = (401, 407)
 CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization"})
 MAX_OPEN_INVITES: Final = 8  # of one dialog, whose 2xx may still come again

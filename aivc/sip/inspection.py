@@ -62,7 +62,8 @@ def software() -> str:
         return "aivc"
 
 
-SERVER_HEADER: Final = ("Server", software())
+SOFTWARE: Final = software()  # looked up once: it reads a file
+SERVER_HEADER: Final = ("Server", SOFTWARE)
 
 
 @attrs.frozen

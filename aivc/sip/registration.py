@@ -27,7 +27,7 @@ from aivc.sip.address import (
 )
 from aivc.sip.digest import Randomness
 from aivc.sip.flow import Flow
-from aivc.sip.inspection import software
+from aivc.sip.inspection import SOFTWARE
 from aivc.sip.leg import Fields
 from aivc.sip.message import Headers, Request, Response
 from aivc.sip.scanner import AddressError, is_ip_address, parse_number, parse_port
@@ -151,7 +151,7 @@ class Registration:
             ("Expires", str(expires)),
             ("Supported", "path, outbound" if self._outbound else "path"),
             ("Allow", self.allow),
-            ("User-Agent", software()),
+            ("User-Agent", SOFTWARE),
             *credentials,
         ]
         return Request(method="REGISTER", target=f"sip:{self.domain}", headers=Headers(tuple(fields)))

@@ -16,7 +16,7 @@ from scenarios.ways import Way
 
 A_BUG: Final = "LookupError('a bug')"
 # Of the WebSocket, where the exceptions of the libraries below end: all that the call knows is that it is lost.
-READERS: Final = (".hold_open", "._reader_task")
+READER: Final = ".hold_open"
 
 
 def raise_in(task: trio.lowlevel.Task) -> None:
@@ -56,7 +56,7 @@ def with_a_bug_in(name: str, number: int) -> Callable[[Arena], Awaitable[PhoneCa
 
 def a_bug_in(name: str, number: int = 0) -> Way:
     """An exception in the `number`-th task of this name."""
-    is_reader = name.endswith(READERS)
+    is_reader = name.endswith(READER)
     where = "the task that reads the WebSocket" if is_reader else "any other task"
     return Way(
         name=f"a bug in {name} {number}",
