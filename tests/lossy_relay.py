@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -20,6 +21,7 @@ class LossyRelay:
 
     Attributes:
       lost, passed: datagrams.
+      lost_inward: of those that were lost, how many were for which port.
     """
 
     host: str
@@ -28,6 +30,7 @@ class LossyRelay:
     dice: random.Random
     lost: int = 0
     passed: int = 0
+    lost_inward: Counter[int] = attrs.field(factory=Counter)
 
     async def stand(self, port: int) -> None:
         """Task: relay what comes to one port, for each sender from a port of its own."""
@@ -44,6 +47,8 @@ class LossyRelay:
                     if self._is_kept():
                         with suppress(ConnectionRefusedError):  # ICMP: nobody listens there just now
                             await ways[sender].send(data)
+                    else:
+                        self.lost_inward[port] += 1
             finally:
                 for way in ways.values():
                     way.close()

@@ -130,16 +130,21 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 10.
 
 @asynccontextmanager
 async def plant(
-    folder: Path, *, before: Sequence[str] = (), instead: Sequence[str] | None = None, **variables: str
+    folder: Path,
+    *,
+    before: Sequence[str] = (),
+    instead: Sequence[str] | None = None,
+    seconds: float = LONGEST_SECONDS,
+    **variables: str,
 ) -> AsyncIterator[Plant]:
-    """All over within LONGEST_SECONDS; in the end the service has no more descriptors than before its calls, and stops
+    """All over within so many seconds; in the end the service has no more descriptors than before its calls, and stops
     in order.
 
     Args:
       before, instead: as of `serving`.
     """
     given = SHORT | {"AIVC_RECORDS_DIRECTORY": str(folder)} | variables
-    with trio.fail_after(LONGEST_SECONDS):
+    with trio.fail_after(seconds):
         async with (
             open_model() as model,
             serving(model.url, before=before, instead=instead, **given) as service,

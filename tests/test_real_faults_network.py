@@ -20,6 +20,8 @@ RELAY = "127.0.0.2"
 FIRST_PORT = 21_800 + os.getpid() % 100 * 8  # of RTP, for tests that run beside each other
 PORTS = range(FIRST_PORT, FIRST_PORT + 8)
 DAY = 86_400.0
+PATIENT = 100.0  # seconds: a lost ACK or BYE is sent again for 32
+UNSEEN = 20  # packets that were lost before the first that came, or after the last
 
 
 def relay_is_possible() -> bool:
@@ -31,26 +33,23 @@ def relay_is_possible() -> bool:
 @pytest.mark.parametrize("loss", [0.05, 0.25])
 async def test_lost_packets_cost_gaps_and_no_calls(tmp_path: Path, loss: float) -> None:
     ports = {"RTP_MIN_PORT": f"{PORTS[0]}", "RTP_MAX_PORT": f"{PORTS[-1]}", "AIVC_RTP_NAT": "on"}
-    async with plant(tmp_path, AIVC_SIP_EXTERNAL_IP=RELAY, **ports) as at, open_phone(seed=1) as phone:
+    async with plant(tmp_path, seconds=PATIENT, AIVC_SIP_EXTERNAL_IP=RELAY, **ports) as at, open_phone(seed=1) as phone:
         async with open_lossy_relay([at.service.port, *PORTS], loss=loss, seed=7) as relay:
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
                     nursery.start_soon(talk_through, phone, f"sip:1000@{RELAY}:{at.service.port}")
-            await until(lambda: len(at.endings()) == 4, "all records")
+            await until(lambda: len(at.endings()) == 4, "all records", PATIENT)
             assert set(at.endings().values()) == {"caller_hung_up"}
             found = [record for record in at.records() if record["rtp"]["lost"]]
             assert len(found) == 3
-            received = sum(record["rtp"]["received"] for record in found)
             lost = sum(record["rtp"]["lost"] for record in found)
-            assert loss / 2 < lost / (lost + received) < 2 * loss
-            assert relay.lost
+            assert lost <= sum(relay.lost_inward[port] for port in PORTS[::2]) <= lost + UNSEEN
         assert not at.service.log("call.bug")
 
 
 async def talk_through(phone: Phone, uri: str) -> None:
-    async with phone.dial(uri) as call:
-        await call.handset.wait_speech(0.3)
-        await trio.sleep(2)
+    async with phone.dial(uri):
+        await trio.sleep(2.3)  # not until the greeting is heard: it may be over when the 200 comes through at last
 
 
 @pytest.mark.parametrize("step", [DAY, -DAY])

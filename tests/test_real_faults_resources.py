@@ -59,8 +59,13 @@ async def fill(stack: AsyncExitStack, at: Plant) -> tuple[list[PhoneCall], Respo
 
 @pytest.mark.parametrize("door", ["sip", "admin"])
 async def test_without_descriptors_connections_wait_and_nothing_spins(tmp_path: Path, door: str) -> None:
-    variables = {"AIVC_SIP_LISTEN": "udp:127.0.0.1:0,tcp:127.0.0.1:0", "AIVC_ADMIN_LISTEN": "127.0.0.1:0"}
-    async with plant(tmp_path, before=limited(f"-n {FILES}"), **variables, AIVC_SIP_MAX_CONNECTIONS="1000") as at:
+    async with plant(
+        tmp_path,
+        before=limited(f"-n {FILES}"),
+        AIVC_SIP_LISTEN="udp:127.0.0.1:0,tcp:127.0.0.1:0",
+        AIVC_ADMIN_LISTEN="127.0.0.1:0",
+        AIVC_SIP_MAX_CONNECTIONS="1000",
+    ) as at:
         ready = at.service.log("admin.ready")[0]
         address = at.service.listening["tcp"] if door == "sip" else parse(ready["url"])
         async with at.calls(1) as (call,), AsyncExitStack() as stack:

@@ -248,6 +248,16 @@ async def test_reports_leave_at_random_around_the_interval_and_the_last_says_bye
     assert times[-1] - times[0] < 300
 
 
+async def test_no_audio_follows_the_goodbye(autojump_clock: MockClock) -> None:
+    VirtualNetwork(host=OURS[0]).enable()
+    async with PortPool(RtpSettings()).open_sockets() as sockets:
+        stream = stream_of(sockets, PHONE, RtpSettings())
+        with trio.move_on_after(1):
+            assert stream.outgoing(stream.pacer.due) is not None
+            await keep_reporting(stream)
+        assert stream.outgoing(stream.pacer.due) is None
+
+
 async def test_the_round_trip_is_that_of_the_network(autojump_clock: MockClock) -> None:
     VirtualNetwork(delay=0.040, host=OURS[0]).enable()
     settings, phone = RtpSettings(rtcp_seconds=1.0), await udp(CONTROL)

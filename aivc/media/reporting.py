@@ -35,6 +35,7 @@ async def keep_reporting(
                 await meanwhile()
             await send_compound(stream, line, goodbye=False)
     finally:
+        stream.may_send = False  # who has said BYE sends nothing more, RFC 3550 section 6.6: a heartbeat may come first
         with trio.move_on_after(LAST_WORDS, shield=True):
             await send_compound(stream, line, goodbye=True)
 
