@@ -22,7 +22,7 @@ from bench.tables import figure, table
 
 HOST: Final = "127.0.0.1"
 STATUS_SECONDS: Final = 2.0
-RUN_IN: Final = 0.2  # of the samples, the first: pools and caches fill
+RUN_IN: Final = 0.4  # of the samples, the first: pools and caches fill, for some four minutes
 FEWEST: Final = 6  # samples that a slope is made of
 SURE: Final = 3.0  # standard errors that a slope must have to be one
 GROWN: Final = 0.01  # of the mean, within the time of the test: less is no leak that we could tell from noise
