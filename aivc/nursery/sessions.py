@@ -30,7 +30,7 @@ from aivc.realtime.configuring import configure
 from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, text_of
 from aivc.realtime.dialects import Dialect, ProtocolViolation, dialect_named
 from aivc.realtime.events import ClientEvent, ToolSchema
-from aivc.realtime.tap import Message
+from aivc.realtime.inbox import Message
 
 log = logging.getLogger("aivc.call")
 

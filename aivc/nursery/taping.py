@@ -30,7 +30,7 @@ from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.record import Answered, CallEvent, CallRecord, Ended, Observer, ToolFinished, ToolStarted
 from aivc.nursery.recordjson import to_json
 from aivc.realtime.connection import RealtimeClosed, RealtimeRefused, RealtimeSocket
-from aivc.realtime.tap import Message
+from aivc.realtime.inbox import Message
 from aivc.sip.inspection import SOFTWARE
 from aivc.sip.leg import Leg
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import attrs
 import trio
 
-from aivc.realtime.inbox import Inbox, Message
+from aivc.realtime.inbox import Inbox
 from aivc.realtime.sieve import MessageSieve
 from aivc.realtime.stream import ByteStream
-
-__all__ = ["Message", "MessageTap"]
 
 
 @attrs.define(eq=False)
