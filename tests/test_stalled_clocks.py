@@ -18,12 +18,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import Address, RtpSettings
-from aivc.media.clock import SLOTS, TICK, MediaClock, TaskClock, open_heartbeat, open_sleep_timer
+from aivc.media.clock import SLOTS, TICK, MediaClock, TaskClock, open_heartbeat
 from aivc.media.latching import Latch
 from aivc.media.pacer import STALL, Pacer
 from aivc.media.playout import Playout
 from aivc.media.rtp import Packet, parse_untrusted
 from aivc.media.stream import RtpStream
+from aivc.media.timer import open_sleep_timer
 
 STEP = 0.001  # seconds that pass at once, but for a stall
 LOOPBACK = ("127.0.0.1", 0)

@@ -9,14 +9,9 @@ packets of 20 ms have slots of their own, a quarter of them each; the few with a
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import select
 import socket as stdlib
-import struct
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, Protocol
 
@@ -25,9 +20,11 @@ import trio
 
 from aivc.media.g711 import FRAME_MS, FRAME_SECONDS
 from aivc.media.playout import unawaited
+from aivc.media.polling import Polled
 from aivc.media.punctuality import Punctuality
 from aivc.media.reporting import FLOOD_PAUSE, keep_reporting, listen
 from aivc.media.stream import RtpStream
+from aivc.media.timer import OpenTimer, Timer, open_system_timer
 
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
 TICK: Final = FRAME_SECONDS / SLOTS  # seconds
@@ -37,14 +34,6 @@ DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tic
 HEEDED: Final = 8  # a tick
 LARGEST_DATAGRAM_OCTETS: Final = 2048  # beyond an Ethernet frame; RTP audio is far below
 LOOKED_BACK: Final = 200  # ticks, one second: of a longer stall no more is noted
-
-
-class Timer(Protocol):
-    async def wait(self) -> int:
-        """Wait for the next tick; the number of ticks since the last wait, at least 1."""
-
-
-OpenTimer = Callable[[float], AbstractContextManager[Timer]]  # ticks every so many seconds from now on
 
 
 class MediaClock(Protocol):
@@ -124,6 +113,7 @@ class Heartbeat:
     """One wake-up every 5 ms for all calls of the process; none while there is no call. Use `open_heartbeat()`."""
 
     _epoll: select.epoll
+    _polled: Polled
     _open_timer: OpenTimer
     punctuality: Punctuality = attrs.field(factory=Punctuality)
     _lines: dict[int, Line] = attrs.field(factory=dict)  # by the descriptor of RTP
@@ -194,6 +184,15 @@ class Heartbeat:
                 return True
         return False
 
+    def watch(self, descriptor: int, look: Callable[[], None]) -> None:
+        """Read this one, too, after what is due was sent; see `Polled.watch`."""
+        self._polled.watch(descriptor, look)
+        self._wanted.set()
+
+    def unwatch(self, descriptor: int) -> None:
+        """Not any more; to be told before the descriptor is closed."""
+        self._polled.unwatch(descriptor)
+
     async def run(self) -> None:
         """Beat for ever; cancel to stop."""
         while True:
@@ -205,7 +204,7 @@ class Heartbeat:
                         line.stream.pacer.due = self._next_tick(slot)
                 for line in self._others:
                     line.stream.pacer.due = self._origin + TICK
-                while self._lines or self._others or any(self._slots):
+                while self._lines or self._polled:
                     await self._beat(timer)
             self._wanted = trio.Event()
 
@@ -225,6 +224,7 @@ class Heartbeat:
                 receive_ready(ready, self._beats, now)
             else:
                 receive_control(self._controls[descriptor], now)
+        self._polled.look()
 
     def _note(self, missed: int) -> None:
         """How late the last packet of each of these ticks was: our wake-up, the ticks behind it, and the sending.
@@ -326,71 +326,9 @@ async def open_heartbeat(open_timer: OpenTimer | None = None) -> AsyncIterator[M
     if not hasattr(select, "epoll"):
         yield TaskClock()
         return
-    with select.epoll() as epoll:
+    with select.epoll() as epoll, select.epoll() as others:
         async with trio.open_nursery() as nursery:
-            heartbeat = Heartbeat(epoll, open_timer or open_system_timer)
+            heartbeat = Heartbeat(epoll, Polled(others), open_timer or open_system_timer)
             nursery.start_soon(heartbeat.run)
             yield heartbeat
             nursery.cancel_scope.cancel()
-
-
-@attrs.define
-class SleepTimer:
-    """Ticks by trio's own timeouts, which are rounded up to a whole millisecond."""
-
-    interval: float  # seconds
-    next_tick: float  # seconds
-
-    async def wait(self) -> int:
-        await trio.sleep_until(self.next_tick)
-        ticks = 1 + int((trio.current_time() - self.next_tick) / self.interval)
-        self.next_tick += ticks * self.interval
-        return ticks
-
-
-@attrs.define
-class TimerFd:
-    """Ticks by Linux's timerfd, to the microsecond; epoll's own timeout knows whole milliseconds only."""
-
-    descriptor: int
-
-    async def wait(self) -> int:
-        while True:
-            await trio.lowlevel.wait_readable(self.descriptor)
-            with contextlib.suppress(BlockingIOError):
-                return int(struct.unpack("Q", os.read(self.descriptor, 8))[0])
-
-
-@contextlib.contextmanager
-def open_sleep_timer(interval: float) -> Iterator[Timer]:
-    """A timer that ticks every `interval` seconds from now on, by trio's clock."""
-    yield SleepTimer(interval, trio.current_time() + interval)
-
-
-@contextlib.contextmanager
-def open_system_timer(interval: float) -> Iterator[Timer]:
-    """The same by timerfd, where the system has it."""
-    try:
-        descriptor = open_timerfd(interval)
-    except (OSError, AttributeError):
-        with open_sleep_timer(interval) as timer:
-            yield timer
-        return
-    try:
-        yield TimerFd(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def open_timerfd(interval: float) -> int:
-    """timerfd_create(2) through the C library; Python has it from 3.13 on. Raises OSError or AttributeError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor: int = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "timerfd_create")
-    nanoseconds = round(interval * 1e9)
-    its = struct.pack("llll", 0, nanoseconds, 0, nanoseconds)  # struct itimerspec: interval, first expiry
-    if libc.timerfd_settime(descriptor, 0, its, None) < 0:
-        os.close(descriptor)
-        raise OSError(ctypes.get_errno(), "timerfd_settime")
-    return descriptor

@@ -16,7 +16,7 @@ import trio
 from aivc import logs
 from aivc.config.loading import ConfigError
 from aivc.config.settings import Address, RtpSettings, Settings
-from aivc.media.clock import MediaClock, open_heartbeat
+from aivc.media.clock import Heartbeat, MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.media.srtp import SrtpMissing, require_srtp
 from aivc.nursery.admin import open_admin
@@ -216,7 +216,7 @@ async def open_service(
         open_record_file(settings.records, wall_clock=wall_clock, in_thread=in_thread) as records,
         open_watching_recorder(settings.recorder, front_ends, wall_clock, in_thread) as recorder,
         open_client(settings.engine) as client,
-        shared_connector(connect, settings) as connecting,
+        shared_connector(connect, settings, media_clock) as connecting,
     ):
         tally = Tally()
         lookout = Lookout(settings, front_ends, tally, records, recorder, trio.current_time())
@@ -345,12 +345,13 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
 
 
 @asynccontextmanager
-async def shared_connector(connect: Connect | None, settings: Settings) -> AsyncIterator[Connect]:
+async def shared_connector(connect: Connect | None, settings: Settings, clock: MediaClock) -> AsyncIterator[Connect]:
     """One for all calls, and `realtime.prewarm` connections opened ahead of them."""
     if connect is not None:
         yield connect
         return
-    async with open_connector(settings.openai, settings.realtime.prewarm) as connector:
+    watch = clock if isinstance(clock, Heartbeat) else None
+    async with open_connector(settings.openai, settings.realtime.prewarm, watch=watch) as connector:
         yield connector.open
 
 

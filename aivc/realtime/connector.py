@@ -21,7 +21,7 @@ from aivc.config.settings import OpenAISettings
 from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, open_realtime
 from aivc.realtime.dialling import dial
 from aivc.realtime.spares import Spares
-from aivc.realtime.stream import ByteStream, SocketByteStream
+from aivc.realtime.stream import ByteStream, SocketByteStream, SocketWatch
 from aivc.realtime.target import Target, target
 
 Connect = Callable[[Target], Awaitable[SocketByteStream]]
@@ -37,6 +37,7 @@ class Connector:
 
     context: ssl.SSLContext
     spares: Spares | None = None
+    watch: SocketWatch | None = None  # reads them all, once they are in use
     _sessions: dict[Target, ssl.SSLSession] = attrs.field(factory=dict, init=False, repr=False)
 
     async def open(self, nursery: trio.Nursery, settings: OpenAISettings) -> RealtimeSocket:
@@ -53,7 +54,7 @@ class Connector:
 
     async def dial(self, place: Target) -> SocketByteStream:
         """Connect, resuming the newest session with that endpoint. Raises as `dialling.dial`."""
-        return await dial(place, self.context, self._sessions.get(place.endpoint))
+        return await dial(place, self.context, self._sessions.get(place.endpoint), self.watch)
 
     async def _open(self, nursery: trio.Nursery, settings: OpenAISettings, connect: Connect) -> RealtimeSocket:
         socket = await open_realtime(nursery, settings, connect=connect)
@@ -91,15 +92,20 @@ async def given(stream: SocketByteStream, _: Target) -> SocketByteStream:
 
 @asynccontextmanager
 async def open_connector(
-    settings: OpenAISettings, prewarm: int = 0, *, context: ssl.SSLContext | None = None
+    settings: OpenAISettings,
+    prewarm: int = 0,
+    *,
+    context: ssl.SSLContext | None = None,
+    watch: SocketWatch | None = None,
 ) -> AsyncIterator[Connector]:
     """Connect for calls while the block runs.
 
     Args:
         settings: whose endpoint connections are opened ahead to from the beginning; others follow when they are used.
         prewarm: how many to each endpoint, `realtime.prewarm`.
+        watch: reads them all, once a conversation is on; None: a task of each does.
     """
-    connector = Connector(context or ssl.create_default_context())
+    connector = Connector(context or ssl.create_default_context(), watch=watch)
     if not prewarm:
         yield connector
         return

@@ -9,20 +9,24 @@ from typing import Final
 
 import trio
 
-from aivc.realtime.stream import ByteStream, SocketByteStream
+from aivc.realtime.stream import ByteStream, SocketByteStream, SocketWatch
 from aivc.realtime.target import Target
 
 MORE_FILES: Final = "raise the limit of open files (ulimit -n)"
 
 
 async def dial(
-    place: Target, context: ssl.SSLContext | None = None, session: ssl.SSLSession | None = None
+    place: Target,
+    context: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+    watch: SocketWatch | None = None,
 ) -> SocketByteStream:
     """Connect over TCP, trying every address of the host (RFC 8305), and over TLS when the target asks for it.
 
     Args:
         context: None makes a default one when TLS is needed.
         session: an earlier one with the same host, to be resumed if the server agrees.
+        watch: of the stream.
 
     Raises:
         ssl.SSLError: including `ssl.SSLCertVerificationError`.
@@ -36,7 +40,7 @@ async def dial(
     if place.tls:
         context = context or ssl.create_default_context()
         sock = context.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False, session=session)
-    stream = SocketByteStream(sock)
+    stream = SocketByteStream(sock, watch)
     try:
         await stream.handshake()
     except BaseException:

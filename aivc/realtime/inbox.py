@@ -26,6 +26,11 @@ class Inbox:
     _is_over: bool = attrs.field(init=False, default=False)  # no more will be put
     _is_closed: bool = attrs.field(init=False, default=False)  # no more will be received
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether each message is given away where and when it is put."""
+        return self._take is not None
+
     def put_nowait(self, message: Message) -> bool:
         """Pass on a message, or throw it away when nobody receives any more; False when there is no room for it."""
         if self._take is not None:

@@ -12,6 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Protocol
 
 import attrs
@@ -20,6 +21,16 @@ import trio
 TLS_RECORD = 16384  # octets: the most that one TLS read returns (RFC 8446 section 5.1)
 MOST_IN_A_ROW = 8  # reads without a turn for anybody else
 MAX_BACKLOG = 16 * 1024 * 1024  # octets: the largest message the API takes; a peer that far behind reads nothing
+
+
+class SocketWatch(Protocol):
+    """Looks at many sockets at once, again and again, in place of tasks that each wait for one of them."""
+
+    def watch(self, descriptor: int, look: Callable[[], None]) -> None:
+        """From now on call `look`, which raises nothing, each time that there is something to read."""
+
+    def unwatch(self, descriptor: int) -> None:
+        """Not any more."""
 
 
 class ByteStream(Protocol):
@@ -32,6 +43,12 @@ class ByteStream(Protocol):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what has arrived, empty at the end of the stream."""
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        """Give what arrives to `take` where and when it is read, empty at the end, until that returns False.
+
+        Raises as `receive_some`, and what `take` raises.
+        """
 
     async def aclose(self) -> None: ...
 
@@ -77,13 +94,53 @@ class Direction:
 
 
 @attrs.define(eq=False)
-class SocketByteStream(trio.abc.Stream):
-    """A `ByteStream` over a connected, non-blocking socket, which it owns."""
+class Watched:
+    """A socket that a `SocketWatch` reads in place of a task."""
 
     sock: socket.socket
+    watch: SocketWatch
+    take: Callable[[bytes], bool]
+    context: Context
+    over: trio.Event = attrs.field(factory=trio.Event)
+    is_enough: bool = False  # as `take` says
+    failure: Exception | None = None  # of `take`
+
+    def look(self) -> None:
+        try:
+            data = self.sock.recv(TLS_RECORD)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except OSError:
+            self.end()
+            return
+        try:
+            self.is_enough = not self.context.run(self.take, data)
+        except Exception as error:  # for the task that we read for: others' sockets wait for us
+            self.failure = error
+        if self.is_enough or self.failure is not None:
+            self.end()
+
+    def end(self) -> None:
+        """At once: nothing may be read that `take` will not see."""
+        if not self.over.is_set():
+            self.over.set()
+            self.watch.unwatch(self.sock.fileno())
+
+
+@attrs.define(eq=False)
+class SocketByteStream(trio.abc.Stream):
+    """A `ByteStream` over a connected, non-blocking socket, which it owns.
+
+    Args:
+        watch: what reads it during `receive_each`; None: the task itself.
+    """
+
+    sock: socket.socket
+    watch: SocketWatch | None = attrs.field(default=None, repr=False)
     _backlog: bytearray = attrs.field(factory=bytearray, init=False, repr=False)
     _closed: bool = attrs.field(default=False, init=False)
     _in_a_row: int = attrs.field(default=0, init=False)  # reads since others had their turn
+    _watched: Watched | None = attrs.field(default=None, init=False, repr=False)
     _readable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_readable), init=False, repr=False)
     _writable: Direction = attrs.field(factory=lambda: Direction(trio.lowlevel.wait_writable), init=False, repr=False)
 
@@ -142,9 +199,31 @@ class SocketByteStream(trio.abc.Stream):
             except OSError as error:
                 raise self._failure() from error
 
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        while self.watch is None or not await self._have_read(self.watch, take):
+            if not take(await self.receive_some()):
+                return
+
+    async def _have_read(self, watch: SocketWatch, take: Callable[[bytes], bool]) -> bool:
+        """Have `watch` read until `take` has enough; False if something is wrong, which who reads himself sees, too."""
+        self._check_open()
+        # In the context of this task, whose call the log is to name, though another one reads.
+        watched = self._watched = Watched(self.sock, watch, take, trio.lowlevel.current_task().context)
+        watch.watch(self.sock.fileno(), watched.look)
+        try:
+            await watched.over.wait()
+        finally:
+            watched.end()
+            self._watched = None
+        if watched.failure is not None:
+            raise watched.failure
+        return watched.is_enough
+
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._watched is not None:
+                self._watched.end()
             if isinstance(self.sock, ssl.SSLSocket) and not self._backlog:
                 with contextlib.suppress(OSError, ValueError):  # a courtesy: close_notify, RFC 8446 section 6.1
                     self.sock.unwrap()

@@ -26,18 +26,31 @@ class MessageTap(trio.abc.Stream):
     stream: ByteStream
     messages: Inbox
     _sieve: MessageSieve
+    _late: list[str] = attrs.field(init=False, factory=list)  # messages for which the inbox had no room
+    _rest: bytes | None = attrs.field(init=False, default=None)  # for trio-websocket; empty at the end of the stream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        while True:
-            data = await self.stream.receive_some(max_bytes)
-            messages, rest = self._sieve.feed_untrusted(data)
-            for message in messages:
-                if not self.messages.put_nowait(message):
-                    await self.messages.put(message)
+        while self._rest is None:
+            if self.messages.is_taken:  # then nobody is woken for a message
+                await self.stream.receive_each(self._sift)
+            else:
+                self._sift(await self.stream.receive_some(max_bytes))
+            while self._late:
+                await self.messages.put(self._late.pop(0))
             if self._sieve.retired:
                 self.messages.end()
-            if rest or not data:
-                return rest
+        rest, self._rest = self._rest, None
+        return rest
+
+    def _sift(self, data: bytes) -> bool:
+        """Pass messages on; False when there is something else to do before the next octets."""
+        messages, rest = self._sieve.feed_untrusted(data)
+        for message in messages:
+            if not self.messages.put_nowait(message):
+                self._late.append(message)
+        if rest or not data:
+            self._rest = rest
+        return not self._late and self._rest is None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.stream.send_all(data)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -166,6 +167,10 @@ class MemoryStream(trio.abc.Stream):
                 if self._incoming.ended and not self._incoming.chunks:
                     return b""
             await self._incoming.wait_changed()
+
+    async def receive_each(self, take: Callable[[bytes], bool]) -> None:
+        while take(await self.receive_some()):
+            pass
 
     async def aclose(self) -> None:
         """Close this end: the peer reads what is under way, then end of file."""
