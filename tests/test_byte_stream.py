@@ -4,73 +4,17 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
 import trustme
+from byte_stream_pairs import HOST, Pair, as_trio, plain, read_exactly, tls
 
 from aivc.realtime.stream import MAX_BACKLOG, Direction, SocketByteStream
 
-SMALL_BUFFER = 4096  # octets of SO_SNDBUF: nearly every write is partial
-HOST = "realtime.test"
-
-Pair = Callable[[], AbstractAsyncContextManager[tuple[SocketByteStream, trio.abc.Stream]]]
-
-
-@asynccontextmanager
-async def plain() -> AsyncIterator[tuple[SocketByteStream, trio.abc.Stream]]:
-    """A `SocketByteStream` with a small send buffer, and trio's own stream at the other end."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
-    stream, peer = SocketByteStream(ours), trio.SocketStream(as_trio(theirs))
-    try:
-        yield stream, peer
-    finally:
-        await trio.aclose_forcefully(stream)
-        await trio.aclose_forcefully(peer)
-
-
-@asynccontextmanager
-async def tls() -> AsyncIterator[tuple[SocketByteStream, trio.abc.Stream]]:
-    authority = trustme.CA()
-    server_context, client_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert(HOST).configure_cert(server_context)
-    authority.configure_trust(client_context)
-    ours, theirs = socket.socketpair()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
-    ours.setblocking(False)
-    wrapped = client_context.wrap_socket(ours, server_hostname=HOST, do_handshake_on_connect=False)
-    stream = SocketByteStream(wrapped)
-    peer = trio.SSLStream(trio.SocketStream(as_trio(theirs)), server_context, server_side=True, https_compatible=True)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.do_handshake)
-            await stream.handshake()
-        yield stream, peer
-    finally:
-        await trio.aclose_forcefully(stream)
-        await trio.aclose_forcefully(peer)
-
-
-def as_trio(sock: socket.socket) -> trio.socket.SocketType:
-    return trio.socket.from_stdlib_socket(sock)
-
-
 either = pytest.mark.parametrize("pair", [plain, tls])
 BIG = bytes(range(256)) * 4000  # a million octets, far beyond every buffer
-
-
-async def read_exactly(peer: trio.abc.ReceiveStream, octets: int) -> bytes:
-    received = bytearray()
-    while len(received) < octets:
-        piece = await peer.receive_some(octets - len(received))
-        assert piece, f"the stream ended after {len(received)} octets"
-        received += piece
-    return bytes(received)
 
 
 @either

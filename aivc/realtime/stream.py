@@ -103,14 +103,19 @@ class Watched:
     context: Context
     over: trio.Event = attrs.field(factory=trio.Event)
     is_enough: bool = False  # as `take` says
-    failure: Exception | None = None  # of `take`
+    failure: Exception | None = None
 
     def look(self) -> None:
         try:
             data = self.sock.recv(TLS_RECORD)
         except (BlockingIOError, ssl.SSLWantReadError):
             return
-        except OSError:
+        except ssl.SSLWantWriteError:  # TLS 1.2 renegotiation: the task reads on, and waits for what it needs
+            self.end()
+            return
+        except OSError as error:
+            self.failure = trio.BrokenResourceError("the connection is gone")
+            self.failure.__cause__ = error
             self.end()
             return
         try:
@@ -205,7 +210,7 @@ class SocketByteStream(trio.abc.Stream):
                 return
 
     async def _have_read(self, watch: SocketWatch, take: Callable[[bytes], bool]) -> bool:
-        """Have `watch` read until `take` has enough; False if something is wrong, which who reads himself sees, too."""
+        """Have `watch` read until `take` has enough; False if the task is to read itself next."""
         self._check_open()
         # In the context of this task, whose call the log is to name, though another one reads.
         watched = self._watched = Watched(self.sock, watch, take, trio.lowlevel.current_task().context)
