@@ -301,6 +301,11 @@ def test_an_unknown_type_is_no_error(dialect: Dialect, event_type: str) -> None:
     assert read(dialect, event_type) == events.Unknown(event_type)
 
 
+@pytest.mark.parametrize("message", ['{"type":"brand.new"}\r\n', ' \t{"type":"brand.new"}', b'{"type":"brand.new"}'])
+def test_space_around_a_message_and_octets_in_place_of_text_are_no_error(message: str | bytes) -> None:
+    assert GA.decode(message) == events.Unknown("brand.new")
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -313,6 +318,9 @@ def test_an_unknown_type_is_no_error(dialect: Dialect, event_type: str) -> None:
         '{"no":"type"}',
         b"\xff\xfe",
         "[" * 100_000,
+        '{"type":"brand.new"}{}',
+        '{"type":"brand.new"}\u00a0',
+        '\ufeff{"type":"brand.new"}',
         '{"type":"error"}',
         '{"type":"error","error":"text"}',
         '{"type":"response.created","response":{}}',
@@ -330,7 +338,7 @@ def test_an_unknown_type_is_no_error(dialect: Dialect, event_type: str) -> None:
         '{"type":"response.output_item.done","item":{"type":"function_call","call_id":"c","name":"n"}}',
         '{"type":"response.output_item.done","response_id":"r","item":{"type":"function_call","name":"n"}}',
     ],
-    ids=range(25),
+    ids=range(28),
 )
 def test_what_is_malformed_is_a_violation_and_nothing_else(message: str | bytes) -> None:
     with pytest.raises(ProtocolViolation) as caught:

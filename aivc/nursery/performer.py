@@ -235,10 +235,10 @@ class Performer:
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
+            case Play(response_id=response_id, item_id=item_id, audio=audio):  # the most frequent one
+                self._play(response_id, item_id, audio)
             case Send(event=event):
                 self._send(event)
-            case Play(response_id=response_id, item_id=item_id, audio=audio):
-                self._play(response_id, item_id, audio)
             case ItemAudioDone(item_id=item_id):
                 self.playout.end_item(item_id)
             case CutPlayout(by_caller=by_caller):

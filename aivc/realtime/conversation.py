@@ -166,7 +166,7 @@ class Conversation:
             m.history.tool_answered(output.call_id, output.output)
         waiting = m.responses.waiting + [retry for retry in (m.setbacks.take(),) if retry is not None]
         model_turn = bool(outputs or waiting) or m.responses.expects_audio or m.watch.waiting
-        cut_off = m.turn.speaking or m.turn.in_doubt
+        cut_off = not m.turn.silent
         m.forget_session()
         wanted += [Send(event) for event in replayed(m.history, m.tools, m.new_event_id)]
         if m.idle.must_stop_server() or (m.on_hold and m.idle.take_from_server()):
@@ -178,7 +178,21 @@ class Conversation:
         return self._settled(self._model.expire(now) + self._caller.expire(now), now)
 
     def _react(self, event: ServerEvent, now: float) -> list[Effect]:
-        match event:
+        match event:  # the most frequent ones first
+            case events.AudioDelta():
+                return self._model.audio(event, now)
+            case events.TranscriptDelta():
+                self._machines.alive(event.response_id, now)
+                self._machines.history.transcript_delta(event.item_id, event.delta)
+                return []
+            case events.Unknown(type=name):
+                # The arguments of a long function call come in events that say nothing else.
+                if name.startswith("response.") and (active := self.responses.active_id) is not None:
+                    self._machines.alive(active, now)
+                return []
+            case events.TranscriptDone() | events.TextDone() | events.FunctionCall():
+                self._machines.alive(event.response_id, now)
+                return self._words(event)
             case events.SpeechStarted():
                 return self._caller.speech_started(event, now)
             case events.SpeechStopped():
@@ -193,34 +207,19 @@ class Conversation:
                 return self._model.transcription_failed(event)
             case events.ResponseCreated():
                 return self._model.created(event, now)
-            case events.AudioDelta():
-                return self._model.audio(event, now)
             case events.AudioDone():
                 return self._model.audio_done(event, now)
-            case events.TranscriptDelta() | events.TranscriptDone() | events.TextDone() | events.FunctionCall():
-                self._machines.alive(event.response_id, now)
-                return self._words(event)
             case events.ResponseDone():
                 return self._model.done(event, now)
             case events.ErrorEvent():
                 return self._model.error(event, now)
-            case events.Unknown(type=name):
-                # The arguments of a long function call come in events that say nothing else.
-                if name.startswith("response.") and (active := self.responses.active_id) is not None:
-                    self._machines.alive(active, now)
-                return []
             case events.SessionCreated() | events.SessionUpdated():
                 return []
             case _:
                 assert_never(event)
 
-    def _words(
-        self, event: events.TranscriptDelta | events.TranscriptDone | events.TextDone | events.FunctionCall
-    ) -> list[Effect]:
+    def _words(self, event: events.TranscriptDone | events.TextDone | events.FunctionCall) -> list[Effect]:
         match event:
-            case events.TranscriptDelta():
-                self.history.transcript_delta(event.item_id, event.delta)
-                return []
             case events.TranscriptDone():
                 self.history.transcript_done(event.item_id, event.transcript)
                 return [effects.ModelSaid(event.item_id, event.transcript)]

@@ -56,6 +56,11 @@ class CallerTurn:
         return self._state == "speaking"
 
     @property
+    def silent(self) -> bool:
+        """Neither `speaking` nor `in_doubt`."""
+        return self._state == "silent"
+
+    @property
     def in_doubt(self) -> bool:
         return self._state == "doubt"
 
@@ -82,12 +87,12 @@ class CallerTurn:
     def deadline(self) -> float:
         """When doubt or an endless turn ends by itself, or the commitment of a turn is no longer waited for."""
         match self._state:
-            case "doubt":
-                return min(self.commit_deadline, self._doubt_until)
-            case "speaking":
-                return min(self.commit_deadline, self._server_spoke_at + LONGEST_TURN)
             case "silent":
                 return self.commit_deadline
+            case "speaking":
+                return min(self.commit_deadline, self._server_spoke_at + LONGEST_TURN)
+            case "doubt":
+                return min(self.commit_deadline, self._doubt_until)
 
     def started(self, event: SpeechStarted, busy: bool, now: float) -> None:
         """Note `speech_started`; `busy`: there is something to interrupt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -52,17 +53,32 @@ class Machines:
     @property
     def deadline(self) -> float:
         """When the first of them wants to be asked; infinity when nothing is awaited."""
-        timed = (self.responses, self.turn, self.watch, self.idle, self.greeting, self.goodbye)
-        return min(self.setbacks.retry_at, *(machine.deadline for machine in timed))
+        return min(
+            self.setbacks.retry_at,
+            self.responses.deadline,
+            self.turn.deadline,
+            self.watch.deadline,
+            self.idle.deadline,
+            self.greeting.deadline,
+            self.goodbye.deadline,
+        )
 
     @property
     def quiet(self) -> bool:
         """Whether nobody speaks, is about to, or waits for something."""
-        busy = self.playing or self.turn.speaking or self.turn.in_doubt or self.responses.typing
-        awaited = self.watch.deadline < float("inf")
-        waits = awaited or not self.responses.idle or self.tools.running or self.setbacks.retry_at < float("inf")
-        leaves = self.ending or self.goodbye.cause is not None
-        return not (busy or waits or leaves or self.on_hold or self.greeting.holds)
+        return not (
+            self.playing
+            or self.watch.deadline < math.inf
+            or not self.turn.silent
+            or self.responses.typing
+            or not self.responses.idle
+            or self.tools.running
+            or self.setbacks.retry_at < math.inf
+            or self.ending
+            or self.goodbye.cause is not None
+            or self.on_hold
+            or self.greeting.holds
+        )
 
     def request(self, request: ResponseRequest, now: float) -> list[Effect]:
         """Ask for a response, now or when its turn comes; before the end of the call only for words of ours."""
@@ -96,9 +112,13 @@ class Machines:
         return f"{session}\n\n{instructions}" if session else instructions
 
     def alive(self, response_id: str, now: float) -> None:
+        """The model works on a response, which may be one that nobody wants."""
+        if not (self.items.is_muted(response_id) or self.responses.is_over(response_id)):
+            self.works(now)
+
+    def works(self, now: float) -> None:
         """The model works on a response that somebody wants."""
-        unwanted = self.items.is_muted(response_id) or self.responses.is_over(response_id)
-        if not (unwanted or self.turn.speaking or self.turn.in_doubt):
+        if self.turn.silent:
             self.watch.alive(now)
 
     def sign_of_life(self) -> list[Effect]:

@@ -15,6 +15,12 @@ from aivc.realtime.refusals import printable
 from aivc.realtime.sequencer import ResponseRequest
 from aivc.realtime.toolcalls import ToolOutput
 
+NOT_G711 = RealtimeError(
+    "not_g711",
+    "the server agreed to G.711 and seems to send 16-bit samples, which the caller hears as noise",
+    ErrorKind.OTHER,
+)
+
 
 @attrs.define
 class ModelSide:
@@ -38,11 +44,12 @@ class ModelSide:
             return []
         m.setbacks.audio_came()
         m.watch.audible()
-        m.alive(event.response_id, now)
+        m.works(now)
         m.items.audio_came(event)
         m.history.audio(event)
         m.playing = True
-        return [effects.Play(event.response_id, event.item_id, event.audio), *self._judge(event.audio)]
+        play = effects.Play(event.response_id, event.item_id, event.audio)
+        return [play, NOT_G711] if self._format.is_found_wrong(event.audio) else [play]
 
     def audio_done(self, event: events.AudioDone, now: float) -> list[Effect]:
         m = self.machines
@@ -169,12 +176,6 @@ class ModelSide:
             wanted += self._silent(now)
         return wanted
 
-    def _judge(self, audio: bytes) -> list[Effect]:
-        if not self._format.is_found_wrong(audio):
-            return []
-        message = "the server agreed to G.711 and seems to send 16-bit samples, which the caller hears as noise"
-        return [RealtimeError("not_g711", message, ErrorKind.OTHER)]
-
     def _turn_away(self, response_id: str, request: ResponseRequest, now: float) -> list[Effect]:
         """Cancel a response that crossed the caller's words; the answer to those covers it, if there is one."""
         m = self.machines
@@ -215,7 +216,7 @@ class ModelSide:
         m = self.machines
         if m.ending or request.purpose == "farewell":
             return
-        if m.turn.speaking or m.turn.in_doubt:
+        if not m.turn.silent:
             if request.instructions is None:
                 m.responses.request(request, now)
         elif not m.setbacks.retry_once(request, now) and request.purpose == "welcome":

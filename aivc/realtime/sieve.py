@@ -7,6 +7,7 @@ the first frame of any other kind on all that follows: a close, a fragment, a bi
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 import attrs
@@ -18,7 +19,7 @@ FINAL_PONG: Final = 0x8A
 SWITCHING: Final = b"HTTP/1.1 101"
 HEAD_END: Final = b"\r\n\r\n"
 LONGEST_HEAD: Final = 65_536  # octets of the answer to the upgrade; who reads the rest has a limit of its own
-HEAD_OCTETS: Final = {126: 4, 127: 10}  # of a frame with these lengths; of all others 2
+LONG: Final = {126: (Struct("!H"), SHORT_LIMIT), 127: (Struct("!Q"), MEDIUM_LIMIT)}  # form and least length
 
 
 class Unfamiliar(Exception):
@@ -55,14 +56,15 @@ class MessageSieve:
             if not self._upgraded:
                 start = end_of_head(octets)
                 rest, self._upgraded = bytes(octets[:start]), start > 0
-            while self._upgraded and (frame := frame_at(octets, start, self.longest)) is not None:
+            available = len(octets) if self._upgraded else 0
+            while start < available and (frame := frame_at(octets, start, self.longest)) is not None:
                 payload_start, end = frame
                 if octets[start] == FINAL_TEXT:
-                    messages.append(decoded(octets[payload_start:end]))
+                    messages.append(octets[payload_start:end].decode())
                 else:
                     rest += octets[start:end]
                 start = end
-        except Unfamiliar:
+        except (Unfamiliar, UnicodeDecodeError):
             self.retired = True
             rest += octets[start:]
             start = len(octets)
@@ -91,27 +93,19 @@ def frame_at(octets: bytes | bytearray, start: int, longest: int) -> tuple[int, 
     """
     if len(octets) < start + 2:
         return None
-    kind, length = octets[start], octets[start + 1]
-    payload_start = start + HEAD_OCTETS.get(length, 2)
+    kind, length, payload_start = octets[start], octets[start + 1], start + 2
     if kind != FINAL_TEXT:
         if kind not in (FINAL_PING, FINAL_PONG) or length >= SHORT_LIMIT:
             raise Unfamiliar
     elif length >= SHORT_LIMIT:
         if length >= MASKED:
             raise Unfamiliar
+        form, shortest = LONG[length]
+        payload_start += form.size
         if len(octets) < payload_start:
             return None
-        shortest = SHORT_LIMIT if length == 126 else MEDIUM_LIMIT
-        length = int.from_bytes(octets[start + 2 : payload_start], "big")
+        (length,) = form.unpack_from(octets, start + 2)
         if not shortest <= length <= longest:
             raise Unfamiliar
     end = payload_start + length
     return (payload_start, end) if end <= len(octets) else None
-
-
-def decoded(payload: bytes | bytearray) -> str:
-    """The text of a message; raises Unfamiliar when it is not UTF-8."""
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        raise Unfamiliar from None
