@@ -43,7 +43,7 @@ async def test_writes_of_two_tasks_and_those_that_do_not_wait_never_mix(pair: Pa
             nursery.start_soon(stream.send_all, b"a" * 100_000)
             nursery.start_soon(stream.send_all, b"b" * 100_000)
             await trio.testing.wait_all_tasks_blocked()
-            stream.write_nowait(b"c" * 1000)
+            assert not stream.write_nowait(b"c" * 1000)
             received = await read_exactly(peer, 201_000)
     assert received in (
         first * 100_000 + second * 100_000 + b"c" * 1000 for first, second in ((b"a", b"b"), (b"b", b"a"))
@@ -80,7 +80,7 @@ async def test_a_write_that_is_cancelled_before_it_begins_sends_nothing(pair: Pa
 async def test_a_write_that_fits_needs_no_waiting(pair: Pair) -> None:
     with trio.fail_after(10):
         async with pair() as (stream, peer):
-            stream.write_nowait(b"frame")
+            assert stream.write_nowait(b"frame")
             assert stream.backlog_octets == 0
             assert await read_exactly(peer, 5) == b"frame"
 

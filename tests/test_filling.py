@@ -186,7 +186,7 @@ def test_after_an_hour_with_a_clock_that_is_wrong_a_pause_is_about_as_long_as_it
     for number in range(180_000):
         now = number * 0.02 / (1 + ppm / 1e6)
         assert not time.is_flooded(now)
-        time.heard(160 * number, 160, now)
+        assert time.follows(160 * number, 160, now)
     filled = 0
     for frame in range(1, 51):
         if now + frame * 0.02 >= time.fill_at:

@@ -72,3 +72,17 @@ def test_a_pause_lets_time_pass_and_the_next_packet_is_marked() -> None:
         one.pause(one.due)
     after = parse_untrusted(one.packet(FRAME, one.due))
     assert (after.sequence, after.rtp_timestamp, after.marker) == (101, 1600 + 51 * 160, True)
+
+
+def test_octets_are_counted_through_other_lengths_events_and_ssrcs() -> None:
+    one = pacer()
+    run(one, [10.0, 10.02])
+    one.event_packet(101, True, one.rtp_timestamp, bytes(4))
+    one.repace(40)
+    one.packet(FRAME * 2, one.due)
+    assert one.sender_counts == (4, 2 * 160 + 4 + 320)
+    one.begin_anew(6, 0)
+    one.packet(FRAME * 2, one.due)
+    one.repace(10)
+    one.packet(FRAME[:80], one.due)
+    assert one.sender_counts == (2, 320 + 80)

@@ -242,9 +242,9 @@ class Heartbeat:
 
 def send_due(line: Line, now: float) -> None:
     """Send every frame of one stream that is due: one, or a few after a short stall."""
-    stream, pacer = line.stream, line.stream.pacer
+    stream, pacer, soon = line.stream, line.stream.pacer, now + TICK / 2
     try:
-        while pacer.due <= now + TICK / 2:
+        while pacer.due <= soon:
             packet = stream.outgoing(now)
             if packet is not None:
                 line.socket.sendto(packet, stream.latch.remote)
@@ -257,11 +257,11 @@ def send_due(line: Line, now: float) -> None:
 def receive_ready(line: Line, beat: int, now: float) -> None:
     """Take one datagram; more when the last beat left some, so that a stranger's flood cannot bury the caller."""
     passed = beat - line.ready_at
-    burst, line.ready_at = passed == 1, beat
+    line.ready_at = beat
     if line.spare < DRAINED:
         line.spare = min(DRAINED, line.spare + HEEDED * passed)
     try:
-        if burst:
+        if passed == 1:
             receive_burst(line, now)
         else:
             datagram, source = line.socket.recvfrom(LARGEST_DATAGRAM_OCTETS)

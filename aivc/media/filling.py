@@ -45,17 +45,13 @@ class HeardTime:
     next_timestamp: int = UNKNOWN  # of audio that follows without a gap
     _until: float = NEVER  # the model has heard everything until then, seconds; NEVER before anything
 
-    def heard(self, rtp_timestamp: int, octets: int, now: float) -> None:
-        """The model was given a packet of audio that came now; `gap` was asked first, unless it just follows."""
-        self.next_timestamp = (rtp_timestamp + octets) & 0xFFFFFFFF
-        self.fill_at = now + SUPPRESSED
-        self._until += octets * SECONDS_PER_OCTET
-
     def follows(self, rtp_timestamp: int, octets: int, now: float) -> bool:
         """Whether a packet just follows the one before, as nearly all do, and may be heard; it counts as heard then."""
         if rtp_timestamp != self.next_timestamp or self._until > now + FLOOD:
             return False
-        self.heard(rtp_timestamp, octets, now)
+        self.next_timestamp = (rtp_timestamp + octets) & 0xFFFFFFFF
+        self.fill_at = now + SUPPRESSED
+        self._until += octets * SECONDS_PER_OCTET
         return True
 
     def is_flooded(self, now: float) -> bool:
@@ -63,11 +59,15 @@ class HeardTime:
         return self._until > now + FLOOD and self._until != NEVER
 
     def gap(self, rtp_timestamp: int, octets: int, now: float) -> int:
-        """Octets of silence that belong before a packet that does not follow the one before it; they count as heard."""
+        """Octets of silence that belong before a packet that does not follow the one before it; they count as heard.
+
+        After them it follows.
+        """
         if self._until == NEVER:
             self._until = now - octets * SECONDS_PER_OCTET
-        missing = (rtp_timestamp - self.next_timestamp) & 0xFFFFFFFF
-        if self.next_timestamp == UNKNOWN or missing > LONGEST_GAP_OCTETS:
+        expected, self.next_timestamp = self.next_timestamp, rtp_timestamp
+        missing = (rtp_timestamp - expected) & 0xFFFFFFFF
+        if expected == UNKNOWN or missing > LONGEST_GAP_OCTETS:
             return 0
         room = round((now + LEAD - self._until) / SECONDS_PER_OCTET) - octets
         silence = max(0, min(missing, room))

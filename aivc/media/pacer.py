@@ -13,6 +13,7 @@ from aivc.media.rtp import HEADER, VERSION_2
 STALL: Final = 0.060  # seconds late; beyond it missed frames are skipped, a burst would only fill the phone's buffer
 PTIMES_MS: Final = range(10, 61, 10)  # lengths of the packets that leave
 MARKER: Final = 0x80
+pack_header: Final = HEADER.pack
 
 
 @attrs.define
@@ -35,11 +36,11 @@ class Pacer:
     ptime_ms: int = FRAME_MS
     protect: Callable[[bytes], bytes] | None = None
     sent: int = 0
-    sent_octets: int = 0  # of payload
     stalls: int = 0  # times that frames were skipped
     frame_octets: int = attrs.field(init=False, default=FRAME_OCTETS)  # and timestamp units
     frame_seconds: float = attrs.field(init=False, default=FRAME_SECONDS)
     _after_gap: bool = True
+    _extra_octets: int = 0  # of payload, beyond those that as many packets of the present length have; may be negative
     _sent_before: int = 0  # under earlier SSRCs
     _octets_before: int = 0
 
@@ -50,6 +51,7 @@ class Pacer:
         """Make packets of another length from now on. Raises ValueError for one that is not of `PTIMES_MS`."""
         if ptime_ms not in PTIMES_MS:
             raise ValueError(f"packets of {ptime_ms} ms: 10 to 60 ms in steps of 10 can be sent")
+        self._extra_octets += self.sent * (self.frame_octets - ptime_ms * OCTETS_PER_MS)
         self.ptime_ms, self.frame_octets, self.frame_seconds = ptime_ms, ptime_ms * OCTETS_PER_MS, ptime_ms / 1000
 
     def begin_anew(self, ssrc: int, sequence: int) -> None:
@@ -58,20 +60,39 @@ class Pacer:
         self._sent_before, self._octets_before = self.sent, self.sent_octets
 
     @property
+    def sent_octets(self) -> int:
+        """Octets of payload; not counted packet by packet, as those of audio all have their length."""
+        return self.sent * self.frame_octets + self._extra_octets
+
+    @property
     def sender_counts(self) -> tuple[int, int]:
         """Packets and octets of payload sent with this SSRC, RFC 3550 section 6.4.1."""
         return self.sent - self._sent_before, self.sent_octets - self._octets_before
 
-    def packet(self, payload: bytes, now: float) -> bytes:
+    def packet(self, payload: bytes, now: float, event: tuple[int, int] | None = None) -> bytes:
         """The datagram that leaves now; moves on to the next due time.
 
         The marker is set only after a gap in transmission: RFC 3551 section 4.1 forbids it elsewhere to who sends
         silence without suppression, as we do.
+
+        Args:
+          payload: a whole frame of audio.
+          event: payload type with its marker, and RTP timestamp, of what is no audio: see `event_packet`.
         """
         if now - self.due > STALL:
             self.catch_up(now)
-        marker, self._after_gap = self._after_gap, False
-        return self._build(self.payload_type | MARKER if marker else self.payload_type, self.rtp_timestamp, payload)
+        kind, rtp_timestamp, sequence = self.payload_type, self.rtp_timestamp, self.sequence
+        self.sequence = (sequence + 1) & 0xFFFF
+        self.sent += 1
+        self.rtp_timestamp = (rtp_timestamp + self.frame_octets) & 0xFFFFFFFF
+        self.due += self.frame_seconds
+        if event is not None:
+            kind, rtp_timestamp = event
+        elif self._after_gap:
+            kind, self._after_gap = kind | MARKER, False
+        # the inside of rtp.build, without a Packet made for it: 50 times a second and call
+        datagram = pack_header(VERSION_2, kind, sequence, rtp_timestamp, self.ssrc) + payload
+        return datagram if self.protect is None else self.protect(datagram)
 
     def event_packet(self, payload_type: int, marker: bool, rtp_timestamp: int, payload: bytes) -> bytes:
         """The datagram of a telephone event, in the place of audio: RFC 4733 section 2.5.1.2.
@@ -79,7 +100,8 @@ class Pacer:
         It takes the next sequence number and one frame of RTP time, but bears the time at which its event began;
         `catch_up` first, as that time may be now.
         """
-        return self._build(payload_type | MARKER if marker else payload_type, rtp_timestamp, payload)
+        self._extra_octets += len(payload) - self.frame_octets
+        return self.packet(payload, self.due, (payload_type | MARKER if marker else payload_type, rtp_timestamp))
 
     def catch_up(self, now: float) -> None:
         """Skip the frames that a stall has made too late."""
@@ -94,16 +116,6 @@ class Pacer:
     def timestamp_at(self, now: float) -> int:
         """The RTP timestamp of a moment, for a sender report (RFC 3550 section 6.4.1)."""
         return (self.rtp_timestamp + round((now - self.due) * 1000 * OCTETS_PER_MS)) & 0xFFFFFFFF
-
-    def _build(self, kind: int, rtp_timestamp: int, payload: bytes) -> bytes:
-        # the inside of rtp.build, without a Packet made for it: 50 times a second and call
-        datagram = HEADER.pack(VERSION_2, kind, self.sequence, rtp_timestamp, self.ssrc) + payload
-        self.sequence = (self.sequence + 1) & 0xFFFF
-        self.sent += 1
-        self.sent_octets += len(payload)
-        self.rtp_timestamp = (self.rtp_timestamp + self.frame_octets) & 0xFFFFFFFF
-        self.due += self.frame_seconds
-        return datagram if self.protect is None else self.protect(datagram)
 
     def _skip(self, frames: int) -> None:
         self.rtp_timestamp = (self.rtp_timestamp + frames * self.frame_octets) & 0xFFFFFFFF

@@ -82,9 +82,9 @@ class Playout:
     paused: bool = attrs.field(init=False, default=False)
     frame_octets: int = FRAME_OCTETS
     cushion_ms: int = 0
-    waiting_octets: int = 0
     refused_octets: int = 0  # beyond the capacity
     _chunks: list[Chunk] = attrs.field(factory=list)
+    _chunk_octets: int = 0  # of all of them, whole
     _items: dict[str, ItemPlayout] = attrs.field(factory=dict)  # those that are not complete, in order
     _flows: bool = False  # the frame before was speech, too
     _held_since: float | None = None  # when there was a frame to play at first, and too little behind it, seconds
@@ -99,7 +99,7 @@ class Playout:
         if item is None:
             item = self._items[item_id] = ItemPlayout(item_id, response_id)
         item.received_octets += len(audio)
-        self.waiting_octets += len(audio)
+        self._chunk_octets += len(audio)
         if audio:
             self._chunks.append(Chunk(item, audio))
         return True
@@ -117,16 +117,17 @@ class Playout:
         A frame that is not full waits for the rest of its item, or for the next item; the last one of all is filled
         up with silence.
         """
-        if not self._chunks or self.paused:
+        chunks = self._chunks
+        if not chunks or self.paused:
             self._flows = False
             return None
-        chunk, octets = self._chunks[0], self.frame_octets
-        end = chunk.start + octets
-        if end < len(chunk.octets) and chunk.start:  # by far the most frequent case
-            frame = chunk.octets[chunk.start : end]
+        chunk, octets = chunks[0], self.frame_octets
+        start, audio = chunk.start, chunk.octets
+        end = start + octets
+        if start and end < len(audio):  # by far the most frequent case
+            frame = audio[start:end]
             chunk.start = end
             chunk.item.heard_octets += octets
-            self.waiting_octets -= octets
             return frame
         return self._gather(now)
 
@@ -146,9 +147,14 @@ class Playout:
         cut = list(self._items.values())
         self._chunks.clear()
         self._items.clear()
-        self.waiting_octets = 0
+        self._chunk_octets = 0
         self.paused, self._held_since = False, None
         return cut
+
+    @property
+    def waiting_octets(self) -> int:
+        """What is still to be sent."""
+        return self._chunk_octets - self._chunks[0].start if self._chunks else 0
 
     @property
     def drained(self) -> bool:
@@ -179,15 +185,15 @@ class Playout:
 
     def _take(self, chunk: Chunk, wanted: int, now: float) -> bytes:
         octets = chunk.octets[chunk.start : chunk.start + wanted]
-        chunk.start += len(octets)
         item = chunk.item
         if not item.heard_octets:
             item.began_at = now
             self.began(item)
+        chunk.start += len(octets)
         item.heard_octets += len(octets)
-        self.waiting_octets -= len(octets)
         if chunk.start == len(chunk.octets):
             del self._chunks[0]
+            self._chunk_octets -= len(chunk.octets)
             self._forget_if_complete(item)
         return octets
 

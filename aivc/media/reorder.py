@@ -52,10 +52,10 @@ class ReorderBuffer:
 
     def push(self, packet: Packet, now: float) -> tuple[Packet, ...]:
         """Take one packet; return those whose turn it is, in order."""
+        self.were_held.clear()
         if packet.sequence == self.expected and not self.held and packet.ssrc == self.ssrc:
             self.expected = (packet.sequence + 1) & 0xFFFF
             return (packet,)
-        self.were_held.clear()
         if packet.ssrc != self.ssrc:
             return self._start_over(packet)
         ahead = (packet.sequence - self.expected) & 0xFFFF

@@ -55,7 +55,7 @@ class Reception:
         self._expected_before += self.expected
         self.ssrc, self._first, self.highest, self.cycles, self._restart_at = ssrc, sequence, sequence, 0, -1
         self._received_before, self._expected_prior, self._received_prior = received_before, 0, 0
-        self.transit, self.jitter = 0.0, 0.0
+        self.jitter = 0.0
 
     @property
     def expected(self) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from struct import Struct
+import struct
 from typing import Final, NamedTuple
 
-HEADER: Final = Struct("!BBHII")  # V P X CC | M PT | sequence | timestamp | SSRC
-EXTENSION: Final = Struct("!HH")  # profile | length in 32-bit words
+HEADER: Final = struct.Struct("!BBHII")  # V P X CC | M PT | sequence | timestamp | SSRC
+EXTENSION: Final = struct.Struct("!HH")  # profile | length in 32-bit words
 VERSION_2: Final = 0x80
 # RFC 5761 section 4: on a port shared with RTCP these values of the second octet are RTCP packet types.
 FIRST_RTCP, LAST_RTCP = 192, 223
+unpack_header: Final = HEADER.unpack_from
+new_tuple: Final = tuple.__new__
 
 
 class BadPacket(ValueError):
@@ -29,15 +31,15 @@ class Packet(NamedTuple):
 
 def parse_untrusted(datagram: bytes) -> Packet:
     """Read one datagram. Raises BadPacket."""
-    if len(datagram) < 12:
-        raise BadPacket(f"{len(datagram)} octets are no RTP header")
-    flags, kind, sequence, rtp_timestamp, ssrc = HEADER.unpack_from(datagram)
-    if flags & 0xC0 != VERSION_2:
-        raise BadPacket(f"version {flags >> 6} is not 2")
+    try:
+        flags, kind, sequence, rtp_timestamp, ssrc = unpack_header(datagram)
+    except struct.error:
+        raise BadPacket(f"{len(datagram)} octets are no RTP header") from None
+    payload = datagram[12:] if flags == VERSION_2 else payload_of(datagram, flags)
     if FIRST_RTCP <= kind <= LAST_RTCP:
         raise BadPacket(f"packet type {kind} is RTCP")
-    payload = datagram[12:] if flags == VERSION_2 else payload_of(datagram, flags)
-    return Packet(kind & 0x7F, kind >= 0x80, sequence, rtp_timestamp, ssrc, payload)
+    # what Packet(...) does, by way of a function of Python, in half the time
+    return new_tuple(Packet, (kind & 0x7F, kind >= 0x80, sequence, rtp_timestamp, ssrc, payload))
 
 
 def is_rtcp(datagram: bytes) -> bool:
@@ -46,7 +48,12 @@ def is_rtcp(datagram: bytes) -> bool:
 
 
 def payload_of(datagram: bytes, flags: int) -> bytes:
-    """What is left without CSRC list, header extension and padding, which ordinary phones never send."""
+    """What is left without CSRC list, header extension and padding, which ordinary phones never send.
+
+    Raises BadPacket, also for another version.
+    """
+    if flags & 0xC0 != VERSION_2:
+        raise BadPacket(f"version {flags >> 6} is not 2")
     start, end = 12 + 4 * (flags & 0x0F), len(datagram)
     if flags & 0x10:
         if start + 4 > end:

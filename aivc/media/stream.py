@@ -285,25 +285,26 @@ class RtpStream:
     def _take(self, packet: Packet, now: float) -> None:
         """A packet of the caller's; the arithmetic of RFC 3550 appendices A.1 and A.8 stands here for its speed."""
         counters, reception, reorder = self.counters, self.reception, self._reorder
-        payload_type, _, sequence, rtp_timestamp, ssrc, _ = packet
+        payload_type, _, sequence, rtp_timestamp, ssrc, payload = packet
         counters.received += 1
         self.last_received = now
-        in_order = sequence == reorder.expected and ssrc == reorder.ssrc and not reorder.held
-        if in_order and sequence and ssrc == reception.ssrc:
-            reception.highest = sequence
-        else:
-            reception.update(sequence, ssrc, counters.received)
-        if payload_type == self.payload_type:  # the packets of an event bear one time, however they come
+        is_audio = payload_type == self.payload_type
+        if is_audio:  # the packets of an event bear one time, however they come
             transit = now * CLOCK_HZ - rtp_timestamp
-            late = transit - reception.transit
+            late = abs(transit - reception.transit)
             reception.transit = transit
-            if -ANOTHER_CLOCK < late < ANOTHER_CLOCK:
-                reception.jitter += (abs(late) - reception.jitter) / 16
-        if in_order:
-            reorder.expected = (sequence + 1) & 0xFFFF
-            self._hear(packet, now)
-        else:
+            if late < ANOTHER_CLOCK:
+                reception.jitter += (late - reception.jitter) / 16
+        if not (sequence and sequence == reorder.expected and ssrc == reorder.ssrc and not reorder.held):
+            reception.update(sequence, ssrc, counters.received)
             self._hear_held(reorder.push(packet, now), now)
+            return
+        reception.highest = sequence
+        reorder.expected = (sequence + 1) & 0xFFFF
+        if is_audio and payload:
+            self._hear_audio(payload, rtp_timestamp, now)
+        else:
+            self._hear_other(packet, now)
 
     def _not_rtp(self, datagram: bytes, source: Address, now: float) -> None:
         if self.rtcp is not None and self.rtcp.mux and is_rtcp(datagram):
@@ -324,27 +325,30 @@ class RtpStream:
         else:
             self._time.stand_still()
 
-    def _hear(self, packet: Packet, now: float) -> None:
-        payload, time = packet.payload, self._time
-        if packet.payload_type != self.payload_type or not payload:
-            self._hear_other(packet, now)
-            return
-        if not self._expects_audio:
-            self.counters.held += 1
-            return
-        if not (follows := time.follows(packet.rtp_timestamp, len(payload), now)) and time.is_flooded(now):
-            self.counters.heard_dropped += 1
-            return
+    def _hear_audio(self, payload: bytes, rtp_timestamp: int, now: float) -> None:
+        time, octets = self._time, len(payload)
+        if not time.follows(rtp_timestamp, octets, now):  # it never does while the caller is not to send: see `_turn`
+            if not self._expects_audio:
+                self.counters.held += 1
+                return
+            if time.is_flooded(now):
+                self.counters.heard_dropped += 1
+                return
+            self._fill(time.gap(rtp_timestamp, octets, now))
+            time.follows(rtp_timestamp, octets, now)
         if is_voiced(payload, self.codec):
             self.last_voiced = now
-        if not follows:
-            self._fill(time.gap(packet.rtp_timestamp, len(payload), now))
-            time.heard(packet.rtp_timestamp, len(payload), now)
-        self._pass_on(payload)
+        try:
+            self.heard.send_nowait(payload)
+        except trio.WouldBlock:
+            self.counters.heard_dropped += 1
 
     def _hear_held(self, packets: tuple[Packet, ...], now: float) -> None:
         for packet in packets:
-            self._hear(packet, now)
+            if packet.payload_type == self.payload_type and packet.payload:
+                self._hear_audio(packet.payload, packet.rtp_timestamp, now)
+            else:
+                self._hear_other(packet, now)
             if self.last_voiced == now and is_voiced(packet.payload, self.codec):
                 self.held_voiced = now, self._reorder.were_held.get(packet.sequence, now)
 
@@ -369,13 +373,10 @@ class RtpStream:
     def _fill(self, octets: int) -> None:
         if octets:
             self._filled_octets += octets
-            self._pass_on(self._silence[:1] * octets)
-
-    def _pass_on(self, octets: bytes) -> None:
-        try:
-            self.heard.send_nowait(octets)
-        except trio.WouldBlock:
-            self.counters.heard_dropped += 1
+            try:
+                self.heard.send_nowait(self._silence[:1] * octets)
+            except trio.WouldBlock:
+                self.counters.heard_dropped += 1
 
     def _key_packet(self, now: float) -> bytes | None:
         if self.telephone_event is None:

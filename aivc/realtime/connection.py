@@ -13,7 +13,9 @@ import logging
 import math
 import os
 import ssl
+from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain
 from typing import NoReturn, cast
 
 import attrs
@@ -24,7 +26,7 @@ from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.realtime.dialects import ProtocolViolation
 from aivc.realtime.dialling import close_now, dial, why_unreachable
-from aivc.realtime.framing import append_frame
+from aivc.realtime.framing import KEY_OCTETS, append_frame
 from aivc.realtime.inbox import Inbox, Message
 from aivc.realtime.refusals import RealtimeClosed, RealtimeRefused, refused_by_http
 from aivc.realtime.sieve import MessageSieve
@@ -42,12 +44,13 @@ POOLED_KEYS = 32  # mask keys drawn at once: a system call for each frame costs 
 ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
 
 
-def mask_keys() -> Iterator[bytes]:
-    """Unpredictable mask keys (RFC 6455 section 5.3), drawn from the system in large pieces."""
-    while True:
-        pool = os.urandom(4 * POOLED_KEYS)
-        for start in range(0, len(pool), 4):
-            yield pool[start : start + 4]
+def draw_keys() -> array[int]:
+    return array("I", os.urandom(KEY_OCTETS * POOLED_KEYS))
+
+
+def mask_keys() -> Iterator[int]:
+    """Unpredictable mask keys (RFC 6455 section 5.3) without end, drawn from the system in large pieces."""
+    return chain.from_iterable(iter(draw_keys, None))
 
 
 @attrs.define(eq=False)
@@ -59,7 +62,7 @@ class RealtimeSocket:
     messages: Inbox = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
     round_trip: float | None = attrs.field(default=None, init=False)  # of the fastest ping so far, seconds
-    _mask_keys: Iterator[bytes] = attrs.field(factory=mask_keys, init=False, repr=False)
+    _mask_keys: Iterator[int] = attrs.field(factory=mask_keys, init=False, repr=False)
 
     @property
     def stream(self) -> ByteStream:
@@ -106,13 +109,12 @@ class RealtimeSocket:
         Raises:
             RealtimeClosed: the connection is over, or closing: nothing may follow a close frame.
         """
-        self._check_open()
-        stream = self.tap.stream
+        if self.websocket.closed is not None:
+            raise self._closed()
         try:
-            stream.write_nowait(append_frame(audio, next(self._mask_keys)))
+            return self.tap.stream.write_nowait(append_frame(audio, next(self._mask_keys)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._broken() from None
-        return not stream.backlog_octets
 
     async def append_audio(self, audio: bytes) -> None:
         """The same, and wait until it is written; at once, without a checkpoint, if it can be."""
@@ -141,7 +143,8 @@ class RealtimeSocket:
             took = trio.current_time() - asked_at
             self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
             return
-        self._check_open()
+        if self.websocket.closed is not None:
+            raise self._closed()
         raise RealtimeClosed(ABNORMAL, f"no pong within {pong_seconds:g} s")
 
     async def close(self, seconds: float) -> bool:
@@ -165,10 +168,6 @@ class RealtimeSocket:
     def _broken(self) -> RealtimeClosed:
         is_closed = self.websocket.closed is not None
         return self._closed() if is_closed else RealtimeClosed(ABNORMAL, "the connection is gone")
-
-    def _check_open(self) -> None:
-        if self.websocket.closed is not None:
-            raise self._closed()
 
     def _closed(self) -> RealtimeClosed:
         """Why the connection is over."""

@@ -118,8 +118,8 @@ class MemoryStream(trio.abc.Stream):
         """Octets written here that the path has not accepted; always 0 without a window."""
         return self._outgoing.backlog_octets
 
-    def write_nowait(self, data: bytes) -> None:
-        """Queue octets for the peer; never waits.
+    def write_nowait(self, data: bytes) -> bool:
+        """Queue octets for the peer; never waits. Returns whether there is no backlog now.
 
         Raises:
             trio.ClosedResourceError: this end is closed.
@@ -129,6 +129,7 @@ class MemoryStream(trio.abc.Stream):
             raise trio.ClosedResourceError("this end is closed")
         if not self._stalled:
             self._outgoing.write(data)
+        return not self._outgoing.backlog_octets
 
     async def wait_flushed(self) -> None:
         """Wait until the backlog is empty.
