@@ -95,6 +95,16 @@ async def test_a_backlog_beyond_its_limit_is_a_broken_connection(pair: Pair) -> 
 
 
 @either
+async def test_of_a_write_beyond_the_limit_nothing_is_sent(pair: Pair) -> None:
+    with trio.fail_after(10):
+        async with pair() as (stream, peer):
+            with pytest.raises(trio.BrokenResourceError):
+                stream.write_nowait(bytes(2 * MAX_BACKLOG))
+            assert stream.write_nowait(b"frame")
+            assert await read_exactly(peer, 5) == b"frame"
+
+
+@either
 async def test_the_end_of_the_peer_is_an_empty_read(pair: Pair) -> None:
     with trio.fail_after(10):
         async with pair() as (stream, peer):

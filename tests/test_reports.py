@@ -106,6 +106,20 @@ def test_the_counts_of_the_stream_itself_are_those_of_its_packets() -> None:
     assert block.highest_sequence == 65999
 
 
+def test_a_sequence_that_goes_on_elsewhere_after_a_hold_is_no_loss() -> None:
+    paper = paper_stream()
+    for number in range(50):
+        paper.come(datagram(number), number * 0.02)
+    paper.stream.expects_audio = False
+    paper.stream.expects_audio = True
+    for number in range(50):
+        paper.come(datagram(20_000 + number), 2.0 + number * 0.02)
+    told = paper.stream.quality()
+    assert told is not None
+    assert (told.lost, told.lost_fraction) == (0, 0.0)
+    assert paper.stream.reception.total_expected() == 100
+
+
 def test_a_report_is_of_a_sender_when_something_was_sent_and_names_us() -> None:
     reception, received = reception_of([1, 2])
     sr, sdes = reports().compound(reception, received, (800, 5, 800), 2.5, goodbye=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 from realtime_talk import FRAME, Cut, Ours, answered, call, caller_spoke, conversation, requests, sent, speaking
 
 from aivc.realtime import effects, events
 from aivc.realtime.conversation import Conversation
+from aivc.realtime.dialects import GA
 from aivc.realtime.replay import MOST_ITEMS, MOST_OCTETS
 
 
@@ -34,6 +36,23 @@ def test_what_was_said_and_heard_is_told_in_order() -> None:
         ("user", "[The caller pressed the keys 42 on the telephone's keypad.]"),
     ]
     assert request == events.CreateResponse(request.event_id)
+
+
+def test_half_a_surrogate_pair_in_a_text_or_in_arguments_does_not_keep_a_conversation_from_going_on() -> None:
+    talk = conversation()
+    speaking(talk)
+    for half in ("\\ud83d", "\\ude00 \\ud83d"):  # the second delta has the other half of the first one's
+        place = '"response_id":"r1","item_id":"i1"'
+        talk.handle(GA.decode(f'{{"type":"response.output_audio_transcript.delta",{place},"delta":"{half}"}}'), 0.0)
+    talk.handle(attrs.evolve(call("c1"), arguments='"\ud83d"'), 0.1)
+    talk.tool_finished("c1", "\ude00", 0.2)
+    talk.handle(events.ResponseDone("r1", "completed"), 0.3)
+    text, asked, answer, _request = told(talk)
+    assert isinstance(text, events.SendText)
+    assert isinstance(asked, events.SendFunctionCall)
+    assert isinstance(answer, events.SendToolOutput)
+    assert (text.text, asked.arguments, answer.output) == ("\ud83d\ude00 \ud83d", '"\ud83d"', "\ude00")
+    assert "\\ud83d\\ude00 \\ud83d" in GA.encode(text)
 
 
 def test_after_a_finished_answer_nobody_is_asked_to_speak() -> None:

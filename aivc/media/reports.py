@@ -39,15 +39,21 @@ class Reception:
     _expected_prior: int = 0  # when the last report was made
     _received_prior: int = 0
 
-    def update(self, sequence: int, ssrc: int, received: int) -> None:
-        """A packet that does not just follow the one before; `received` counts those of the call, this one included."""
+    def update(self, sequence: int, ssrc: int, received: int, anew: bool = False) -> None:
+        """A packet that does not just follow the one before.
+
+        Args:
+          received: packets of the call, this one included.
+          anew: order begins with it, whatever came before, as after a hold: a jump needs no second packet then.
+        """
         ahead = (sequence - self.highest) & 0xFFFF
-        if ssrc != self.ssrc or sequence == self._restart_at:
+        is_jump = MAX_DROPOUT <= ahead < 0x10000 - MAX_MISORDER
+        if ssrc != self.ssrc or sequence == self._restart_at or (anew and is_jump):
             self._begin(sequence, ssrc, received - 1)
         elif ahead < MAX_DROPOUT:
             self.cycles += 0x10000 if sequence < self.highest else 0
             self.highest, self._restart_at = sequence, -1
-        elif ahead < 0x10000 - MAX_MISORDER:
+        elif is_jump:
             self._restart_at = (sequence + 1) & 0xFFFF
 
     def _begin(self, sequence: int, ssrc: int, received_before: int) -> None:

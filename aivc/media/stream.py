@@ -296,7 +296,7 @@ class RtpStream:
             if late < ANOTHER_CLOCK:
                 reception.jitter += (late - reception.jitter) / 16
         if not (sequence and sequence == reorder.expected and ssrc == reorder.ssrc and not reorder.held):
-            reception.update(sequence, ssrc, counters.received)
+            reception.update(sequence, ssrc, counters.received, anew=reorder.ssrc < 0)
             self._hear_held(reorder.push(packet, now), now)
             return
         reception.highest = sequence

@@ -54,7 +54,7 @@ def piece_of(entry: Entry, tools: OpenCalls, new_event_id: Callable[[], str]) ->
     said = entry.utterance()
     if said is None or not said.text or said.heard_ms == 0:  # what was only written, nobody has heard
         return None
-    return Piece((message(said, new_event_id()),), len(said.text.encode()))
+    return Piece((message(said, new_event_id()),), octets_of(said.text))
 
 
 def tool_piece(use: ToolUse, tools: OpenCalls, new_event_id: Callable[[], str]) -> Piece | None:
@@ -62,11 +62,16 @@ def tool_piece(use: ToolUse, tools: OpenCalls, new_event_id: Callable[[], str]) 
     if use.output is None and not running:
         return None
     told = SendFunctionCall(new_event_id(), call.call_id, call.name, call.arguments)
-    octets = len(call.arguments.encode())
+    octets = octets_of(call.arguments)
     if use.output is None:
         return Piece((told,), octets, needed=True)
     answer = SendToolOutput(new_event_id(), call.call_id, use.output)
-    return Piece((told, answer), octets + len(use.output.encode()))
+    return Piece((told, answer), octets + octets_of(use.output))
+
+
+def octets_of(text: str) -> int:
+    """The length of a text, which may have half a surrogate pair: JSON allows it, and deltas may part what is whole."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def message(said: Utterance, event_id: str) -> SendText:
