@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+import select
 import socket
 import struct
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from byte_stream_pairs import Pair, plain, read_exactly, tls
+from trio.testing import MockClock
 
-from aivc.media.clock import Heartbeat, open_heartbeat
-from aivc.media.polling import ROUNDS
+from aivc.config.settings import Address, RtpSettings
+from aivc.media.clock import TICK, Heartbeat, open_heartbeat
+from aivc.media.latching import Latch
+from aivc.media.pacer import Pacer
+from aivc.media.playout import Playout
+from aivc.media.polling import ROUNDS, Polled
+from aivc.media.stream import RtpStream
 from aivc.media.timer import Timer, open_sleep_timer
 from aivc.realtime.stream import SocketByteStream, SocketWatch
 
@@ -77,6 +88,23 @@ async def test_what_comes_after_enough_waits_for_the_next_reader(pair: Pair, wat
 
 @both
 @either
+async def test_what_an_earlier_reader_left_is_given_first(pair: Pair, watching: Watching) -> None:
+    heard = bytearray()
+
+    def take(data: bytes) -> bool:
+        heard.extend(data)
+        return len(heard) < 5
+
+    with trio.fail_after(10):
+        async with watching() as watch, pair(watch) as (stream, peer):
+            await peer.send_all(b"12345678")
+            assert await stream.receive_some(3) == b"123"  # of a TLS record; the socket has nothing more to read
+            await stream.receive_each(take)
+    assert heard == b"45678"
+
+
+@both
+@either
 async def test_closing_wakes_who_has_it_read(pair: Pair, watching: Watching) -> None:
     async def read() -> None:
         with pytest.raises(trio.ClosedResourceError):
@@ -103,6 +131,34 @@ async def test_a_connection_that_is_reset_is_a_broken_resource(watching: Watchin
             await trio.testing.wait_all_tasks_blocked()
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
+
+
+@both
+async def test_a_connection_that_was_reset_leaves_nothing_for_the_collector(watching: Watching) -> None:
+    async def read(stream: SocketByteStream, broken: trio.Event) -> None:
+        try:
+            await stream.receive_each(bool)
+        except trio.BrokenResourceError:
+            broken.set()
+
+    async def lose() -> weakref.ref[SocketByteStream]:
+        broken = trio.Event()
+        async with watching() as watch, connected(watch) as (stream, peer), trio.open_nursery() as nursery:
+            nursery.start_soon(read, stream, broken)
+            await trio.testing.wait_all_tasks_blocked()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            await broken.wait()
+            return weakref.ref(stream)
+
+    gc.disable()
+    try:
+        with trio.fail_after(10):
+            lost = await lose()
+            await trio.testing.wait_all_tasks_blocked()  # trio itself has forgotten the task
+            assert lost() is None
+    finally:
+        gc.enable()
 
 
 @asynccontextmanager
@@ -193,6 +249,67 @@ async def test_who_sends_without_end_does_not_keep_another_from_being_read() -> 
                 flood_socket.detach()
     assert so_far
     assert reads_before_other[0] - so_far <= 3 * ROUNDS  # the beat that was on, and the one that met it
+
+
+@pytest.mark.parametrize("early", [0.0001, TICK / 2, TICK])
+async def test_audio_that_comes_just_before_a_packet_leaves_is_in_that_packet(
+    mock_clock: MockClock, early: float
+) -> None:
+    with (
+        trio.fail_after(10),
+        socket.socket(type=socket.SOCK_DGRAM) as phone,
+        trio.socket.socket(type=trio.socket.SOCK_DGRAM) as ours,
+    ):
+        phone.bind(("127.0.0.1", 0))
+        phone.setblocking(False)
+        await ours.bind(("127.0.0.1", 0))
+        async with open_heartbeat(open_sleep_timer) as heartbeat:
+            assert isinstance(heartbeat, Heartbeat)
+            async with plain(heartbeat) as (stream, peer), trio.open_nursery() as nursery:
+                talk = stream_to(phone.getsockname(), ours)
+                nursery.start_soon(heartbeat.carry, talk)
+                nursery.start_soon(stream.receive_each, partial(talk.playout.push, "r", "i"))
+                await trio.testing.wait_all_tasks_blocked()
+                mock_clock.jump(talk.pacer.due - early - trio.current_time())
+                await peer.send_all(b"\x01" * 400)
+                mock_clock.jump(early + 0.0001)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        assert phone.recv(2048).endswith(b"\x01" * 160)
+
+
+def stream_to(phone: Address, ours: trio.socket.SocketType) -> RtpStream:
+    send, _receive = trio.open_memory_channel[bytes](50)
+    now = trio.current_time()
+    latch, pacer = Latch(phone, "127.0.0.1", "auto", 3.0), Pacer(0, 7, 100, 0, now)
+    return RtpStream(ours, "PCMU", 0, latch, Playout(0xFF), pacer, send, RtpSettings(), now, is_trusted=True)
+
+
+async def test_who_has_much_to_read_is_read_on_in_the_next_beat_when_packets_have_waited_long_enough(
+    mock_clock: MockClock,
+) -> None:
+    with select.epoll() as epoll:
+        polled = Polled(epoll)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+
+            def look() -> None:
+                ours.recv(1)
+                mock_clock.jump(TICK * 0.4)
+
+            polled.watch(ours.fileno(), look)
+            theirs.send(b"123456")
+            polled.look(trio.current_time() + TICK)
+            assert ours.recv(6) == b"456"
+            polled.unwatch(ours.fileno())
+
+
+def test_what_cannot_be_watched_is_not_watched(tmp_path: Path) -> None:
+    with select.epoll() as epoll, (tmp_path / "a file").open("w") as file:
+        polled = Polled(epoll)
+        with pytest.raises(PermissionError):
+            polled.watch(file.fileno(), lambda: None)
+        assert not polled
 
 
 async def test_what_is_taken_is_taken_in_the_context_of_the_call_and_not_of_the_heartbeat() -> None:

@@ -28,6 +28,7 @@ from aivc.media.timer import OpenTimer, Timer, open_system_timer
 
 SLOTS: Final = 4  # the calls' frames are spread over so many wake-ups
 TICK: Final = FRAME_SECONDS / SLOTS  # seconds
+READING: Final = TICK / 4  # seconds that reading the models may delay the packets of a beat
 DRAINED: Final = 64  # datagrams taken at once from a socket that had some a tick ago too: a burst, or a flood
 # Of the caller's the first 64 are heeded however fast they come: a second of audio that a network, or a stall of ours,
 # has held back. In the long run 1600 a second are; a telephone sends 17 to 100.
@@ -185,7 +186,7 @@ class Heartbeat:
         return False
 
     def watch(self, descriptor: int, look: Callable[[], None]) -> None:
-        """Read this one, too, after what is due was sent; see `Polled.watch`."""
+        """Read this one, too, before sending what is due: what comes just in time is to leave; see `Polled.watch`."""
         self._polled.watch(descriptor, look)
         self._wanted.set()
 
@@ -210,6 +211,7 @@ class Heartbeat:
 
     async def _beat(self, timer: Timer) -> None:
         missed = await timer.wait()
+        self._polled.look(trio.current_time() + READING)
         now = trio.current_time()
         for tick in range(self._ticks + max(1, missed - SLOTS + 1), self._ticks + missed + 1):
             for line in self._slots[tick % SLOTS]:
@@ -224,7 +226,6 @@ class Heartbeat:
                 receive_ready(ready, self._beats, now)
             else:
                 receive_control(self._controls[descriptor], now)
-        self._polled.look()
 
     def _note(self, missed: int) -> None:
         """How late the last packet of each of these ticks was: our wake-up, the ticks behind it, and the sending.

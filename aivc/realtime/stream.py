@@ -196,8 +196,8 @@ class SocketByteStream(trio.abc.Stream):
         self._in_a_row = 0
         blocked = self._readable
         while True:
-            if isinstance(self.sock, ssl.SSLSocket) and not self._closed and self.sock.pending():
-                await trio.lowlevel.checkpoint()  # decrypted already: the socket itself may stay silent
+            if self._is_pending():
+                await trio.lowlevel.checkpoint()
             else:
                 self._check_open()
                 await blocked.ready(self.sock)
@@ -220,16 +220,23 @@ class SocketByteStream(trio.abc.Stream):
     async def _have_read(self, watch: SocketWatch, take: Callable[[bytes], bool]) -> bool:
         """Have `watch` read until `take` has enough; False if the task is to read itself next."""
         self._check_open()
+        if self._is_pending():
+            return False
         # In the context of this task, whose call the log is to name, though another one reads.
-        watched = self._watched = Watched(self.sock, watch, take, trio.lowlevel.current_task().context)
+        watched = Watched(self.sock, watch, take, trio.lowlevel.current_task().context)
         watch.watch(self.sock.fileno(), watched.look)
+        self._watched = watched
         try:
             await watched.over.wait()
         finally:
             watched.end()
             self._watched = None
-        if watched.failure is not None:
-            raise watched.failure
+            failure, watched.failure = watched.failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback knows this frame
         return watched.is_enough
 
     async def aclose(self) -> None:
@@ -280,6 +287,10 @@ class SocketByteStream(trio.abc.Stream):
         except OSError as error:
             raise self._failure() from error
         return None
+
+    def _is_pending(self) -> bool:
+        """Whether something is decrypted already: the socket itself may stay silent."""
+        return isinstance(self.sock, ssl.SSLSocket) and not self._closed and self.sock.pending() > 0
 
     def _check_open(self) -> None:
         if self._closed:
