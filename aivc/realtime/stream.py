@@ -75,21 +75,21 @@ class Direction:
     """Waits until a socket is readable, or until it is writable, for any number of tasks; trio itself allows one."""
 
     wait: Callable[[socket.socket], Awaitable[None]]
-    _is_waiting: bool = attrs.field(default=False, init=False)  # one task, for the socket
+    is_waited_for: bool = attrs.field(default=False, init=False)  # by one task, and those that wait for it
     _left: trio.Event | None = attrs.field(default=None, init=False)  # for which others wait, if there are others
 
     async def ready(self, sock: socket.socket) -> None:
         """Return when it may be worth trying again: ready, or because another task that waited has left."""
-        if self._is_waiting:
+        if self.is_waited_for:
             if self._left is None:
                 self._left = trio.Event()
             await self._left.wait()
             return
-        self._is_waiting = True
+        self.is_waited_for = True
         try:
             await self.wait(sock)
         finally:
-            self._is_waiting = False
+            self.is_waited_for = False
             if self._left is not None:
                 self._left.set()
                 self._left = None
@@ -220,7 +220,7 @@ class SocketByteStream(trio.abc.Stream):
     async def _have_read(self, watch: SocketWatch, take: Callable[[bytes], bool]) -> bool:
         """Have `watch` read until `take` has enough; False if the task is to read itself next."""
         self._check_open()
-        if self._is_pending():
+        if self._readable.is_waited_for or self._is_pending():  # by a writer, see `_try_write`
             return False
         # In the context of this task, whose call the log is to name, though another one reads.
         watched = Watched(self.sock, watch, take, trio.lowlevel.current_task().context)
@@ -283,6 +283,8 @@ class SocketByteStream(trio.abc.Stream):
         except (BlockingIOError, ssl.SSLWantWriteError):
             return self._writable
         except ssl.SSLWantReadError:  # TLS 1.2 renegotiation, which needs the peer's answer first
+            if self._watched is not None:
+                self._watched.end()  # what it reads in another's place would wake nobody who waits for that answer
             return self._readable
         except OSError as error:
             raise self._failure() from error
