@@ -109,10 +109,11 @@ class RealtimeSocket:
         Raises:
             RealtimeClosed: the connection is over, or closing: nothing may follow a close frame.
         """
-        if self.websocket.closed is not None:
+        tap = self.tap
+        if tap.is_closing:
             raise self._closed()
         try:
-            return self.tap.stream.write_nowait(append_frame(audio, next(self._mask_keys)))
+            return tap.stream.write_nowait(append_frame(audio, next(self._mask_keys)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._broken() from None
 

@@ -6,12 +6,16 @@ socket -> sieve -> messages -> inbox ----------> whoever receives, who then turn
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 import trio
 
 from aivc.realtime.inbox import Inbox
 from aivc.realtime.sieve import MessageSieve
 from aivc.realtime.stream import ByteStream
+
+CLOSE: Final = b"\x88"  # first octet of a close frame, RFC 6455 section 5.2; trio-websocket writes a frame at a time
 
 
 @attrs.define(eq=False)
@@ -26,6 +30,7 @@ class MessageTap(trio.abc.Stream):
     stream: ByteStream
     messages: Inbox
     _sieve: MessageSieve
+    is_closing: bool = attrs.field(init=False, default=False)  # a close frame was written: nothing may follow it
     _late: list[str] = attrs.field(init=False, factory=list)  # messages for which the inbox had no room
     _rest: bytes | None = attrs.field(init=False, default=None)  # for trio-websocket; empty at the end of the stream
 
@@ -53,6 +58,7 @@ class MessageTap(trio.abc.Stream):
         return not self._late and self._rest is None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.is_closing = self.is_closing or data[:1] == CLOSE
         await self.stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
