@@ -250,6 +250,19 @@ async def test_nothing_is_written_after_a_close() -> None:
     assert caught.value.code == 1001
 
 
+async def test_nothing_is_written_while_a_close_of_ours_waits_for_its_answer(autojump_clock: MockClock) -> None:
+    with trio.fail_after(10):
+        async with connected() as pair:
+            for _ in range(3):
+                await pair.client.send("x")  # the server's queue holds one: it stops reading, and answers nothing
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pair.client.close, 1.0)
+                await trio.sleep(0.5)
+                with pytest.raises(RealtimeClosed) as caught:
+                    pair.client.append_nowait(bytes(160))
+    assert caught.value.code == 1000
+
+
 async def test_a_connection_that_breaks_ends_receiving_sending_and_appending() -> None:
     with trio.fail_after(5):
         async with connected() as pair:
