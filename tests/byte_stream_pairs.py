@@ -1,22 +1,26 @@
-"""A `SocketByteStream` and trio's own stream at the other end of a real socket, plain and with TLS."""
+"""A `SocketByteStream`, trio's own stream at the other end of a real socket, plain and with TLS, and who reads."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import trio
 import trustme
 
+from aivc.media.clock import Heartbeat, open_heartbeat
 from aivc.realtime.stream import SocketByteStream, SocketWatch
 
 SMALL_BUFFER = 4096  # octets of SO_SNDBUF: nearly every write is partial
 HOST = "realtime.test"
 
 Ends = tuple[SocketByteStream, trio.abc.Stream]
+
+
+Watching = Callable[[], AbstractAsyncContextManager[SocketWatch | None]]
 
 
 class Pair(Protocol):
@@ -57,6 +61,18 @@ async def tls(watch: SocketWatch | None = None) -> AsyncIterator[Ends]:
     finally:
         await trio.aclose_forcefully(stream)
         await trio.aclose_forcefully(peer)
+
+
+@asynccontextmanager
+async def by_task() -> AsyncIterator[SocketWatch | None]:
+    yield None
+
+
+@asynccontextmanager
+async def by_heartbeat() -> AsyncIterator[SocketWatch | None]:
+    async with open_heartbeat() as heartbeat:
+        assert isinstance(heartbeat, Heartbeat), "no epoll here"
+        yield heartbeat
 
 
 def as_trio(sock: socket.socket) -> trio.socket.SocketType:

@@ -7,8 +7,8 @@ import select
 import socket
 import struct
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from byte_stream_pairs import Pair, plain, read_exactly, tls
+from byte_stream_pairs import Pair, Watching, by_heartbeat, by_task, plain, read_exactly, tls
 from trio.testing import MockClock
 
 from aivc.config.settings import Address, RtpSettings
@@ -29,21 +29,7 @@ from aivc.media.stream import RtpStream
 from aivc.media.timer import Timer, open_sleep_timer
 from aivc.realtime.stream import SocketByteStream, SocketWatch
 
-Watching = Callable[[], AbstractAsyncContextManager[SocketWatch | None]]
-
 BIG = bytes(range(256)) * 4000
-
-
-@asynccontextmanager
-async def by_task() -> AsyncIterator[SocketWatch | None]:
-    yield None
-
-
-@asynccontextmanager
-async def by_heartbeat() -> AsyncIterator[SocketWatch | None]:
-    async with open_heartbeat() as heartbeat:
-        assert isinstance(heartbeat, Heartbeat), "no epoll here"
-        yield heartbeat
 
 
 either = pytest.mark.parametrize("pair", [plain, tls])
