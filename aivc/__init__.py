@@ -36,6 +36,7 @@ from aivc.media.ports import PortPool
 from aivc.media.reports import Quality
 from aivc.media.stream import RtpCounters
 from aivc.nursery.call import serve_call
+from aivc.nursery.connections import open_connections
 from aivc.nursery.ending import CallOver, Ending
 from aivc.nursery.latency import TurnLatency
 from aivc.nursery.observers import FanOut, Subscription
@@ -200,6 +201,7 @@ __all__ = [
     "load_registry",
     "load_routes",
     "load_tools",
+    "open_connections",
     "open_heartbeat",
     "open_opensips",
     "open_record_file",

@@ -68,10 +68,21 @@ async def answer_phone(agent: aivc.UserAgent, serve: Callable[[aivc.Leg], Awaita
 
 async def main() -> None:
     config = settings()
-    async with aivc.open_user_agent(config.sip) as agent, aivc.open_heartbeat() as clock:
+    async with (
+        aivc.open_user_agent(config.sip) as agent,
+        aivc.open_heartbeat() as clock,
+        aivc.open_connections(config, clock) as connect,
+    ):
         print("listening on", ", ".join(f"{host}:{port}" for host, port in agent.listening), flush=True)
-        ports = aivc.PortPool(config.rtp)
-        await answer_phone(agent, partial(aivc.serve_call, settings=config, tools=tools(), clock=clock, ports=ports))
+        serve = partial(
+            aivc.serve_call,
+            settings=config,
+            tools=tools(),
+            clock=clock,
+            ports=aivc.PortPool(config.rtp),
+            connect=connect,
+        )
+        await answer_phone(agent, serve)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
 
 import attrs
 import pytest
@@ -13,10 +15,14 @@ import trustme
 from realtime_pair import SETTINGS
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from aivc.config.settings import OpenAISettings
+from aivc.config.settings import OpenAISettings, Settings
+from aivc.media.clock import Heartbeat, MediaClock, TaskClock, open_heartbeat
+from aivc.nursery.connections import open_connections
+from aivc.nursery.ground import Connect
 from aivc.realtime.connection import RealtimeRefused
 from aivc.realtime.connector import Connector, open_connector
 from aivc.realtime.spares import Spares
+from aivc.realtime.stream import SocketByteStream
 from aivc.testing.line import Line
 
 
@@ -142,6 +148,32 @@ async def test_the_process_has_one_tls_context_and_tells_of_what_cannot_be_reach
                 with pytest.raises(RealtimeRefused, match="unreachable"):
                     await connector.open(nursery, settings)
             assert connector.context is context
+
+
+@pytest.mark.parametrize("opened", [open_heartbeat, partial(nullcontext, TaskClock())])
+async def test_who_serves_calls_alone_shares_one_context_and_lets_the_clock_read(
+    opened: Callable[[], AbstractAsyncContextManager[MediaClock]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with trio.fail_after(10):
+        async with open_server() as server, opened() as clock:
+            server.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+            async with open_connections(attrs.evolve(Settings(), openai=server.settings), clock) as connect:
+                monkeypatch.delenv("SSL_CERT_FILE")  # a context of later trusts nobody here
+                watches = [await watch_of(connect, server.settings) for _ in range(3)]
+    assert server.resumed == [False, True, True]
+    assert set(watches) == {clock if isinstance(clock, Heartbeat) else None}
+
+
+async def watch_of(connect: Connect, settings: OpenAISettings) -> object:
+    """What reads a connection, after its first message."""
+    async with trio.open_nursery() as nursery:
+        socket = await connect(nursery, settings)
+        assert await socket.receive() == "hello"
+        await socket.close(1.0)
+        nursery.cancel_scope.cancel()
+    assert isinstance(socket.stream, SocketByteStream)
+    return socket.stream.watch
 
 
 # Opened ahead

@@ -118,6 +118,7 @@ PUBLIC = {
     "load_registry",
     "load_routes",
     "load_tools",
+    "open_connections",
     "open_heartbeat",
     "open_opensips",
     "open_record_file",

@@ -18,8 +18,7 @@ from settings_shown import shows
 from trio.testing import MockClock
 
 from aivc.config.settings import RealtimeSettings
-from aivc.media.clock import TaskClock
-from aivc.nursery.service import shared_connector
+from aivc.nursery.connections import open_connections
 from aivc.nursery.uplink import Uplink
 from aivc.testing import scripted
 
@@ -49,7 +48,7 @@ async def test_prewarm_is_how_many_connections_are_open_before_there_is_a_call(p
         openai = attrs.evolve(SETTINGS.openai, url=f"ws://127.0.0.1:{port}/v1/realtime")
         settings = attrs.evolve(SETTINGS, openai=openai, realtime=RealtimeSettings(prewarm=prewarm))
         waiting: list[trio.SocketStream] = []
-        async with listener, shared_connector(None, settings, TaskClock()):
+        async with listener, open_connections(settings):
             with trio.move_on_after(0.2) as patience:
                 while True:
                     waiting.append(await listener.accept())

@@ -93,7 +93,8 @@ async def serve_call(
     Args:
       leg: an incoming call that is not answered yet, from a front end such as `aivc.sip.useragent`.
       settings: of this call.
-      connect: opens the connection to the model; tests give one that stays in memory.
+      connect: opens the connection to the model, with a TLS context for this call alone. A process with many calls has
+        them share one (`aivc.open_connections`); tests give one that stays in memory.
       tools: what the model may call; None loads the files of `openai.tools`.
       clock: paces the audio; None is one for this call alone. A process with many calls shares one
         (`aivc.media.clock.open_heartbeat`).

@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -16,12 +16,13 @@ import trio
 from aivc import logs
 from aivc.config.loading import ConfigError
 from aivc.config.settings import Address, RtpSettings, Settings
-from aivc.media.clock import Heartbeat, MediaClock, open_heartbeat
+from aivc.media.clock import MediaClock, open_heartbeat
 from aivc.media.ports import PortPool
 from aivc.media.srtp import SrtpMissing, require_srtp
 from aivc.nursery.admin import open_admin
 from aivc.nursery.admission import TokenBucket
 from aivc.nursery.call import serve_call
+from aivc.nursery.connections import open_connections
 from aivc.nursery.front_ends import FrontEnds, addresses, open_front_ends
 from aivc.nursery.garbage import spare_startup_objects
 from aivc.nursery.ground import Connect
@@ -37,7 +38,6 @@ from aivc.nursery.routing import Route, Routes, is_disabled, load_routes
 from aivc.nursery.status import Status
 from aivc.nursery.tally import Tally
 from aivc.nursery.writing import InThread, in_thread
-from aivc.realtime.connector import open_connector
 from aivc.realtime.tools import ToolRegistry
 from aivc.sip.leg import FrontEnd, Leg, Rejection
 from aivc.sip.refusals import Cause, advice_on, turned_away
@@ -216,7 +216,7 @@ async def open_service(
         open_record_file(settings.records, wall_clock=wall_clock, in_thread=in_thread) as records,
         open_watching_recorder(settings.recorder, front_ends, wall_clock, in_thread) as recorder,
         open_client(settings.engine) as client,
-        shared_connector(connect, settings, media_clock) as connecting,
+        open_connections(settings, media_clock) if connect is None else nullcontext(connect) as connecting,
     ):
         tally = Tally()
         lookout = Lookout(settings, front_ends, tally, records, recorder, trio.current_time())
@@ -342,17 +342,6 @@ def note_refusal(leg: Leg, refusal: Rejection, hint: str | None) -> None:
     status, cause, source = refusal.status, refusal.cause, leg.source[0]
     whose = partial(logs.event, log, "call.refused", call_id=leg.call_id, caller=leg.caller, dialled=leg.dialled)
     whose(source=source, refusal=refusal.name, status=status, cause=cause, hint=hint)
-
-
-@asynccontextmanager
-async def shared_connector(connect: Connect | None, settings: Settings, clock: MediaClock) -> AsyncIterator[Connect]:
-    """One for all calls, and `realtime.prewarm` connections opened ahead of them."""
-    if connect is not None:
-        yield connect
-        return
-    watch = clock if isinstance(clock, Heartbeat) else None
-    async with open_connector(settings.openai, settings.realtime.prewarm, watch=watch) as connector:
-        yield connector.open
 
 
 @asynccontextmanager
