@@ -22,7 +22,7 @@ from bench.tables import figure, table
 
 HOST: Final = "127.0.0.1"
 STATUS_SECONDS: Final = 2.0
-RUN_IN: Final = 0.4  # of the samples, the first: pools and caches fill, for some four minutes
+RUN_IN: Final = 0.4  # of the samples, the first: pools fill in four minutes, and malloc has its size after some fifteen
 FEWEST: Final = 6  # samples that a slope is made of
 SURE: Final = 3.0  # standard errors that a slope must have to be one
 GROWN: Final = 0.01  # of the mean, within the time of the test: less is no leak that we could tell from noise
@@ -168,7 +168,7 @@ def window(calls: Running, seconds: float, count: int, churn: bool) -> Result:
 
 @click.command()
 @measures
-@click.option("--minutes", default=10.0, show_default=True)
+@click.option("--minutes", default=30.0, show_default=True)
 @click.option("--calls", default=100, show_default=True)
 @click.option("--churn", is_flag=True, help="Callers hang up and call again: a fifth all the time, the others rarely.")
 @click.option("--json", "file", type=click.File("w"), help="Where all figures go.")
