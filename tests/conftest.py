@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -21,6 +22,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # So that their assertions tell what they saw.
 pytest.register_assert_rewrite("scenarios.world", "scenarios.behind", "scenarios.arena")
+
+
+def pytest_configure() -> None:
+    """Whoever tests in the background (nohup, a script's &) ignores these signals, and programs under test would, too.
+
+    A handler is not inherited as "ignored" is.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers() -> int:
