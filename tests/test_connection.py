@@ -257,7 +257,7 @@ async def test_nothing_is_written_while_a_close_of_ours_waits_for_its_answer(aut
                 await pair.client.send("x")  # the server's queue holds one: it stops reading, and answers nothing
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pair.client.close, 1.0)
-                await trio.sleep(0.5)
+                await trio.testing.wait_all_tasks_blocked()
                 with pytest.raises(RealtimeClosed) as caught:
                     pair.client.append_nowait(bytes(160))
     assert caught.value.code == 1000

@@ -21,6 +21,8 @@ async def open_connections(settings: Settings, clock: MediaClock | None = None) 
     Args:
       settings: `openai` of these is where connections are opened ahead to from the beginning.
       clock: the calls'; one of `open_heartbeat` reads the sockets, too, so that no task is woken for a message.
+
+    What it yields raises `aivc.realtime.connection.RealtimeRefused` when there is no connection to be had.
     """
     watch = clock if isinstance(clock, Heartbeat) else None
     async with open_connector(settings.openai, settings.realtime.prewarm, watch=watch) as connector:

@@ -72,8 +72,18 @@ async def carry(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> No
         await sink.send_all(data)
 
 
+async def read(stream: SocketByteStream, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    """Until it is cancelled."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await stream.receive_each(bool)
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["read all the while", "reading begins anew"])
 @pytest.mark.parametrize("watching", [by_task, by_heartbeat])
-async def test_what_is_written_while_the_server_renegotiates_arrives(watching: Watching, tmp_path: Path) -> None:
+async def test_what_is_written_while_the_server_renegotiates_arrives(
+    watching: Watching, anew: bool, tmp_path: Path
+) -> None:
     answers: list[bytes | bytearray] = []
     ours, between = socket.socketpair()
     ours.setblocking(False)
@@ -104,13 +114,19 @@ async def test_what_is_written_while_the_server_renegotiates_arrives(watching: W
                 shaking.start_soon(carry, outside, inside)
                 await stream.handshake()
                 shaking.cancel_scope.cancel()
-            nursery.start_soon(stream.receive_each, bool)
+            reading = await nursery.start(read, stream)
             await server.type(b"r")
             await inside.send_all(await outside.receive_some())  # HelloRequest, which ClientHello answers
             answers.append(await outside.receive_some())  # ServerHello to ServerHelloDone are kept back
+            if anew:
+                reading.cancel()
+                await trio.testing.wait_all_tasks_blocked()
             assert not stream.write_nowait(b"audio\n")
             nursery.start_soon(stream.wait_flushed)
             await trio.testing.wait_all_tasks_blocked()
+            if anew:
+                await nursery.start(read, stream)
+                await trio.testing.wait_all_tasks_blocked()
             await bell.send_all(b"!")
             nursery.start_soon(ring_for_each)
             await server.printed(b"audio")
