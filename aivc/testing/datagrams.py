@@ -136,16 +136,22 @@ class VirtualSocket(SocketType):
 
     async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, tuple[Any, ...]]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            self._check_open()
-            self._check_refused()
-            if self._arrivals and self._arrivals[0].due <= trio.current_time():
-                packet = heapq.heappop(self._arrivals)
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return packet.data[:bufsize], as_name(packet.source, self._family)
+        if (packet := self._take()) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # as in trio's own sockets: not after having waited
+        while packet is None:
             due = self._arrivals[0].due if self._arrivals else inf
             with trio.CancelScope(deadline=min(due, self._refused_at)) as self._waiting:
                 await trio.sleep_forever()
+            packet = self._take()
+        return packet.data[:bufsize], as_name(packet.source, self._family)
+
+    def _take(self) -> InFlight | None:
+        """The next datagram, if it has arrived."""
+        self._check_open()
+        self._check_refused()
+        if self._arrivals and self._arrivals[0].due <= trio.current_time():
+            return heapq.heappop(self._arrivals)
+        return None
 
     async def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         return (await self.recvfrom(bufsize, flags))[0]
@@ -178,7 +184,7 @@ class VirtualSocket(SocketType):
             raise trio.ClosedResourceError("this socket was already closed")
 
     def _check_refused(self) -> None:
-        if self._refused_at <= trio.current_time():
+        if self._refused_at != inf and self._refused_at <= trio.current_time():
             self._refused_at = inf
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 

@@ -99,8 +99,10 @@ class Pipe:
 
     async def wait_changed(self) -> None:
         """Wait for a write, a read, an end, or for the next chunk to arrive."""
-        arrival = self.chunks[0][0] if self.chunks else float("inf")
-        with trio.move_on_at(arrival if arrival > trio.current_time() else float("inf")):
+        if self.chunks and (arrival := self.chunks[0][0]) > trio.current_time():
+            with trio.move_on_at(arrival):
+                await self.changed.wait()
+        else:
             await self.changed.wait()
 
 
@@ -156,18 +158,24 @@ class MemoryStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if max_bytes is not None and max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}, expected 1 or more")
-        await trio.lowlevel.checkpoint()
-        while True:
-            if self._closed:
-                raise trio.ClosedResourceError("this end is closed")
-            if self._incoming.broken:
-                raise trio.BrokenResourceError("the connection was cut")
-            if not self._stalled:
-                if data := self._incoming.take(max_bytes or LARGEST_READ):
-                    return data
-                if self._incoming.ended and not self._incoming.chunks:
-                    return b""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if (data := self._take(max_bytes or LARGEST_READ)) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # as in trio's own streams: not after having waited
+        while data is None:
             await self._incoming.wait_changed()
+            data = self._take(max_bytes or LARGEST_READ)
+        return data
+
+    def _take(self, max_octets: int) -> bytes | None:
+        """What has arrived, empty at the end; None: nothing yet."""
+        if self._closed:
+            raise trio.ClosedResourceError("this end is closed")
+        if self._incoming.broken:
+            raise trio.BrokenResourceError("the connection was cut")
+        if self._stalled:
+            return None
+        data = self._incoming.take(max_octets)
+        return data if data or (self._incoming.ended and not self._incoming.chunks) else None
 
     async def receive_each(self, take: Callable[[bytes], bool]) -> None:
         while take(await self.receive_some()):
