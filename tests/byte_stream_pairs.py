@@ -12,6 +12,7 @@ import trio
 import trustme
 
 from aivc.media.clock import Heartbeat, open_heartbeat
+from aivc.realtime.dialling import client_context
 from aivc.realtime.stream import SocketByteStream, SocketWatch
 
 SMALL_BUFFER = 4096  # octets of SO_SNDBUF: nearly every write is partial
@@ -44,15 +45,15 @@ async def plain(watch: SocketWatch | None = None) -> AsyncIterator[Ends]:
 @asynccontextmanager
 async def tls(watch: SocketWatch | None = None) -> AsyncIterator[Ends]:
     authority = trustme.CA()
-    server_context, client_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert(HOST).configure_cert(server_context)
-    authority.configure_trust(client_context)
+    certified, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), client_context()
+    authority.issue_cert(HOST).configure_cert(certified)
+    authority.configure_trust(trusting)
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
     ours.setblocking(False)
-    wrapped = client_context.wrap_socket(ours, server_hostname=HOST, do_handshake_on_connect=False)
+    wrapped = trusting.wrap_socket(ours, server_hostname=HOST, do_handshake_on_connect=False)
     stream = SocketByteStream(wrapped, watch)
-    peer = trio.SSLStream(trio.SocketStream(as_trio(theirs)), server_context, server_side=True, https_compatible=True)
+    peer = trio.SSLStream(trio.SocketStream(as_trio(theirs)), certified, server_side=True, https_compatible=True)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.do_handshake)

@@ -91,7 +91,8 @@ def test_a_signal_for_us_ends_what_we_started(tmp_path: Path, number: signal.Sig
         f"folder = Path({str(tmp_path)!r}); command = (sys.executable, '-c', 'import time; time.sleep(60)')\n"
         f"place = dict(cores=[{CORE}], log=folder / 'log', folder=folder)\n"
         "with ended_in_order(), started('it', command, {}, **place) as it:\n"
-        " print(it.process.pid, flush=True); time.sleep(60)"
+        " print(it.process.pid, flush=True)\n"
+        " for _ in range(600): time.sleep(0.1)"  # a signal just before a single long sleep would not cut it short
     )
     root = Path(__file__).parents[1]
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root) as ours:

@@ -21,6 +21,7 @@ from aivc.nursery.connections import open_connections
 from aivc.nursery.ground import Connect
 from aivc.realtime.connection import RealtimeRefused
 from aivc.realtime.connector import Connector, open_connector
+from aivc.realtime.dialling import client_context
 from aivc.realtime.spares import Spares
 from aivc.realtime.stream import SocketByteStream
 from aivc.testing.line import Line
@@ -80,7 +81,7 @@ class Server:
 @asynccontextmanager
 async def open_server(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> AsyncIterator[Server]:
     authority = trustme.CA()
-    trusted = ssl.create_default_context()
+    trusted = client_context()  # the servers here leave out TLS's close, as many do
     authority.configure_trust(trusted)
     trusted.maximum_version = version
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -117,6 +118,13 @@ async def test_the_tls_session_is_resumed_by_the_next_connection_to_the_same_end
             for _ in range(3):
                 await talk(connector, server.settings)
     assert server.resumed == [False, True, True]
+
+
+async def test_by_default_a_server_may_leave_out_the_close_of_tls() -> None:
+    async with open_connector(SETTINGS) as connector:
+        assert connector.context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
+        assert connector.context.verify_mode is ssl.CERT_REQUIRED
+        assert connector.context.check_hostname
 
 
 async def test_a_server_that_knows_the_session_no_more_is_connected_to_all_the_same() -> None:

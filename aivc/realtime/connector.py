@@ -19,7 +19,7 @@ import trio
 from aivc import logs
 from aivc.config.settings import OpenAISettings
 from aivc.realtime.connection import RealtimeRefused, RealtimeSocket, open_realtime
-from aivc.realtime.dialling import dial
+from aivc.realtime.dialling import client_context, dial
 from aivc.realtime.spares import Spares
 from aivc.realtime.stream import ByteStream, SocketByteStream, SocketWatch
 from aivc.realtime.target import Target, target
@@ -105,7 +105,7 @@ async def open_connector(
         prewarm: how many to each endpoint, `realtime.prewarm`.
         watch: reads them all, once a conversation is on; None: a task of each does.
     """
-    connector = Connector(context or ssl.create_default_context(), watch=watch)
+    connector = Connector(context or client_context(), watch=watch)
     if not prewarm:
         yield connector
         return

@@ -15,6 +15,17 @@ from aivc.realtime.target import Target
 MORE_FILES: Final = "raise the limit of open files (ulimit -n)"
 
 
+def client_context() -> ssl.SSLContext:
+    """What verifies servers by the certificates that the system trusts.
+
+    A WebSocket has a close frame of its own (RFC 6455 section 7.1), so a server may leave out that of TLS. Else OpenSSL
+    from 3.5 on would take it for a broken connection: an alert that cannot be sent, and a session that is not resumed.
+    """
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
+
+
 async def dial(
     place: Target,
     context: ssl.SSLContext | None = None,
@@ -24,7 +35,7 @@ async def dial(
     """Connect over TCP, trying every address of the host (RFC 8305), and over TLS when the target asks for it.
 
     Args:
-        context: None makes a default one when TLS is needed.
+        context: None makes a `client_context` when TLS is needed.
         session: an earlier one with the same host, to be resumed if the server agrees.
         watch: of the stream.
 
@@ -38,7 +49,7 @@ async def dial(
     sock.setblocking(False)
     sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)  # an append must not wait for an ACK
     if place.tls:
-        context = context or ssl.create_default_context()
+        context = context or client_context()
         sock = context.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False, session=session)
     stream = SocketByteStream(sock, watch)
     try:
