@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from math import inf, nan
+from typing import Any, cast
 
 import pytest
 import trio
@@ -163,3 +164,12 @@ async def test_a_stalled_end_answers_no_ping_and_lets_the_backlog_of_its_peer_gr
             near.write_nowait(b"x" * 200)
             assert near.backlog_octets > 100
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seconds": -0.1}, {"seconds": nan}, {"seconds": inf}, {"jitter_seconds": -1.0}, {"stalls": ((1.0, -2.0),)}],
+)
+def test_a_latency_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Latency(**wrong)

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from math import inf
 from typing import Any, Final, Literal, Self, get_args
 
 import attrs
 
 from aivc.realtime.tools import Tool, ToolRegistry
+from aivc.testing.ranges import SECONDS, SHARE
 from aivc.testing.slowness import slowed
 from aivc.testing.websocket import Latency
 
@@ -59,8 +59,6 @@ class Stall:
     )
 
 
-SHARE: Final = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.le(1.0))
-SECONDS: Final = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.lt(inf))
 MOMENTS: Final = attrs.validators.deep_iterable(SECONDS, attrs.validators.instance_of(tuple))
 
 

@@ -20,9 +20,10 @@ from trio.abc import SocketFactory
 
 from aivc.config.settings import Address
 from aivc.testing.addresses import is_wildcard, wildcards_for
-from aivc.testing.chaos import SECONDS, SHARE, Chaos
+from aivc.testing.chaos import Chaos
 from aivc.testing.datagrams import InFlight, VirtualSocket
 from aivc.testing.names import Names
+from aivc.testing.ranges import SECONDS, SHARE
 from aivc.testing.streams import VirtualStream
 
 FIRST_EPHEMERAL_PORT = 49152  # RFC 6335 section 6

@@ -16,18 +16,25 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from aivc.testing.ranges import SECONDS
+
 LARGEST_READ = 65536  # octets; what one receive_some() gives when the caller names no limit
+STALLS = attrs.validators.deep_iterable(attrs.validators.deep_iterable(SECONDS))
 
 
 @attrs.frozen(kw_only=True)
 class Latency:
-    """How long octets travel in one direction. Order is kept, as in TCP."""
+    """How long octets travel in one direction. Order is kept, as in TCP.
 
-    seconds: float = 0.0
-    jitter_seconds: float = 0.0  # uniformly 0 to so much on top, drawn for each write
+    Raises ValueError for seconds that are negative or no number.
+    """
+
+    seconds: float = attrs.field(default=0.0, validator=SECONDS)
+    # uniformly 0 to so much on top, drawn for each write
+    jitter_seconds: float = attrs.field(default=0.0, validator=SECONDS)
     seed: int = 0
     # (when, how long), seconds since the connection was opened: what would arrive meanwhile arrives at the end of it
-    stalls: tuple[tuple[float, float], ...] = ()
+    stalls: tuple[tuple[float, float], ...] = attrs.field(default=(), validator=STALLS)
 
     def arrival(self, opened_at: float, due: float) -> float:
         """When something arrives that would at `due`, but for the stalls."""
