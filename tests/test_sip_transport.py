@@ -18,7 +18,7 @@ from transport_world import (
     udp_phone,
     world,
 )
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aivc.config.settings import Address, SipSettings
 from aivc.sip.counters import Counters
@@ -113,6 +113,7 @@ async def test_a_broken_request_is_answered_400_with_what_could_be_read(autojump
             b"SIP/2.0 400 Missing From\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKx\r\n"
             b"Call-ID: broken\r\nContent-Length: 0\r\n\r\n"
         )
+        await wait_all_tasks_blocked()  # what is sent is counted then
         assert at.counters == Counters(malformed=1, sent=1)
 
 
@@ -187,6 +188,7 @@ async def test_ipv6_is_answered_like_ipv4(autojump_clock: MockClock) -> None:
         via = "SIP/2.0/UDP [2001:db8::9]:9;branch=z9hG4bK1;rport"
         answer = await answered(at, phone, request(via=via), SERVER6)
         assert str(answer.via) == f"{via}=5060;received=[2001:db8::10]"
+        await wait_all_tasks_blocked()  # what is sent is counted then
         assert at.counters == Counters(received=1, sent=1)
 
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from realtime_pair import accept, byte_streams, connected
+from scenarios.leftovers import CANCELLING_LEAVES_CYCLES
 from trio.testing import MockClock
 from trio_websocket import WebSocketRequest
 
@@ -38,7 +39,12 @@ async def overwhelmed(stream: trio.SocketStream, nursery: trio.Nursery) -> None:
     await stream.send_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + 1000 * b"\x81\x01a")
 
 
-@pytest.mark.parametrize("serve", [unanswered, refused, hung_up, overwhelmed])
+if_clean = pytest.mark.skipif(CANCELLING_LEAVES_CYCLES, reason="cancel scopes leave cycles with this version of Python")
+
+
+@pytest.mark.parametrize(
+    "serve", [pytest.param(unanswered, marks=if_clean), refused, hung_up, pytest.param(overwhelmed, marks=if_clean)]
+)
 async def test_an_upgrade_that_fails_leaves_no_task_and_nothing_for_the_collector(
     serve: Callable[[trio.SocketStream, trio.Nursery], Awaitable[None]],
     autojump_clock: MockClock,
