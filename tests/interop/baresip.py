@@ -27,8 +27,8 @@ module_tmp account.so
 module_app menu.so
 sip_listen {host}:0
 audio_source aufile,{folder}/caller.wav
-audio_player nil,nil
-audio_alert nil,nil
+audio_player aufile,{folder}/heard.wav
+audio_alert aufile,{folder}/alert.wav
 ausrc_srate 8000
 auplay_srate 8000
 ausrc_channels 1
