@@ -82,7 +82,7 @@ async def call(uri: str, codec: Codec, folder: Path, *, hangs_up: bool, line: Li
             over=r"terminated \(duration|session closed",
             quit_line="/quit",
             recording=lambda: next(folder.glob("dump-*-dec.wav")),
-            key_heard="received event: '{}' (end=1)",
+            key_heard="event: '{}' (end=1)",
             hold_line="x",
             resume_line="X",
         )
