@@ -17,7 +17,7 @@ WAITING: Final = (
     "tests/test_workers",
 )
 WAITING_PROCESSES: Final = 1  # of more, and of what computes, those that measure time would be late
-EARLY: Final = 0.85  # the last file that waits is begun after this share of the tests: nobody waits for it in the end
+EARLY: Final = 0.7  # the last file that waits is begun after this share of the tests: nobody waits for it in the end
 
 
 def processes() -> int:
@@ -27,20 +27,17 @@ def processes() -> int:
 
 
 def places(files: Iterable[str]) -> dict[str, float]:
-    """Where each file is to be, given the file of each test: those with most tests first, waiting ones in between.
-
-    What computes takes the longer the more tests it has. What waits does not: two telephones may take a minute.
-    """
+    """Where each file is to be, given the file of each test: those with most tests first, waiting ones in between."""
     counts = Counter(files).most_common()
-    waiting = [(file, 1) for file, _ in counts if file.startswith(WAITING)]
+    waiting = [each for each in counts if each[0].startswith(WAITING)]
     computing = [each for each in counts if not each[0].startswith(WAITING)]
     return spread(computing, 1.0) | spread(waiting, EARLY)
 
 
-def spread(weights: list[tuple[str, int]], until: float) -> dict[str, float]:
-    """The share of all weight that is before each file, scaled to `until`."""
-    whole, before, found = sum(weight for _, weight in weights), 0, {}
-    for file, weight in weights:
+def spread(counts: list[tuple[str, int]], until: float) -> dict[str, float]:
+    """The share of the tests that are before each file, of all that are spread between 0 and `until`."""
+    whole, before, found = sum(count for _, count in counts), 0, {}
+    for file, count in counts:
         found[file] = until * before / whole
-        before += weight
+        before += count
     return found
