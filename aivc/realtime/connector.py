@@ -103,6 +103,7 @@ async def open_connector(
     Args:
         settings: whose endpoint connections are opened ahead to from the beginning; others follow when they are used.
         prewarm: how many to each endpoint, `realtime.prewarm`.
+        context: for TLS; None: a `client_context`.
         watch: reads them all, once a conversation is on; None: a task of each does.
     """
     connector = Connector(context or client_context(), watch=watch)
