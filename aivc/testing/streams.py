@@ -94,10 +94,9 @@ class Direction:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return b"" if self.ended_at <= now and not self.pieces else None
 
-    def next_at(self, now: float) -> float:
-        """When there is something new to look at."""
-        times = (self.pieces[0][0] if self.pieces else inf, self.ended_at, self.broken_at)
-        return min((at for at in times if at > now), default=inf)
+    def next_at(self) -> float:
+        """When there is something to take, when there is nothing now."""
+        return min(self.pieces[0][0] if self.pieces else inf, self.ended_at, self.broken_at)
 
 
 @attrs.define(eq=False)
@@ -315,17 +314,29 @@ class VirtualStream(SocketType):
     async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
         """What has arrived, at most `buflen` octets; b"" at the end. Raises ConnectionResetError."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            self._check_open()
-            connection, incoming, _ = self._connected()
-            now = trio.current_time()
-            stalled = self._network.is_stalled(incoming.to[0]) and incoming.broken_at > now
-            data = None if stalled else incoming.take(buflen, now)
-            if data is not None:
-                connection.other(self).wake()  # there is room again
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return data
-            await self._wait(incoming.broken_at if stalled else incoming.next_at(now))
+        if (data := self._take(buflen)) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # as in trio's own sockets: not after having waited
+        while data is None:
+            await self._wait(self._next_at())
+            data = self._take(buflen)
+        return data
+
+    def _take(self, most: int) -> bytes | None:
+        """What has arrived, None while there is nothing."""
+        self._check_open()
+        connection, incoming, _ = self._connected()
+        data = None if self._is_stalled(incoming) else incoming.take(most, trio.current_time())
+        if data is not None:
+            connection.other(self).wake()  # there is room again
+        return data
+
+    def _next_at(self) -> float:
+        """When there is something new to read."""
+        _, incoming, _ = self._connected()
+        return incoming.broken_at if self._is_stalled(incoming) else incoming.next_at()
+
+    def _is_stalled(self, incoming: Direction) -> bool:
+        return self._network.is_stalled(incoming.to[0]) and incoming.broken_at > trio.current_time()
 
     def shutdown(self, flag: int) -> None:
         """SHUT_WR and SHUT_RDWR end what we send; what comes may still be read."""
