@@ -84,7 +84,7 @@ def test_a_callers_bye_ends_no_call() -> None:
     paper.stream.control_received(build((ReceiverReport(9), Goodbye((9,)))), CONTROL, 1.0)
     assert line.reports.peer_left
     paper.come(datagram(2), 1.0)
-    assert paper.stream.counters.received == 2
+    assert paper.stream.reception.received == 2
     assert way(paper, 2.0)
 
 

@@ -175,7 +175,7 @@ def test_after_a_new_key_the_peers_rollover_counter_may_go_on_or_begin_anew(keep
     renewed = open_srtp(SUITES[0], NEXT, OURS)
     for index in range(0, 0x30010, 0x4000) if keeps else ():
         renewed.protect(datagram(index))
-    heard = paper.stream.counters.received
+    heard = paper.stream.reception.received
     for number in range(10):
         paper.come(renewed.protect(datagram(0x30010 + number)), 5000.1)
     paper.come(late, 5000.2)

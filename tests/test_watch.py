@@ -210,7 +210,7 @@ async def test_audio_that_comes_only_from_elsewhere_is_told_with_what_to_do(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, foreign: int, received: int, warned: bool
 ) -> None:
     stream = rtp_stream()
-    stream.latch.foreign, stream.counters.received = foreign, received
+    stream.latch.foreign, stream.reception.received = foreign, received
     with trio.move_on_after(SETTLED + 1), caplog.at_level(logging.WARNING, logger="aivc.call"):
         await keep_within(Limits(stream, Settings()))
     assert ["rtp.unheard"] * warned == [record.getMessage() for record in caplog.records]

@@ -21,13 +21,14 @@ LONGEST_ROUND_TRIP: Final = 60.0  # seconds; more is a report about another call
 
 @attrs.define
 class Reception:
-    """The packets of one source as they came.
+    """The packets of a call as they came, of one source at a time.
 
-    The fields up to `jitter` are written by `RtpStream` itself for each packet that is in order; all others go through
-    `update`.
+    The fields up to `jitter` are written by `RtpStream` itself: `received` for each packet, the others for each that is
+    in order; what is not goes through `update`.
     """
 
-    ssrc: int = -1  # -1: nothing came yet
+    received: int = 0  # packets of the call
+    ssrc: int = -1  # of the present source; -1: nothing came yet
     highest: int = 0  # sequence number
     cycles: int = 0  # 65536 for each wrap of it
     transit: float = 0.0  # arrival less timestamp of the newest packet, timestamp units
@@ -39,28 +40,27 @@ class Reception:
     _expected_prior: int = 0  # when the last report was made
     _received_prior: int = 0
 
-    def update(self, sequence: int, ssrc: int, received: int, anew: bool = False) -> None:
-        """A packet that does not just follow the one before.
+    def update(self, sequence: int, ssrc: int, anew: bool = False) -> None:
+        """A packet that does not just follow the one before, and is counted already.
 
         Args:
-          received: packets of the call, this one included.
           anew: order begins with it, whatever came before, as after a hold: a jump needs no second packet then.
         """
         ahead = (sequence - self.highest) & 0xFFFF
         is_jump = MAX_DROPOUT <= ahead < 0x10000 - MAX_MISORDER
         if ssrc != self.ssrc or sequence == self._restart_at or (anew and is_jump):
-            self._begin(sequence, ssrc, received - 1)
+            self._begin(sequence, ssrc)
         elif ahead < MAX_DROPOUT:
             self.cycles += 0x10000 if sequence < self.highest else 0
             self.highest, self._restart_at = sequence, -1
         elif is_jump:
             self._restart_at = (sequence + 1) & 0xFFFF
 
-    def _begin(self, sequence: int, ssrc: int, received_before: int) -> None:
+    def _begin(self, sequence: int, ssrc: int) -> None:
         # A restart is confirmed by its second packet: the first was received, but is not expected any more.
         self._expected_before += self.expected
         self.ssrc, self._first, self.highest, self.cycles, self._restart_at = ssrc, sequence, sequence, 0, -1
-        self._received_before, self._expected_prior, self._received_prior = received_before, 0, 0
+        self._received_before, self._expected_prior, self._received_prior = self.received - 1, 0, 0
         self.jitter = 0.0
 
     @property
@@ -72,14 +72,13 @@ class Reception:
         """Those of all sources of the call."""
         return self._expected_before + self.expected
 
-    def block(self, received: int, last_sr: int, delay_since_last_sr: int) -> ReportBlock:
+    def block(self, last_sr: int, delay_since_last_sr: int) -> ReportBlock:
         """What there is to report; the fraction is that since the call before of this method.
 
         Args:
-          received: packets of the call.
           last_sr, delay_since_last_sr: as in the block.
         """
-        expected, came = self.expected, received - self._received_before
+        expected, came = self.expected, self.received - self._received_before
         expected_now, came_now = expected - self._expected_prior, came - self._received_prior
         self._expected_prior, self._received_prior = expected, came
         fraction = max(0, (expected_now - came_now) * 256 // expected_now) if expected_now > 0 else 0
@@ -127,20 +126,19 @@ class Reports:
     _last_sr_at: float = 0.0  # when it came, seconds
 
     def compound(
-        self, reception: Reception, received: int, sender: tuple[int, int, int] | None, now: float, goodbye: bool
+        self, reception: Reception, sender: tuple[int, int, int] | None, now: float, goodbye: bool
     ) -> tuple[Rtcp, ...]:
         """What is to be sent now.
 
         Args:
           reception: of the caller's stream; a block is made when something came.
-          received: packets of the call.
           sender: RTP timestamp of this moment, packets and octets of payload sent; None: nothing was sent since the
             report before.
           goodbye: this is our last.
         """
         self.sent += 1
         delay = min(0xFFFFFFFF, max(0, int((now - self._last_sr_at) * 65536))) if self._last_sr else 0
-        blocks = (reception.block(received, self._last_sr, delay),) if reception.ssrc >= 0 else ()
+        blocks = (reception.block(self._last_sr, delay),) if reception.ssrc >= 0 else ()
         report = ReceiverReport(self.ssrc, blocks)
         first = report if sender is None else SenderReport(self.ssrc, self.ntp(now), *sender, blocks)
         last = (Goodbye((self.ssrc,)),) if goodbye else ()
@@ -165,10 +163,10 @@ class Reports:
         """The NTP timestamp of a moment, 64 bits."""
         return int((self.wall_offset + now + NTP_EPOCH) * 2**32) & 0xFFFFFFFFFFFFFFFF
 
-    def quality(self, reception: Reception, received: int, ignored: int) -> Quality:
-        """All that is known; `received` counts the packets of the call, `ignored` the compounds not read."""
+    def quality(self, reception: Reception, ignored: int) -> Quality:
+        """All that is known; `ignored` counts the compounds not read."""
         expected, remote = reception.total_expected(), self.remote
-        lost = max(0, expected - received)
+        lost = max(0, expected - reception.received)
         return Quality(
             round(reception.jitter / OCTETS_PER_MS, 2),
             lost,

@@ -102,12 +102,12 @@ class RtcpLine:
             return source[0] == latch.pinned[0] or source == self.described
         return latch.may_stand_in(bare(source[0])) or source == self.described
 
-    def compound(self, pacer: Pacer, reception: Reception, received: int, now: float, goodbye: bool) -> bytes:
-        """The datagram to send; `received` counts the RTP packets of the call."""
+    def compound(self, pacer: Pacer, reception: Reception, now: float, goodbye: bool) -> bytes:
+        """The datagram to send."""
         sent, self._sent_before = pacer.sent > self._sent_before, pacer.sent
         sender = (pacer.timestamp_at(now), *pacer.sender_counts) if sent else None
-        return build(self.reports.compound(reception, received, sender, now, goodbye))
+        return build(self.reports.compound(reception, sender, now, goodbye))
 
-    def quality(self, reception: Reception, received: int) -> Quality:
+    def quality(self, reception: Reception) -> Quality:
         """What both sides have reported."""
-        return self.reports.quality(reception, received, self.ignored)
+        return self.reports.quality(reception, self.ignored)

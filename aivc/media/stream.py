@@ -186,12 +186,12 @@ class RtpStream:
         to = None if self.rtcp is None else self.rtcp.destination(self.latch, self.is_trusted)
         if self.rtcp is None or to is None or self._may_not_aim(now) or (goodbye and not self.pacer.sent):
             return None
-        compound = self.rtcp.compound(self.pacer, self.reception, self.counters.received, now, goodbye)
+        compound = self.rtcp.compound(self.pacer, self.reception, now, goodbye)
         return (compound if self._srtp is None else self._srtp.protect_rtcp(compound)), to
 
     def quality(self) -> Quality | None:
         """How RTP fares both ways; None without RTCP."""
-        return None if self.rtcp is None else self.rtcp.quality(self.reception, self.counters.received)
+        return None if self.rtcp is None else self.rtcp.quality(self.reception)
 
     def outgoing(self, now: float) -> bytes | None:
         """The datagram to send now, or None when nothing may be sent; moves on by one packet either way.
@@ -271,6 +271,7 @@ class RtpStream:
         """A copy of the counters, complete."""
         return attrs.evolve(
             self.counters,
+            received=self.reception.received,
             foreign=self.latch.foreign,
             other_payload=self.counters.other_payload + self._events.ignored,
             lost=self._reorder.lost,
@@ -284,9 +285,9 @@ class RtpStream:
 
     def _take(self, packet: Packet, now: float) -> None:
         """A packet of the caller's; the arithmetic of RFC 3550 appendices A.1 and A.8 stands here for its speed."""
-        counters, reception, reorder = self.counters, self.reception, self._reorder
+        reception, reorder = self.reception, self._reorder
         payload_type, _, sequence, rtp_timestamp, ssrc, payload = packet
-        counters.received += 1
+        reception.received += 1
         self.last_received = now
         is_audio = payload_type == self.payload_type
         if is_audio:  # the packets of an event bear one time, however they come
@@ -296,7 +297,7 @@ class RtpStream:
             if late < ANOTHER_CLOCK:
                 reception.jitter += (late - reception.jitter) / 16
         if not (sequence and sequence == reorder.expected and ssrc == reorder.ssrc and not reorder.held):
-            reception.update(sequence, ssrc, counters.received, anew=reorder.ssrc < 0)
+            reception.update(sequence, ssrc, anew=reorder.ssrc < 0)
             self._hear_held(reorder.push(packet, now), now)
             return
         reception.highest = sequence

@@ -242,8 +242,8 @@ class TapedRtcpLine(RtcpLine):
         self._towards = to or self._towards
         return to
 
-    def compound(self, pacer: Pacer, reception: Reception, received: int, now: float, goodbye: bool) -> bytes:
-        compound = super().compound(pacer, reception, received, now, goodbye)
+    def compound(self, pacer: Pacer, reception: Reception, now: float, goodbye: bool) -> bytes:
+        compound = super().compound(pacer, reception, now, goodbye)
         self.tape.note(Datagram(self.tape.at(now), "out", self._towards, not self.mux, compound))
         return compound
 
