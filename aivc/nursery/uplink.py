@@ -52,7 +52,7 @@ class Uplink:
     codec: Codec = "PCMU"
     _audible: Callable[[bytes], bytes] = attrs.field(default=bytes, init=False)
     _last_voiced: Callable[[], float] = attrs.field(default=never, init=False)
-    _batch: bytearray = attrs.field(factory=bytearray, init=False)
+    _batch: bytes = attrs.field(default=b"", init=False)
     # With when the newest audible packet in it was heard, NEVER: there is none.
     _waiting: list[tuple[bytes, float]] = attrs.field(factory=list, init=False)
     _waiting_octets: int = attrs.field(default=0, init=False)
@@ -72,8 +72,7 @@ class Uplink:
             self._batch += octets
             if len(self._batch) < self.append_octets:
                 return
-            octets = bytes(self._batch)
-            self._batch.clear()
+            octets, self._batch = self._batch, b""
         try:
             if self._append is not None and self._append(octets):
                 if in_parts:
