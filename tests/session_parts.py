@@ -83,10 +83,9 @@ async def open_sessions(
                 made.retired.append((trio.current_time(), socket))
                 sockets.start_soon(socket.close, openai.close_seconds)
 
-            uplink, performer = Uplink(), given.performer
+            performer, uplink = given.performer, given.performer.uplink
             dialect = dialect_named(openai.dialect)
             talk = Talk(openai, dialect, performer, performer.leaving, uplink, given.outbox, hold, open_next, retire)
             made = Sessions(talk, given, model, uplink)
-            with uplink.heard_as(performer.audible):
-                yield made
+            yield made
             sockets.cancel_scope.cancel()

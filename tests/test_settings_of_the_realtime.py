@@ -11,13 +11,13 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from call_parts import Parts, parts
 from realtime_pair import Pair, connected
 from scenarios.world import SETTINGS, open_world
 from settings_shown import shows
 from trio.testing import MockClock
 
 from aivc.config.settings import RealtimeSettings
+from aivc.media.g711 import silence_frame
 from aivc.nursery.connections import open_connections
 from aivc.nursery.uplink import Uplink
 from aivc.testing import scripted
@@ -68,7 +68,6 @@ class Writing:
     """An uplink at a model's server, in virtual time."""
 
     pair: Pair
-    given: Parts
     uplink: Uplink
     nursery: trio.Nursery
     appends: list[tuple[float, bytes]] = attrs.field(factory=list)
@@ -104,13 +103,12 @@ class Writing:
 
 @asynccontextmanager
 async def open_writing(append_ms: int) -> AsyncIterator[Writing]:
-    uplink, given = Uplink(append_ms * OCTETS_PER_MS), parts()
+    uplink = Uplink(append_ms * OCTETS_PER_MS)
     with trio.fail_after(60):
         async with connected() as pair, trio.open_nursery() as nursery:
-            writing = Writing(pair, given, uplink, nursery)
+            writing = Writing(pair, uplink, nursery)
             nursery.start_soon(writing.read)
-            with uplink.heard_as(given.performer.audible):
-                yield writing
+            yield writing
             await trio.sleep(1.0)
             nursery.cancel_scope.cancel()
 
@@ -169,10 +167,10 @@ async def test_only_what_comes_while_the_caller_is_not_to_be_heard_is_silence(au
         writing.begin()
         await writing.speak(spoken(1, 20, first=1))
         await trio.testing.wait_all_tasks_blocked()
-        writing.given.performer.aside = True
+        writing.uplink.withheld = True
         await writing.speak(spoken(2, 20, first=2))
         await trio.testing.wait_all_tasks_blocked()
-        writing.given.performer.aside = False
+        writing.uplink.withheld = False
         await writing.speak(spoken(1, 20, first=4))
-    silence = bytes([writing.given.performer.playout.silence]) * 160
+    silence = silence_frame("PCMU")
     assert [octets for _, octets in writing.appends] == [b"\1" * 160 + silence, silence + b"\4" * 160]

@@ -53,7 +53,7 @@ async def test_what_leaves_at_once_is_appended_when_it_is_heard(autojump_clock: 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
-        with uplink.heard_as(bytes, lambda: 0.0):
+        with uplink.timed_by(lambda: 0.0):
             uplink.send_nowait(VOICED)
             await trio.sleep(1.0)
             uplink.send_nowait(QUIET)
@@ -66,7 +66,7 @@ async def test_what_waits_for_a_whole_message_is_appended_with_it(autojump_clock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write_to, uplink, socket)
         await trio.testing.wait_all_tasks_blocked()
-        with uplink.heard_as(bytes, lambda: begin):
+        with uplink.timed_by(lambda: begin):
             uplink.send_nowait(VOICED)
             assert uplink.appended_at(begin) == inf
             for _ in range(5):
@@ -86,7 +86,7 @@ async def test_what_a_full_socket_keeps_waiting_is_appended_when_it_is_taken(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_to, uplink, socket)
             await trio.testing.wait_all_tasks_blocked()
-            with uplink.heard_as(bytes, lambda: voiced):
+            with uplink.timed_by(lambda: voiced):
                 for payload in (QUIET, VOICED, QUIET, QUIET):
                     uplink.send_nowait(payload)
                 assert uplink.appended_at(voiced) == inf
@@ -99,7 +99,7 @@ async def test_what_a_full_socket_keeps_waiting_is_appended_when_it_is_taken(
 
 async def test_what_waits_for_a_session_is_appended_when_there_is_one(autojump_clock: MockClock) -> None:
     uplink, socket, voiced = Uplink(), Socket(), trio.current_time()
-    with uplink.heard_as(bytes, lambda: voiced):
+    with uplink.timed_by(lambda: voiced):
         uplink.send_nowait(VOICED)
         assert uplink.appended_at(voiced) == inf
         await trio.sleep(0.3)

@@ -207,7 +207,7 @@ class RtpStream:
             return None
         if self._keys.waiting and (of_key := self._key_packet(now)) is not None:
             return of_key
-        frame = self.playout.pop_frame(now) or (self._silence if self._sound is None else self._sound_frame())
+        frame = self.playout.pop_frame(now) or (self._silence if self._sound is None else self._frame_of(self._sound))
         return self.pacer.packet(frame, now)
 
     def send_digits(self, digits: str, tone_ms: int, gap_ms: int) -> trio.Event:
@@ -385,10 +385,9 @@ class RtpStream:
             return None
         return self._keys.packet(self.pacer, self.telephone_event, self._silence, now)
 
-    def _sound_frame(self) -> bytes:
-        assert self._sound is not None
-        frame = self._sound.frame(self.pacer.frame_octets)
-        if self._sound.ended:
+    def _frame_of(self, sound: SoundPlayout) -> bytes:
+        frame = sound.frame(self.pacer.frame_octets)
+        if sound.ended:
             self.stop_sound()
         return frame
 

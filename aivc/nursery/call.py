@@ -259,7 +259,7 @@ async def converse(
     async with open_tasks() as nursery:
         shop = Workshop(nursery, ground.tools, context, openai, performer, leaving, ground.lines.finishing)
         with (
-            uplink.heard_as(performer.audible, lambda: stream.last_voiced),
+            uplink.timed_by(lambda: stream.last_voiced),
             jobs.done_by(shop.begin, nursery),
             leaving.heeded(nursery, performer, openai.farewell_seconds),
         ):

@@ -92,11 +92,9 @@ class Performer:
     announcer: Announcer
     leaving: Leaving = attrs.field(factory=Leaving)
     entries: Entries = attrs.field(factory=Entries)
-    uplink: Uplink | None = None
+    uplink: Uplink = attrs.field(factory=Uplink)
     socket: RealtimeSocket | None = None  # of the session that is used
     aside: bool = False  # True while the caller waits for somebody else: the model has nothing to say to them
-    # Whether `conversation.holds_back_caller`. Asked once an event: once a packet it takes 3 % of all CPU.
-    holds_back: bool = attrs.field(default=False, init=False)
     connected: bool = True  # False while the call has no session: what is to be sent then is void
     alarm: Alarm = attrs.field(factory=Alarm)  # of the call
     _held: bool = False  # by the caller
@@ -164,12 +162,6 @@ class Performer:
             self.leaving.ask(ending)
             self.conversation.last_words()
 
-    def audible(self, octets: bytes) -> bytes:
-        """What the model is to hear of the caller: silence in the place of words that are not meant for it."""
-        if self.holds_back or self.aside:
-            return bytes([self.playout.silence]) * len(octets)
-        return octets
-
     def playout_drained(self) -> None:
         """Everything that came was played."""
         self.perform(self.conversation.playout_drained(trio.current_time()))
@@ -215,7 +207,8 @@ class Performer:
 
         Raises CallOver when the model cannot go on or takes no more messages.
         """
-        self.holds_back = self.conversation.holds_back_caller
+        # words that are not meant for the model; asked once an event: once a packet it takes 3 % of all CPU
+        self.uplink.withheld = self.aside or self.conversation.holds_back_caller
         for effect in effects:
             self._perform_one(effect)
         self.alarm.sooner(self.deadline)
@@ -322,7 +315,7 @@ class Performer:
         return TurnEnd(
             came_at=came_at if held_until == heard_at else heard_at,
             heard_at=heard_at,
-            appended_at=heard_at if self.uplink is None else self.uplink.appended_at(heard_at),
+            appended_at=self.uplink.appended_at(heard_at),
             silence=openai.turn_detection_silence_ms / 1000 if is_timed else None,
             round_trip=None if self.socket is None else self.socket.round_trip,
             is_answered=openai.turn_detection_create_response,

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from aivc.config.settings import Codec
-from aivc.media.g711 import OCTETS_PER_MS, is_voiced
+from aivc.media.g711 import OCTETS_PER_MS, is_voiced, silence_frame
 from aivc.nursery.blocks import AtEnd
 from aivc.nursery.causes import raise_once
 from aivc.realtime.refusals import RealtimeClosed
@@ -50,7 +50,7 @@ class Uplink:
 
     append_octets: int = 20 * OCTETS_PER_MS
     codec: Codec = "PCMU"
-    _audible: Callable[[bytes], bytes] = attrs.field(default=bytes, init=False)
+    withheld: bool = attrs.field(default=False, init=False)  # the model hears silence in the place of the caller
     _last_voiced: Callable[[], float] = attrs.field(default=never, init=False)
     _batch: bytes = attrs.field(default=b"", init=False)
     # With when the newest audible packet in it was heard, NEVER: there is none.
@@ -66,7 +66,8 @@ class Uplink:
 
     def send_nowait(self, octets: bytes) -> None:
         """Pass on the caller's octets. Raises trio.WouldBlock when more than a second of them waits already."""
-        octets = self._audible(octets)
+        if self.withheld:
+            octets = silence_frame(self.codec, len(octets))
         in_parts = bool(self._batch) or len(octets) < self.append_octets
         if in_parts:
             self._batch += octets
@@ -93,17 +94,17 @@ class Uplink:
         waits = heard_at == self._stuck or any(voiced == heard_at for _, voiced in self._waiting)
         return inf if waits or (self._batch and heard_at > self._batched) else heard_at
 
-    def heard_as(self, audible: Callable[[bytes], bytes], last_voiced: Callable[[], float] = never) -> AtEnd:
-        """While the block runs, `audible` makes of what comes what the model is to hear.
+    def timed_by(self, last_voiced: Callable[[], float]) -> AtEnd:
+        """While the block runs, what is audible is timed by when the caller's newest such packet was heard.
 
         Args:
-          last_voiced: tells when the caller's newest audible packet was heard, seconds; it is passed on right after.
+          last_voiced: tells it, in seconds; the packet is passed on right after.
         """
-        self._audible, self._last_voiced = audible, last_voiced
-        return AtEnd(self._heard_as_it_is)
+        self._last_voiced = last_voiced
+        return AtEnd(self._untimed)
 
-    def _heard_as_it_is(self) -> None:
-        self._audible, self._last_voiced = bytes, never
+    def _untimed(self) -> None:
+        self._last_voiced = never
 
     def written_to(self, socket: Appending, nursery: trio.Nursery) -> AtEnd:
         """While the block runs, the session on this socket hears the caller; one at a time.
