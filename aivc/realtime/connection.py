@@ -53,8 +53,8 @@ def mask_keys() -> Iterator[int]:
     return chain.from_iterable(iter(draw_keys, None))
 
 
-# Of all connections: keys of its own are out of the cache when a call needs the next, which costs 2 % of all CPU. Drawn
-# at first need, so that a process which forks before it has calls shares none.
+# For all connections: what a connection has for itself is out of the processor's cache when its next packet comes, and
+# waiting for its keys took 2 % of all CPU. Drawn at first need: a process that forks before it has calls shares none.
 MASK_KEYS: Final = mask_keys()
 
 
