@@ -21,7 +21,7 @@ from interop.tshark import dissected, is_true, write_capture
 pytestmark = [pytest.mark.interop, needs(wire)]
 
 REPORTS = {"AIVC_RTP_RTCP_SECONDS": "1"}
-SENDER_REPORT, DESCRIPTION, BYE = "200", "202", "203"  # packet types, RFC 3550 section 12.1
+SENDER_REPORT, RECEIVER_REPORT, DESCRIPTION, BYE = "200", "201", "202", "203"  # packet types, RFC 3550 section 12.1
 LOOPBACK_MS = 50
 SESSION_SECONDS = 90
 POLL_SECONDS = 0.05
@@ -121,10 +121,11 @@ async def test_tshark_reads_our_reports_and_our_goodbye(tmp_path: Path, make: Ma
     assert len(reports) >= 2
     assert {int(report[1], 16) for report in reports} == {ssrc}
     assert {is_true(report[3]) for report in reports} == {True}
-    sent = [int(report[2]) for report in reports]
+    sent = [int(report[2]) for report in reports if report[2]]  # else a receiver report: none was sent since
     assert sent == sorted(sent)
     assert sent[-1] == scene.record["rtp"]["sent"]
-    assert [report[0].split(",")[:2] for report in reports] == [[SENDER_REPORT, DESCRIPTION]] * len(reports)
+    for kinds, _, count, _ in reports:
+        assert kinds.split(",")[:2] == [SENDER_REPORT if count else RECEIVER_REPORT, DESCRIPTION]
     assert [BYE in report[0].split(",") for report in reports] == [False] * (len(reports) - 1) + [True]
 
 
