@@ -20,7 +20,6 @@ SILENCE: Final = {"PCMU": 0xFF, "PCMA": 0xD5}  # the octet that decodes to (near
 VOICED_PEAK: Final = 1000  # 16-bit units, about -30 dBFS: above line noise, below quiet speech
 
 
-@functools.lru_cache(maxsize=16)  # packets have few lengths; and what all calls share is in the processor's cache
 def silence_frame(codec: Codec, octets: int = FRAME_OCTETS) -> bytes:
     """20 ms of silence, or so many octets."""
     return bytes([SILENCE[codec]]) * octets

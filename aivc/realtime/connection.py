@@ -16,7 +16,7 @@ import ssl
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
-from typing import Final, NoReturn, cast
+from typing import NoReturn, cast
 
 import attrs
 import trio
@@ -40,7 +40,7 @@ log = logging.getLogger("aivc.realtime")
 
 MAX_MESSAGE = 16 * 1024 * 1024  # octets: session.created repeats prompt and tools, a delta may be hundreds of kilobytes
 MESSAGE_QUEUE = 64  # messages: while it is full the reader answers no ping
-POOLED_KEYS = 1024  # mask keys drawn at once: a system call for each frame costs as much as the frame
+POOLED_KEYS = 32  # mask keys drawn at once: a system call for each frame costs as much as the frame
 ABNORMAL = 1006  # no close frame came, RFC 6455 section 7.4.1
 
 
@@ -53,11 +53,6 @@ def mask_keys() -> Iterator[int]:
     return chain.from_iterable(iter(draw_keys, None))
 
 
-# For all connections: what a connection has for itself is out of the processor's cache when its next packet comes, and
-# waiting for its keys took 2 % of all CPU. Drawn at first need: a process that forks before it has calls shares none.
-MASK_KEYS: Final = mask_keys()
-
-
 @attrs.define(eq=False)
 class RealtimeSocket:
     """One open WebSocket. One task may receive; any number may send."""
@@ -67,6 +62,7 @@ class RealtimeSocket:
     messages: Inbox = attrs.field(repr=False)
     connect_deadline: float = math.inf  # until when session.created must be here
     round_trip: float | None = attrs.field(default=None, init=False)  # of the fastest ping so far, seconds
+    _mask_keys: Iterator[int] = attrs.field(factory=mask_keys, init=False, repr=False)
 
     @property
     def stream(self) -> ByteStream:
@@ -117,7 +113,7 @@ class RealtimeSocket:
         if tap.is_closing:
             raise self._closed()
         try:
-            return tap.stream.write_nowait(append_frame(audio, next(MASK_KEYS)))
+            return tap.stream.write_nowait(append_frame(audio, next(self._mask_keys)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._broken() from None
 
