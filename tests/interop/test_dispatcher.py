@@ -14,7 +14,7 @@ from aivc.testing.model import FakeModel
 from interop import dispatchers, sipp
 from interop.dispatchers import Dispatcher, free_port
 from interop.service_process import ServiceProcess, serving
-from interop.sipp_scenario import IN_DIALOG, expect, invite, offer, pause, request, scenario
+from interop.sipp_scenario import IN_DIALOG, expect_answer, invite, offer, pause, request, scenario
 
 pytestmark = [
     pytest.mark.interop,
@@ -45,7 +45,7 @@ CALL = (
     invite(offer("PCMU"))
     + '<recv response="100"></recv>'
     + '<recv response="180" optional="true"></recv>'
-    + expect(200)
+    + expect_answer()
 )
 CALL += in_dialog("ACK", 1) + pause(TALK_SECONDS) + in_dialog("BYE", 2) + LOST
 

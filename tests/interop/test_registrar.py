@@ -13,7 +13,7 @@ from interop.conversing import Scene, needs, open_scene, phones
 from interop.kamailio import HOST, free_port, open_registrar
 from interop.phone import Make
 from interop.sipp import played
-from interop.sipp_scenario import IN_DIALOG, ack_of_refusal, expect, invite, offer, request, scenario
+from interop.sipp_scenario import IN_DIALOG, ack_of_refusal, expect, expect_answer, invite, offer, request, scenario
 
 pytestmark = [pytest.mark.interop, needs(kamailio), needs(sipp)]
 
@@ -40,7 +40,7 @@ def routed(method: str, sequence: int) -> str:
 
 CALL = scenario(
     invite(offer("PCMU")) + '<recv response="100"></recv><recv response="180" optional="true"></recv>',
-    expect(200) + routed("ACK", 1) + routed("BYE", 2) + expect(200),
+    expect_answer() + routed("ACK", 1) + routed("BYE", 2) + expect(200),
 )
 NOBODY = scenario(invite(offer("PCMU")) + expect(404) + ack_of_refusal())
 
