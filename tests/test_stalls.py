@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,14 +109,14 @@ async def test_waiting_is_no_stall_and_the_thread_sleeps_meanwhile() -> None:
 
 
 async def test_a_place_is_logged_once_a_minute_and_every_stall_counted(caplog: pytest.LogCaptureFixture) -> None:
-    with trio.fail_after(30), caplog.at_level(logging.WARNING), watched_stalls(LIMIT_MS) as watch:
+    limit_ms = 1000 * BLOCKED / 2  # more than a busy machine makes of the waiting in between
+    with trio.fail_after(30), caplog.at_level(logging.WARNING), watched_stalls(limit_ms) as watch:
         for code in (sleeps, sleeps, computes, sleeps):
             await trio.sleep(0.01)
             code()
         await trio.sleep(0.01)
-    places = Counter(stall["place"].split()[-1] for stall in stalls_of(caplog))
-    assert (places["sleeps"], places["computes"]) == (1, 1)
-    assert watch.stalls >= 4  # a busy machine stalls us in other places, too
+    assert [stall["place"].split()[-1] for stall in stalls_of(caplog)] == ["sleeps", "computes"]
+    assert watch.stalls == 4
     assert watch.worst >= BLOCKED
 
 
