@@ -164,6 +164,9 @@ def endpoint_for(told: dict[str, Any]) -> pjsua2.Endpoint:
     endpoint.audDevManager().setNullDev()
     for known in endpoint.codecEnum2():
         endpoint.codecSetPriority(known.codecId, 255 if known.codecId.startswith(f"{told['codec']}/") else 0)
+        parameters = endpoint.codecGetParam(known.codecId)
+        parameters.setting.plc = False  # it would blend the frames after a gap with what it invented for the gap
+        endpoint.codecSetParam(known.codecId, parameters)
     return endpoint
 
 

@@ -30,9 +30,7 @@ CASES = (
 FRAME_SECONDS = 0.020
 ON_THE_WAY = 25  # packets: half a second that was still on its way to the model when the call ended
 JITTER_BUFFER_FRAMES = 5
-# One's flow control drops a few samples to shorten its own delay; the other's jitter buffer, frames that a busy machine
-# lets it fetch too late (78 of 80, once). That all of them left, and when, the packets tell.
-SHARE_RECORDED = {"linphone": 0.9, "pjsip": 0.95}
+SHARE_RECORDED = {"linphone": 0.9}  # its flow control drops a few samples to shorten its own delay
 JITTER_SECONDS = 0.010  # that a busy machine may add to an interval, 95 % of the time
 
 
