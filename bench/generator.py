@@ -8,6 +8,7 @@ kernel's.
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import tempfile
@@ -197,7 +198,7 @@ class Generator:
             readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
                 raise GeneratorError("the generator gives no answer")
-            piece = self._process.stdout.read1(65536)  # type: ignore[attr-defined]
+            piece = os.read(self._process.stdout.fileno(), 65536)
             if not piece:
                 raise GeneratorError(f"the generator has gone (exit status {self._process.wait()})")
             self._unread += piece

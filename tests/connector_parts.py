@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -48,12 +49,12 @@ class Connector:
 
 @asynccontextmanager
 async def connector(
-    opensips: PaperOpenSips | None = None, *, engine: EngineSettings | None = None, **settings: object
+    opensips: PaperOpenSips | None = None, *, engine: EngineSettings | None = None, **settings: Any
 ) -> AsyncIterator[Connector]:
     """Subscribed unless OpenSIPS is down."""
     VirtualNetwork(host=EVENTS[0]).enable()
     opensips = opensips or PaperOpenSips()
-    chosen = OpenSipsSettings(ip=OPENSIPS[0], port=OPENSIPS[1], **settings)  # type: ignore[arg-type]
+    chosen = OpenSipsSettings(ip=OPENSIPS[0], port=OPENSIPS[1], **settings)
     engine = engine or EngineSettings(event_ip=EVENTS[0], event_port=EVENTS[1])
     worker = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
     await worker.bind(WORKER)

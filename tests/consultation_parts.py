@@ -100,7 +100,7 @@ class Stage:
         return [done for done in self.leg.did if isinstance(done, tuple) and done[0] == "refer"]
 
     async def wait_consulted(self) -> None:
-        while not any(isinstance(done, tuple) and done[0] == "consult" for done in self.leg.did):  # noqa: ASYNC110
+        while not any(isinstance(done, tuple) and done[0] == "consult" for done in self.leg.did):  # noqa: ASYNC110 - has no event
             await trio.sleep(0.01)
 
     def hang_up(self) -> None:

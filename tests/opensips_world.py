@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -27,9 +28,9 @@ class World:
     phone: Phone
 
     @asynccontextmanager
-    async def connector(self, host: str = EVENTS[0], **settings: object) -> AsyncIterator[OpenSips]:
+    async def connector(self, host: str = EVENTS[0], **settings: Any) -> AsyncIterator[OpenSips]:
         ip, port = self.opensips.mi_address
-        chosen = OpenSipsSettings(ip=ip, port=port, **settings)  # type: ignore[arg-type]
+        chosen = OpenSipsSettings(ip=ip, port=port, **settings)
         engine = EngineSettings(event_ip=host, event_port=EVENTS[1])
         async with open_opensips(chosen, engine, SipSettings(), randomness=seeded()) as front_end:
             await trio.sleep(0.1)

@@ -122,7 +122,7 @@ class Plant:
 async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
     """What no event tells of: look again and again."""
     with trio.move_on_after(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(0.02)
         return
     raise AssertionError(f"{what}: not within {seconds:g} s")

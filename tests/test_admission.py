@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
+from log_lines import lines_of
 from paper_leg import PaperLeg, paper_leg
 from scenarios.world import SETTINGS, changed
 from trio.testing import MockClock
@@ -75,8 +76,7 @@ async def brought(service: Service, legs: list[PaperLeg], settings: Settings | N
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    lines = [record for record in caplog.records if record.getMessage() == "call.refused"]
-    return [line.fields for line in lines]  # type: ignore[attr-defined]
+    return lines_of(caplog, "call.refused")
 
 
 async def test_calls_beyond_the_rate_are_refused_and_the_log_says_what_to_change(

@@ -196,8 +196,10 @@ def test_the_summary_of_strace_is_read() -> None:
 
 def test_the_system_calls_of_a_program_are_counted_and_it_goes_on() -> None:
     code = "import os, sys\nprint(flush=True)\nfor line in sys.stdin: os.getppid(); print(flush=True)"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as program:  # type: ignore[call-overload]
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
         talk, listen = program.stdin, program.stdout
 
         def ask() -> None:

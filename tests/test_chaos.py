@@ -68,7 +68,7 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Chaos(**wrong)
     with pytest.raises(ValueError, match="sends"):
-        Crossing("PRACK", "200")  # type: ignore[arg-type]
+        Crossing("PRACK", "200")  # type: ignore[arg-type]  # the point of the test
 
 
 @pytest.mark.parametrize("wrong", [{"stalls": ((3.0, 1.5),)}, {"crossings": ("BYE",)}, {"port_changes": [1.0]}])
@@ -247,6 +247,6 @@ async def test_tools_take_longer_and_say_the_same(autojump_clock: MockClock) -> 
     with trio.fail_after(10):
         definition = slow.get("opening_hours")
         assert definition is not None
-        result = await definition("Sunday")  # type: ignore[misc]
+        result = await definition("Sunday")  # type: ignore[misc]  # only tools of three parameters are not awaited
     assert result == "closed on Sunday"
     assert 1.0 <= trio.current_time() - began <= 2.0

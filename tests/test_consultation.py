@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import trio
@@ -33,8 +35,8 @@ from aivc.testing import Faults
 BUSY_TARGET = ConsultationFailed(486, "Busy Here")
 
 
-def changed(settings: Settings = SETTINGS, **openai: object) -> Settings:
-    return attrs.evolve(settings, openai=attrs.evolve(settings.openai, **openai))  # type: ignore[arg-type]
+def changed(settings: Settings = SETTINGS, **openai: Any) -> Settings:
+    return attrs.evolve(settings, openai=attrs.evolve(settings.openai, **openai))
 
 
 def run_of(here: Stage) -> TransferRun:
@@ -111,10 +113,10 @@ async def test_the_cost_of_the_announcement_is_the_calls(autojump_clock: MockClo
     ],
 )
 async def test_whatever_fails_the_caller_gets_the_model_which_knows_why(
-    autojump_clock: MockClock, target: object, outcomes: tuple[ReferOutcome, ...], why: str
+    autojump_clock: MockClock, target: Any, outcomes: tuple[ReferOutcome, ...], why: str
 ) -> None:
     answered = paper_consultation()
-    here = stage(answered if target == "answers" else target, *outcomes)  # type: ignore[arg-type]
+    here = stage(answered if target == "answers" else target, *outcomes)
     await play(here, a_while)
     assert here.over.ending is Ending.CALLER_HUNG_UP
     assert told(here) == f'{{"error": "the transfer failed: {why}; the caller is still on the line"}}'
@@ -147,7 +149,7 @@ async def test_a_target_that_hangs_up_when_it_is_replaced_is_no_failure(autojump
     target = paper_consultation()
 
     async def replace(here: Stage) -> None:
-        while not here.referred:  # noqa: ASYNC110
+        while not here.referred:  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(0.01)
         target.events.tell(HungUp())
         await trio.sleep(20)
@@ -183,7 +185,7 @@ async def test_a_bye_of_the_caller_while_the_refer_is_out_is_its_success(autojum
     target = paper_consultation()
 
     async def leave(here: Stage) -> None:
-        while not here.referred:  # noqa: ASYNC110
+        while not here.referred:  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(0.01)
 
     here = await play(stage(target), leave)

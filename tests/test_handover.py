@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aivc.realtime.handover import LONGEST_LINE, MOST_CHARACTERS, handover
 from aivc.realtime.history import Utterance
 
 
-def said(*lines: tuple[str, str]) -> list[Utterance]:
-    return [Utterance(f"i{number}", speaker, text) for number, (speaker, text) in enumerate(lines)]  # type: ignore[arg-type]
+def said(*lines: tuple[Literal["caller", "model", "keys"], str]) -> list[Utterance]:
+    return [Utterance(f"i{number}", speaker, text) for number, (speaker, text) in enumerate(lines)]
 
 
 def test_it_says_who_calls_and_what_was_said_in_order() -> None:

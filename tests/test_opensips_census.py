@@ -54,13 +54,13 @@ class Counted:
 
 
 @asynccontextmanager
-async def counted(opensips: PaperOpenSips | None = None, **settings: object) -> AsyncIterator[Counted]:
+async def counted(opensips: PaperOpenSips | None = None, **settings: Any) -> AsyncIterator[Counted]:
     """A census every 15 s, the first one at once."""
 
     async def own_socket() -> str:
         return OWN
 
-    opensips, chosen = opensips or PaperOpenSips(), OpenSipsSettings(**settings)  # type: ignore[arg-type]
+    opensips, chosen = opensips or PaperOpenSips(), OpenSipsSettings(**settings)
     ours: dict[str, PaperSession] = {}
     subscription = Subscription(opensips, chosen, own_socket)
     census = Census(opensips, chosen, ours, subscription, lambda: BEGAN + trio.current_time())

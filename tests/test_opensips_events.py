@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+from typing import Any
 
 import pytest
 import trio
 from connector_parts import connector, names_of
+from log_lines import lines_of
 from paper_opensips import PaperOpenSips, event, headers, key
 from trio.testing import MockClock
 
@@ -97,11 +99,12 @@ async def test_a_flood_of_calls_that_nobody_takes_is_refused_and_freed(autojump_
 async def test_a_call_without_headers_or_body_is_refused_and_the_flags_are_named(
     missing: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    members: dict[str, Any] = {missing: None}
     async with connector() as found:
         found.opensips.sessions[KEY] = 1
-        await found.send(event(KEY, **{missing: None}))  # type: ignore[arg-type]
+        await found.send(event(KEY, **members))
         assert found.opensips.told == [f"{KEY} INVITE 500", f"{KEY} terminate"]
-        [hint] = [record.fields["hint"] for record in caplog.records if record.getMessage() == "opensips.flags"]  # type: ignore[attr-defined]
+        [hint] = [line["hint"] for line in lines_of(caplog, "opensips.flags")]
         assert '"abh"' in hint
 
 
@@ -148,10 +151,10 @@ async def test_a_request_of_an_unknown_session_is_481(method: str, autojump_cloc
     ],
 )
 async def test_other_events_of_unknown_sessions_are_counted_only(
-    members: dict[str, object], autojump_clock: MockClock
+    members: dict[str, Any], autojump_clock: MockClock
 ) -> None:
     async with connector() as found:
-        await found.send(event(KEY, **members))  # type: ignore[arg-type]
+        await found.send(event(KEY, **members))
         assert found.opensips.told == []
         assert found.counts().strays + found.counts().ignored == 1
 

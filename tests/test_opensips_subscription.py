@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
 import trio
+from log_lines import fields_of
 from paper_opensips import PaperOpenSips
 from trio.testing import MockClock
 
@@ -35,12 +37,12 @@ class Kept:
 
 
 @asynccontextmanager
-async def kept(opensips: PaperOpenSips | None = None, **settings: object) -> AsyncIterator[Kept]:
+async def kept(opensips: PaperOpenSips | None = None, **settings: Any) -> AsyncIterator[Kept]:
     async def own_socket() -> str:
         return OWN
 
     opensips = opensips or PaperOpenSips()
-    subscription = Subscription(opensips, OpenSipsSettings(**settings), own_socket)  # type: ignore[arg-type]
+    subscription = Subscription(opensips, OpenSipsSettings(**settings), own_socket)
     found = Kept(opensips, subscription)
     subscription.on_subscribed = lambda: found.anew.append(trio.current_time())
     with trio.fail_after(100_000):
@@ -81,7 +83,7 @@ async def test_an_opensips_that_is_down_is_tried_for_ever_and_said_once(
         await trio.sleep(10_000)
         assert found.stands() is not Standing.SUBSCRIBED
         assert events_of(caplog) == ["opensips.unreachable"]
-        assert "mi_datagram" in caplog.records[0].fields["hint"]  # type: ignore[attr-defined]
+        assert "mi_datagram" in fields_of(caplog.records[0])["hint"]
         found.opensips.is_up = True
         await trio.sleep(2.1)
         assert found.stands() is Standing.SUBSCRIBED
@@ -133,7 +135,7 @@ async def test_other_subscribers_are_told_of_once_and_make_it_shared(
         assert not found.is_sole()
         await trio.sleep(40)
         assert events_of(caplog) == ["opensips.shared", "opensips.subscribed"]
-        assert caplog.records[0].fields["subscribers"] == [OTHER]  # type: ignore[attr-defined]
+        assert fields_of(caplog.records[0])["subscribers"] == [OTHER]
         await trio.sleep(40)  # the other one's time is over
         assert found.is_sole()
         for number in range(20):  # they come and go
@@ -167,7 +169,7 @@ async def test_an_ok_without_a_subscription_is_seen_through(
         assert found.stands() is Standing.DISPLACED
         assert found.stands() is not Standing.SUBSCRIBED
         assert events_of(caplog) == ["opensips.shared", "opensips.displaced"]
-        assert "engine.event_port" in caplog.records[1].fields["hint"]  # type: ignore[attr-defined]
+        assert "engine.event_port" in fields_of(caplog.records[1])["hint"]
         found.opensips.twin = None
         await trio.sleep(3)
         assert found.stands() is Standing.SUBSCRIBED
@@ -181,7 +183,7 @@ async def test_an_opensips_without_the_module_is_told_from_one_that_is_down(
         await trio.sleep(100)
         assert found.stands() is Standing.REFUSED
         assert events_of(caplog) == ["opensips.refused"]
-        assert "b2b_entities" in caplog.records[0].fields["hint"]  # type: ignore[attr-defined]
+        assert "b2b_entities" in fields_of(caplog.records[0])["hint"]
 
 
 async def test_it_is_taken_back_in_the_end(autojump_clock: MockClock) -> None:

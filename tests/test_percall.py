@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 import pytest
 import trio
+from log_lines import fields_of
 from paper_leg import paper_leg
 from settings_server import Answer, SettingsServer, open_settings_server
 
@@ -107,7 +108,7 @@ async def test_keys_that_do_not_count_are_passed_over_with_a_warning(caplog: pyt
     found = await chosen({"deepgram": {}, "openai": {"voice": "cedar", "tools": ["x.py"]}})
     assert found.settings.openai.voice == "cedar"
     (line,) = [record for record in caplog.records if record.message == "call.keys_ignored"]
-    assert line.__dict__["fields"] == {"source": "api_url", "keys": ["deepgram", "openai.tools"]}
+    assert fields_of(line) == {"source": "api_url", "keys": ["deepgram", "openai.tools"]}
 
 
 async def test_calls_share_a_connection() -> None:
@@ -146,8 +147,8 @@ async def test_a_call_without_an_answer_of_use_goes_on_or_is_refused(
     _, found = await fetched(answer, api_failure="fallback")
     assert found.openai == OPENAI
     (line,) = [record for record in caplog.records if record.message == "call.not_configured"]
-    assert cause in line.__dict__["fields"]["error"]
-    assert line.__dict__["fields"]["host"] == "127.0.0.1"
+    assert cause in fields_of(line)["error"]
+    assert fields_of(line)["host"] == "127.0.0.1"
     assert await refusal(partial(fetched, answer, api_failure="refuse")) is Ending.CONFIG_FAILED
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
+from log_lines import fields_of, lines_of
 from paper_leg import PaperLeg, paper_leg
 
 from aivc.config.settings import Agent, EngineSettings, OpenAISettings, Settings
@@ -216,8 +217,8 @@ def test_what_cannot_be_used_is_left_aside_with_a_warning_or_refused(
     found = routed(extra)
     assert (found.agent, found.settings.openai, found.wishes) == ("sales", SALES_AND_DESK.agents[0].openai, None)
     (line,) = [record for record in caplog.records if record.message == "call.not_configured"]
-    assert line.__dict__["fields"]["error"].startswith(error)
-    assert (line.__dict__["fields"]["action"], line.__dict__["call_id"]) == ("fallback", "paper-1")
+    assert fields_of(line)["error"].startswith(error)
+    assert (fields_of(line)["action"], line.__dict__["call_id"]) == ("fallback", "paper-1")
     strict = attrs.evolve(SALES_AND_DESK, engine=EngineSettings(api_failure="refuse"))
     assert refused(extra, settings=strict) == Rejection(
         503, "the settings of this call cannot be used", 10, "config_failed"
@@ -228,6 +229,6 @@ def test_keys_that_do_not_count_are_named_in_one_warning(caplog: pytest.LogCaptu
     found = routed({"flavor": "openai", "openai": {"voice": "cedar", "note": 1}, "deepgram": {"language": "de"}})
     assert found.settings.openai.voice == "cedar"
     routed({"openai": {f"key {number}": 1 for number in range(12)}})
-    lines = [record.__dict__["fields"] for record in caplog.records if record.message == "call.keys_ignored"]
+    lines = lines_of(caplog, "call.keys_ignored")
     many = [*(f"openai.key {number}" for number in range(10)), "and 2 more"]
     assert lines == [{"source": "extra_params", "keys": keys} for keys in (["deepgram", "openai.note"], many)]

@@ -13,6 +13,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from log_lines import fields_of
 from paper_leg import paper_leg
 from scenarios.world import SETTINGS, changed, open_world
 from trio.testing import MockClock
@@ -275,7 +276,7 @@ async def test_the_log_says_where_the_service_listens_as_the_setting_is_written(
         async with open_world(scripted([[]]), settings=changed(sip={"listen": listen}), calls=0):
             pass
     (ready,) = [record for record in caplog.records if record.getMessage() == "service.ready"]
-    assert ready.fields == {"listening": list(listen)}  # type: ignore[attr-defined]
+    assert fields_of(ready) == {"listening": list(listen)}
 
 
 async def test_a_signal_drains_the_service_and_ends_it() -> None:

@@ -160,7 +160,7 @@ async def test_a_target_that_does_not_answer_in_time_is_given_up(autojump_clock:
         began = trio.current_time()
         await scene.consult(seconds=7.0)
         await scene.say(ringing())
-        while scene.outcome is None:  # noqa: ASYNC110
+        while scene.outcome is None:  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(0.01)
         assert trio.current_time() - began == pytest.approx(7.0, abs=0.1)
         assert scene.failure == (None, "not answered in 7 s")

@@ -322,7 +322,7 @@ async def test_a_bug_in_one_answer_gets_500_and_costs_no_more(
 ) -> None:
     async with open_session() as session:
         await session.answer()
-        broken = attrs.evolve(request("INVITE", cseq=2, body=sdp()), body="no octets")  # type: ignore[arg-type]
+        broken = attrs.evolve(request("INVITE", cseq=2, body=sdp()), body="no octets")  # type: ignore[arg-type]  # the bug
         await session.say(broken)
         await session.say(request("OPTIONS", cseq=3))
         assert session.paper.told[1:] == ["reply INVITE 500", "reply OPTIONS 200"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import trio
+from log_lines import lines_of
 from scenarios.world import RTP_PORT, World, changed, open_world
 from settings_shown import shows
 from trio.testing import MockClock
@@ -22,11 +23,6 @@ SILENT: Final = scripted([[]])
 PORTS: Final = {"max_port": RTP_PORT + 9}  # for more than one call
 LATE: Final = 0.030  # seconds
 BLOCKED: Final = 0.3  # seconds; far more than the limit, so that a busy machine cannot hide it
-
-
-def lines(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
-    """The fields of these lines of the log."""
-    return [record.fields for record in caplog.records if record.getMessage() == name]  # type: ignore[attr-defined]
 
 
 async def suffer(service: Service, seconds: float) -> None:
@@ -69,9 +65,9 @@ async def test_no_call_is_taken_while_packets_leave_late(
             await trio.sleep(7.0)
             assert is_accepting(world)
             assert await is_refused(world) is None
-    assert len(lines(caplog, "pacing.late")) == len(lines(caplog, "pacing.good")) == (refusal is not None)
+    assert len(lines_of(caplog, "pacing.late")) == len(lines_of(caplog, "pacing.good")) == (refusal is not None)
     if refusal:
-        (late,), (refused,) = lines(caplog, "pacing.late"), lines(caplog, "call.refused")
+        (late,), (refused,) = lines_of(caplog, "pacing.late"), lines_of(caplog, "call.refused")
         assert late == {"p99_ms": 30.0, "worst_ms": 30.0, "max_pacing_ms": 20.0, "hint": HINT}
         assert refused["cause"] == "packets leave late: service.max_pacing_ms = 20 is exceeded"
         assert refused["hint"] == HINT
@@ -127,7 +123,7 @@ async def test_a_tool_that_blocks_every_call_is_named(caplog: pytest.LogCaptureF
                     await call.wait_hung_up()
                 stalls = service.status().stalls
             nursery.cancel_scope.cancel()
-    named = [line for line in lines(caplog, "loop.stalled") if line["place"].startswith(f"{__file__}:")]
+    named = [line for line in lines_of(caplog, "loop.stalled") if line["place"].startswith(f"{__file__}:")]
     assert [line["place"].split()[-1] for line in named] == ["look_up"] * (stall_ms > 0)
     assert all(line["ms"] >= 1000 * BLOCKED for line in named)
     assert (stalls > 0) is (stall_ms > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -24,8 +25,8 @@ from aivc.testing import FakeModel, Say, VirtualNetwork, connect_to, scripted
 JOINED = ReferOutcome(200, "OK", accepted=True)
 
 
-def changed(**openai: object) -> Settings:
-    return attrs.evolve(SETTINGS, openai=attrs.evolve(SETTINGS.openai, **openai))  # type: ignore[arg-type]
+def changed(**openai: Any) -> Settings:
+    return attrs.evolve(SETTINGS, openai=attrs.evolve(SETTINGS.openai, **openai))
 
 
 def consulted(here: Stage) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from log_lines import lines_of
 
 from aivc.nursery.stalls import PLACES, SILENCE, Frame, Places, StallWatch, watched_stalls
 
@@ -24,7 +25,7 @@ LIMIT_MS = 20.0
 
 
 def stalls_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    return [record.fields for record in caplog.records if record.getMessage() == "loop.stalled"]  # type: ignore[attr-defined]
+    return lines_of(caplog, "loop.stalled")
 
 
 async def blocked_by(caplog: pytest.LogCaptureFixture, *codes: Callable[[], object]) -> list[dict[str, Any]]:

@@ -192,7 +192,7 @@ def test_a_tool_is_still_the_function() -> None:
     assert double(4) == 8
 
 
-def untyped(x) -> None: ...  # type: ignore[no-untyped-def]
+def untyped(x) -> None: ...  # type: ignore[no-untyped-def]  # the point of the test
 
 
 def positional(x: int, /) -> None: ...
@@ -210,7 +210,7 @@ def odd_type(x: bytes) -> None: ...
 def mixed_choice(x: Literal["a", 1]) -> None: ...
 
 
-def bare_list(x: list) -> None: ...  # type: ignore[type-arg]
+def bare_list(x: list) -> None: ...  # type: ignore[type-arg]  # the point of the test
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,7 @@ class Leaving:
             raise CallOver(self.ending)
 
     async def _wait_said(self, wish: int, speaker: Speaker) -> None:
-        # A withdrawal is looked for at every frame, as the playout is: neither has an event to wait for.
-        while wish == self._withdrawals and speaker.is_speaking:  # noqa: ASYNC110
+        while wish == self._withdrawals and speaker.is_speaking:  # noqa: ASYNC110 - neither has an event to wait for
             await trio.sleep(FRAME_SECONDS)
         if wish == self._withdrawals:
             await trio.sleep(JITTER_BUFFER)  # the last frame was sent, and not yet heard

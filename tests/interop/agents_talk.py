@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+# These are in a virtual environment of its own, where mypy does not look.
 from agents import function_tool, set_tracing_disabled  # type: ignore[import-not-found, unused-ignore]
 from agents.realtime import RealtimeAgent, RealtimeRunner  # type: ignore[import-not-found, unused-ignore]
 

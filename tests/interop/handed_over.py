@@ -75,7 +75,7 @@ class Handover:
     async def wait_sessions(self, count: int) -> None:
         """Until OpenSIPS has so many sessions."""
         with trio.fail_after(FREED_SECONDS):
-            while len(await self.sessions()) != count:  # noqa: ASYNC110
+            while len(await self.sessions()) != count:  # noqa: ASYNC110 - no event tells of it
                 await trio.sleep(POLL_SECONDS)
 
     async def sessions(self) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from queue import Queue
 from threading import Event, Thread
 from typing import Any
 
+# These are in a virtual environment of its own, where mypy does not look.
 import uvicorn  # type: ignore[import-not-found, unused-ignore]
 from openai.types.realtime import (  # type: ignore[import-not-found, unused-ignore]
     RealtimeConversationItemFunctionCall,

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-import openai  # type: ignore[import-not-found, unused-ignore]  # in a virtual environment of its own
+# These are in a virtual environment of its own, where mypy does not look.
+import openai  # type: ignore[import-not-found, unused-ignore]
 import pydantic  # type: ignore[import-not-found, unused-ignore]
 from openai.types.beta.realtime import (  # type: ignore[import-not-found, unused-ignore]
     realtime_server_event as beta_types,

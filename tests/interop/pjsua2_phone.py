@@ -134,7 +134,7 @@ class WavCall(pjsua2.Call):  # type: ignore[misc]  # pjsua2 has no types
         print("media", flush=True)
 
 
-class Account(pjsua2.Account):  # type: ignore[misc]
+class Account(pjsua2.Account):  # type: ignore[misc]  # as above
     """Answers whoever calls."""
 
     telephone: Telephone

@@ -94,7 +94,7 @@ async def test_a_caller_who_gives_up_gets_487_and_the_session_is_freed(tmp_path:
         ):
             await handover.wait_sessions(1)
             await call.cancel()
-            while not call.responses or call.responses[-1].status < 300:  # noqa: ASYNC110
+            while not call.responses or call.responses[-1].status < 300:  # noqa: ASYNC110 - no event tells of it
                 await trio.sleep(POLL_SECONDS)
             assert call.responses[-1].status == 487
             await handover.wait_sessions(0)

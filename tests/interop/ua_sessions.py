@@ -212,7 +212,7 @@ class Lab:
     async def wait_gone(self, key: str) -> None:
         """Until the session is freed, which is right after the event of its end."""
         with trio.fail_after(SOON_SECONDS):
-            while await self.state(key) != GONE:  # noqa: ASYNC110
+            while await self.state(key) != GONE:  # noqa: ASYNC110 - no event tells of it
                 await trio.sleep(0.01)
 
     async def expect(self, expected: str, seconds: float = SOON_SECONDS) -> Event:

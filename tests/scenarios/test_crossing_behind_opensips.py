@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 import trio
@@ -225,9 +225,9 @@ async def test_without_being_told_of_the_answer_in_the_ack_such_a_call_ends_with
 @FEW_SCHEDULES
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
 async def test_a_caller_who_refreshes_the_session_keeps_the_call(
-    autojump_clock: MockClock, dialect: Dialect, method: str
+    autojump_clock: MockClock, dialect: Dialect, method: Literal["INVITE", "UPDATE"]
 ) -> None:
-    timer = SessionTimer(expires=90, refresher="uac", method=method)  # type: ignore[arg-type]
+    timer = SessionTimer(expires=90, refresher="uac", method=method)
     async with (
         open_world(greeter(), dialect=dialect) as world,
         world.dial(ptime_ms=FEW_PACKETS_MS, session_timer=timer) as call,

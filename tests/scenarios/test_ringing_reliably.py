@@ -33,7 +33,7 @@ def statuses(call: PhoneCall) -> list[int]:
 
 async def ringing(call: PhoneCall) -> Response:
     """The first 180."""
-    while not (found := [response for response in call.responses if response.status == 180]):  # noqa: ASYNC110
+    while not (found := [response for response in call.responses if response.status == 180]):  # noqa: ASYNC110 - no event tells of it
         await trio.sleep(0.001)
     return found[0]
 

@@ -66,7 +66,7 @@ async def cancel_in_the_tick_of_the_answer(arena: Arena) -> PhoneCall:
     async with arena.ring() as call:
         await trio.sleep(READY - 3 * DELAY)
         await call.cancel()
-        while not [response for response in call.responses if response.status >= 200]:  # noqa: ASYNC110
+        while not [response for response in call.responses if response.status >= 200]:  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(DELAY)
     return call
 
