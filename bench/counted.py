@@ -85,6 +85,11 @@ class Counting(trio.abc.Instrument):
             sum(generation["collected"] for generation in gc.get_stats()),
         )
 
+    def begin_step_anew(self) -> None:
+        """What was done since the step began was done in a signal's handler, and not for the service."""
+        if self._allocated is not None:
+            self._mark(self._allocated)
+
     def _mark(self, allocated: Callable[[], int]) -> None:
         tracemalloc.reset_peak()
         self._octets, _ = tracemalloc.get_traced_memory()
@@ -128,6 +133,7 @@ def main(file: Path) -> None:
     def write() -> None:
         with file.open("a") as lines:
             lines.write(counting.counts().as_line())
+        counting.begin_step_anew()
 
     on_signal(signal.SIGUSR1, write)
     on_signal(signal.SIGUSR2, counting.count_memory)

@@ -169,6 +169,28 @@ def test_steps_and_their_memory_are_counted_by_task() -> None:
     assert [octets for line, octets in counts.kept_octets.items() if line.startswith(__file__) and octets > 50_000]
 
 
+@pytest.mark.usefixtures("no_tracing_afterwards")
+def test_what_a_handler_of_signals_does_in_the_middle_of_a_step_is_not_the_steps() -> None:
+    asked = [0]
+    counting = Counting(lambda: lambda: asked[0])
+
+    def handle() -> None:
+        asked[0] += 1000
+        bytes(200_000)
+        counting.begin_step_anew()
+
+    async def interrupted() -> None:
+        counting.count_memory()
+        await trio.lowlevel.checkpoint()
+        handle()
+        asked[0] += 3
+
+    trio.run(interrupted, instruments=[counting])
+    (name,) = (name for name in counting.steps if name.endswith("interrupted"))
+    assert counting.allocations[name] == 3
+    assert counting.passing_octets[name] < 20_000
+
+
 @needs_a_compiler
 def test_every_allocation_is_counted() -> None:
     code = """
