@@ -170,25 +170,22 @@ def test_steps_and_their_memory_are_counted_by_task() -> None:
 
 
 @pytest.mark.usefixtures("no_tracing_afterwards")
-def test_what_a_handler_of_signals_does_in_the_middle_of_a_step_is_not_the_steps() -> None:
-    asked = [0]
+def test_what_it_takes_to_count_in_the_middle_of_a_step_is_not_the_steps(tmp_path: Path) -> None:
+    file, asked = tmp_path / "counts", [0]
     counting = Counting(lambda: lambda: asked[0])
-
-    def handle() -> None:
-        asked[0] += 1000
-        bytes(200_000)
-        counting.begin_step_anew()
 
     async def interrupted() -> None:
         counting.count_memory()
         await trio.lowlevel.checkpoint()
-        handle()
+        asked[0] += 1000
+        counting.append_to(file)
         asked[0] += 3
 
     trio.run(interrupted, instruments=[counting])
     (name,) = (name for name in counting.steps if name.endswith("interrupted"))
     assert counting.allocations[name] == 3
     assert counting.passing_octets[name] < 20_000
+    assert Counts.of_line(file.read_text()).steps[name] == 2
 
 
 @needs_a_compiler
