@@ -97,10 +97,14 @@ class Stage:
 
     @property
     def referred(self) -> list[object]:
-        return [done for done in self.leg.did if isinstance(done, tuple) and done[0] == "refer"]
+        return self.done("refer")
+
+    def done(self, what: str) -> list[object]:
+        """What the leg did of this kind, with the arguments."""
+        return [done for done in self.leg.did if isinstance(done, tuple) and done[0] == what]
 
     async def wait_consulted(self) -> None:
-        while not any(isinstance(done, tuple) and done[0] == "consult" for done in self.leg.did):  # noqa: ASYNC110 - has no event
+        while not self.done("consult"):  # noqa: ASYNC110 - no event tells of it
             await trio.sleep(0.01)
 
     def hang_up(self) -> None:

@@ -68,7 +68,7 @@ def test_frames_that_never_reach_the_caller_are_lost() -> None:
     with calling() as [peer]:
         first, _, *others = peer.answer()
         peer.say(first, *others[:-1])
-        deadline = time.monotonic() + 0.2 + SETTLED  # when it was played
+        deadline = time.monotonic() + ONE.speech_ms / 1000 + SETTLED
         while time.monotonic() < deadline:
             peer.append(*peer.hear(1))
         assert faults(peer.report()) == {"lost_down": 2}
