@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-import pytest
 import trio
 from paper_opensips import BEGAN, OPENSIPS, WORKER, PaperOpenSips, event, serve
 
@@ -67,8 +65,3 @@ async def connector(
 
 def seeded() -> random.Random:
     return random.Random(1)
-
-
-def names_of(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
-    """The events that were logged."""
-    return [record.getMessage() for record in caplog.records if record.levelno >= level]

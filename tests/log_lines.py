@@ -17,3 +17,8 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 def lines_of(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
     """The fields of each line of this event."""
     return [fields_of(record) for record in caplog.records if record.getMessage() == event]
+
+
+def names_of(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:
+    """The events that were logged."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= level]

@@ -75,10 +75,6 @@ async def brought(service: Service, legs: list[PaperLeg], settings: Settings | N
         nursery.cancel_scope.cancel()
 
 
-def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    return lines_of(caplog, "call.refused")
-
-
 async def test_calls_beyond_the_rate_are_refused_and_the_log_says_what_to_change(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,7 +87,7 @@ async def test_calls_beyond_the_rate_are_refused_and_the_log_says_what_to_change
     assert [leg.did for leg in legs[:2]] == [[], []]
     refusal = Rejection(503, "service.calls_per_second = 2 is exceeded", 10, "calls_per_second")
     assert [leg.did for leg in legs[2:]] == [[refusal], [refusal]]
-    (told, _) = refusals(caplog)
+    (told, _) = lines_of(caplog, "call.refused")
     assert (told["cause"], told["status"]) == (refusal.cause, 503)
     assert told["hint"] == "raise service.calls_per_second if this machine can take more"
     assert told["source"] == "192.0.2.9"
@@ -107,8 +103,8 @@ async def test_a_call_for_nobody_takes_no_token_and_says_which_settings_did_not_
         async with open_idle(settings) as service:
             await brought(service, legs, only)
     assert [leg.did for leg in legs] == [[Rejection(404, "no agent for this number", None, "no_agent")], []]
-    (told,) = refusals(caplog)
-    assert str(told["hint"]).startswith("'2000' fits no match of [openai] and [agents.*]")
+    (told,) = lines_of(caplog, "call.refused")
+    assert told["hint"].startswith("'2000' fits no match of [openai] and [agents.*]")
 
 
 def test_srtp_without_its_package_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import trio
-from log_lines import fields_of
+from log_lines import lines_of
 from scenarios.world import NUMBER, PHONE, SERVICE, SETTINGS, behind_opensips
 from trio.testing import MockClock
 
@@ -51,5 +51,5 @@ async def test_a_call_has_what_came_with_it_and_its_key(
             assert fake.violations == []
     assert [record.ending for record in records] == [aivc.Ending.CALLER_HUNG_UP]
     assert keys == [session.key]
-    (line,) = [record for record in caplog.records if record.message == "sip.invited"]
-    assert fields_of(line)["key"] == session.key
+    (line,) = lines_of(caplog, "sip.invited")
+    assert line["key"] == session.key

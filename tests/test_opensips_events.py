@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import trio
-from connector_parts import connector, names_of
-from log_lines import lines_of
+from connector_parts import connector
+from log_lines import lines_of, names_of
 from paper_opensips import PaperOpenSips, event, headers, key
 from trio.testing import MockClock
 

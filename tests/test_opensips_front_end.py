@@ -7,8 +7,8 @@ import logging
 
 import pytest
 import trio
-from connector_parts import EVENTS, connector, names_of, seeded
-from log_lines import fields_of
+from connector_parts import EVENTS, connector, seeded
+from log_lines import fields_of, names_of
 from paper_opensips import OPENSIPS, WORKER, PaperOpenSips, event, key, serve
 from trio.testing import MockClock
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import pytest
 import trio
-from log_lines import fields_of
+from log_lines import lines_of
 from paper_leg import paper_leg
 from settings_server import Answer, SettingsServer, open_settings_server
 
@@ -107,8 +107,8 @@ async def test_what_the_call_itself_brings_wins_over_the_answer() -> None:
 async def test_keys_that_do_not_count_are_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     found = await chosen({"deepgram": {}, "openai": {"voice": "cedar", "tools": ["x.py"]}})
     assert found.settings.openai.voice == "cedar"
-    (line,) = [record for record in caplog.records if record.message == "call.keys_ignored"]
-    assert fields_of(line) == {"source": "api_url", "keys": ["deepgram", "openai.tools"]}
+    (line,) = lines_of(caplog, "call.keys_ignored")
+    assert line == {"source": "api_url", "keys": ["deepgram", "openai.tools"]}
 
 
 async def test_calls_share_a_connection() -> None:
@@ -146,9 +146,9 @@ async def test_a_call_without_an_answer_of_use_goes_on_or_is_refused(
 ) -> None:
     _, found = await fetched(answer, api_failure="fallback")
     assert found.openai == OPENAI
-    (line,) = [record for record in caplog.records if record.message == "call.not_configured"]
-    assert cause in fields_of(line)["error"]
-    assert fields_of(line)["host"] == "127.0.0.1"
+    (line,) = lines_of(caplog, "call.not_configured")
+    assert cause in line["error"]
+    assert line["host"] == "127.0.0.1"
     assert await refusal(partial(fetched, answer, api_failure="refuse")) is Ending.CONFIG_FAILED
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from log_lines import fields_of
+from log_lines import lines_of
 from paper_leg import paper_leg
 from scenarios.world import SETTINGS, changed, open_world
 from trio.testing import MockClock
@@ -275,8 +275,8 @@ async def test_the_log_says_where_the_service_listens_as_the_setting_is_written(
     with caplog.at_level(logging.INFO, "aivc.service"):
         async with open_world(scripted([[]]), settings=changed(sip={"listen": listen}), calls=0):
             pass
-    (ready,) = [record for record in caplog.records if record.getMessage() == "service.ready"]
-    assert fields_of(ready) == {"listening": list(listen)}
+    (ready,) = lines_of(caplog, "service.ready")
+    assert ready == {"listening": list(listen)}
 
 
 async def test_a_signal_drains_the_service_and_ends_it() -> None:

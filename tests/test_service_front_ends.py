@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import pytest
 import trio
-from log_lines import fields_of
+from log_lines import lines_of
 from paper_leg import paper_leg
 from scenarios.world import DELAY, NOON, PHONE, SERVICE, SETTINGS, changed, received
 from trio.testing import MockClock
@@ -193,8 +193,8 @@ async def test_the_log_and_the_service_tell_of_opensips(
             await trio.sleep(60)
             subscribed.append(world.service.is_subscribed)
     assert subscribed == [True, False]
-    (ready,) = [record for record in caplog.records if record.getMessage() == "service.ready"]
-    assert fields_of(ready) == {
+    (ready,) = lines_of(caplog, "service.ready")
+    assert ready == {
         "listening": [f"udp:{SERVICE}:5060"],
         "opensips": f"udp:{OPENSIPS}:8080",
         "events": f"udp:{SERVICE}:8090",

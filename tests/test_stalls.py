@@ -24,10 +24,6 @@ BLOCKED = 0.2  # seconds; far more than the limit, so that a busy machine cannot
 LIMIT_MS = 20.0
 
 
-def stalls_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    return lines_of(caplog, "loop.stalled")
-
-
 async def blocked_by(caplog: pytest.LogCaptureFixture, *codes: Callable[[], object]) -> list[dict[str, Any]]:
     """What the log says after these have run, each in a pass of the loop of its own."""
     with trio.fail_after(30), caplog.at_level(logging.WARNING), watched_stalls(LIMIT_MS):
@@ -35,7 +31,7 @@ async def blocked_by(caplog: pytest.LogCaptureFixture, *codes: Callable[[], obje
             await trio.sleep(0.01)
             code()
         await trio.sleep(0.01)
-    return stalls_of(caplog)
+    return lines_of(caplog, "loop.stalled")
 
 
 def line_of(function: Callable[[], object], text: str) -> str:
@@ -116,7 +112,7 @@ async def test_a_place_is_logged_once_a_minute_and_every_stall_counted(caplog: p
             await trio.sleep(0.01)
             code()
         await trio.sleep(0.01)
-    assert [stall["place"].split()[-1] for stall in stalls_of(caplog)] == ["sleeps", "computes"]
+    assert [stall["place"].split()[-1] for stall in lines_of(caplog, "loop.stalled")] == ["sleeps", "computes"]
     assert watch.stalls == 4
     assert watch.worst >= BLOCKED
 
